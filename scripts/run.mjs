@@ -1,0 +1,33 @@
+// The project's commands, self-sufficient on a fresh clone: `node scripts/run.mjs start|test|check|bench`.
+import { join } from "node:path";
+import { findNode, installDependencies, root, run } from "./runtime.mjs";
+
+const tool = (...path) => join(root, "node_modules", ...path);
+const checks = [
+  [tool("@biomejs", "biome", "bin", "biome"), "ci", "."],
+  [tool("typescript", "bin", "tsc")],
+  [tool("knip", "bin", "knip.js")],
+  [tool("publint", "src", "cli.js")],
+];
+const commands = {
+  start: () => [[join(root, "src", "cli", "demo.ts")]],
+  check: () => checks,
+  test: () => [...checks, [tool("vitest", "vitest.mjs"), "run"]],
+  bench: () => [[join(root, "bench", "main.ts")]],
+};
+
+const [name, ...rest] = process.argv.slice(2);
+if (!Object.hasOwn(commands, name)) {
+  process.stderr.write(`usage: node scripts/run.mjs ${Object.keys(commands).join("|")}\n`);
+  process.exit(2);
+}
+process.chdir(root);
+installDependencies();
+const node = findNode();
+const programs = commands[name]();
+for (const [index, program] of programs.entries()) {
+  // Arguments after the command go to its last program: `npm test -- src/lora`.
+  const args = index === programs.length - 1 ? [...program, ...rest] : program;
+  const code = await run(node, args);
+  if (code !== 0) process.exit(code);
+}

@@ -1,0 +1,27 @@
+import { listSupportedBackends } from "onnxruntime-node";
+import { InputError } from "../errors.ts";
+
+export const devices = ["cpu", "cuda", "webgpu", "coreml", "dml"] as const;
+
+export type Device = (typeof devices)[number];
+
+const howToInstall: Record<Exclude<Device, "cpu">, string> = {
+  cuda:
+    "It needs Linux on x64, an NVIDIA driver with CUDA 12 and cuDNN 9, and the runtime's CUDA " +
+    "files: run `ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node --ignore-scripts=false`.",
+  webgpu: "It needs Windows, macOS or Linux on x64 with a Vulkan, Metal or Direct3D 12 driver.",
+  coreml: "It needs macOS.",
+  dml: "It needs Windows with a Direct3D 12 driver.",
+};
+
+/** @throws InputError if this installation of ONNX Runtime has no such execution provider. */
+export function providerFor(device: Device): string {
+  const available = listSupportedBackends().map((backend) => backend.name);
+  if (device !== "cpu" && !available.includes(device)) {
+    throw new InputError(
+      `--device ${device} is not in this installation of ONNX Runtime (it has ${available.join(", ")}). ` +
+        `${howToInstall[device]} Or use --device cpu.`,
+    );
+  }
+  return device;
+}

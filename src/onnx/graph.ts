@@ -1,0 +1,237 @@
+import type { Dtype } from "../tensor/dtype.ts";
+import { ProtobufWriter } from "./protobuf.ts";
+
+/** `TensorProto.DataType`. Source: onnx.proto, ONNX 1.23. */
+export const elementType = {
+  f32: 1,
+  u8: 2,
+  i8: 3,
+  i32: 6,
+  i64: 7,
+  bool: 9,
+  f16: 10,
+  f64: 11,
+  bf16: 16,
+} as const;
+
+export type ElementType = keyof typeof elementType;
+
+const elementTypeOf: Partial<Record<Dtype, ElementType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+
+/** The name of a tensor inside a graph. */
+export type Value = string & { readonly __value: unique symbol };
+
+/** A dimension: fixed, or a name for one that is known at run time. */
+export type Dim = number | string;
+
+/** Where one weight lies: a byte range of a file, as the header of that file gives it. */
+export interface WeightSpan {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Real, absolute path: links are resolved. */
+  readonly file: string;
+  readonly offset: number;
+  readonly byteLength: number;
+}
+
+/** Looks a weight up by its name; throws InputError if it isn't there. */
+export type WeightLookup = (name: string) => WeightSpan;
+
+export type Attribute =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly element: ElementType };
+
+/** ONNX opset and contrib versions that the graphs are written for (ONNX Runtime 1.30). */
+const standardOpset = 23;
+const irVersion = 11;
+
+/** Attribute kinds in `AttributeProto.AttributeType`. */
+const attributeKind = { float: 1, int: 2, string: 3, ints: 7 } as const;
+
+/**
+ * Collects one ONNX graph and writes it as a model file's bytes. Weights are
+ * not part of those bytes: each stays a byte range of its original file.
+ */
+export class GraphBuilder {
+  #nodes: ProtobufWriter[] = [];
+  #initializers: ProtobufWriter[] = [];
+  #inputs: ProtobufWriter[] = [];
+  #outputs: ProtobufWriter[] = [];
+  #valueInfos: ProtobufWriter[] = [];
+  #weights = new Map<string, Value>();
+  #constants = new Map<string, Value>();
+  #count = 0;
+  readonly #name: string;
+  readonly #lookup: WeightLookup;
+
+  constructor(name: string, lookup: WeightLookup) {
+    this.#name = name;
+    this.#lookup = lookup;
+  }
+
+  input(name: string, type: ElementType, shape: readonly Dim[]): Value {
+    this.#inputs.push(valueInfo(name, type, shape));
+    return name as Value;
+  }
+
+  output(name: string, type: ElementType, shape: readonly Dim[], value: Value): void {
+    this.#nodes.push(nodeProto("Identity", "", [value], [name], {}));
+    this.#outputs.push(valueInfo(name, type, shape));
+  }
+
+  /** Tells shape inference what a contrib operator returns: it knows standard ones only. */
+  declare(value: Value, type: ElementType, shape: readonly Dim[]): Value {
+    this.#valueInfos.push(valueInfo(value, type, shape));
+    return value;
+  }
+
+  /** A weight by the name it has in its file, as it is stored there. */
+  weight(name: string): { value: Value; type: ElementType; shape: readonly number[] } {
+    const span = this.#lookup(name);
+    const type = elementTypeOf[span.dtype];
+    if (type === undefined) {
+      throw new RangeError(
+        `weight ${name} is ${span.dtype}: only F32, F16 and BF16 can be computed`,
+      );
+    }
+    let value = this.#weights.get(name);
+    if (value === undefined) {
+      value = name as Value;
+      this.#weights.set(name, value);
+      this.#initializers.push(externalTensor(name, type, span));
+    }
+    return { value, type, shape: span.shape };
+  }
+
+  /** An int64 constant, most often a shape or a list of axes. */
+  ints(values: readonly number[], shape: readonly number[] = [values.length]): Value {
+    return this.#constant("i64", shape, new Uint8Array(BigInt64Array.from(values, BigInt).buffer));
+  }
+
+  floats(values: readonly number[], shape: readonly number[] = [values.length]): Value {
+    return this.#constant("f32", shape, new Uint8Array(Float32Array.from(values).buffer));
+  }
+
+  #constant(type: ElementType, shape: readonly number[], raw: Uint8Array): Value {
+    const key = `${type}[${shape}]${Buffer.from(raw).toString("base64")}`;
+    const known = this.#constants.get(key);
+    if (known !== undefined) return known;
+    const name = `constant.${this.#constants.size}` as Value;
+    this.#constants.set(key, name);
+    this.#initializers.push(tensorHeader(name, type, shape).bytes(9, raw));
+    return name;
+  }
+
+  /** Adds one operator that has one result. An absent optional input is `""`. */
+  op(
+    type: string,
+    inputs: readonly (Value | "")[],
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain: "" | "com.microsoft" = "",
+  ): Value {
+    const [value] = this.ops(type, inputs, 1, attributes, domain);
+    return value!;
+  }
+
+  /** Adds one operator that has several results. */
+  ops(
+    type: string,
+    inputs: readonly (Value | "")[],
+    outputCount: number,
+    attributes: Readonly<Record<string, Attribute>> = {},
+    domain: "" | "com.microsoft" = "",
+  ): Value[] {
+    const outputs = Array.from({ length: outputCount }, () => `${type}.${this.#count++}` as Value);
+    this.#nodes.push(nodeProto(type, domain, inputs, outputs, attributes));
+    return outputs;
+  }
+
+  /** The bytes of a `ModelProto`. */
+  finish(): Uint8Array {
+    const graph = new ProtobufWriter();
+    for (const node of this.#nodes) graph.message(1, node);
+    graph.string(2, this.#name);
+    for (const initializer of this.#initializers) graph.message(5, initializer);
+    for (const input of this.#inputs) graph.message(11, input);
+    for (const output of this.#outputs) graph.message(12, output);
+    for (const info of this.#valueInfos) graph.message(13, info);
+    return new ProtobufWriter()
+      .int(1, irVersion)
+      .string(2, "retake")
+      .message(7, graph)
+      .message(8, new ProtobufWriter().string(1, "").int(2, standardOpset))
+      .message(8, new ProtobufWriter().string(1, "com.microsoft").int(2, 1))
+      .finish();
+  }
+}
+
+function nodeProto(
+  type: string,
+  domain: string,
+  inputs: readonly string[],
+  outputs: readonly string[],
+  attributes: Readonly<Record<string, Attribute>>,
+): ProtobufWriter {
+  const node = new ProtobufWriter();
+  for (const input of inputs) node.string(1, input);
+  for (const output of outputs) node.string(2, output);
+  node.string(3, outputs[0] ?? type).string(4, type);
+  for (const [name, value] of Object.entries(attributes)) node.message(5, attribute(name, value));
+  if (domain !== "") node.string(7, domain);
+  return node;
+}
+
+function attribute(name: string, value: Attribute): ProtobufWriter {
+  const proto = new ProtobufWriter().string(1, name);
+  if (typeof value === "number") return proto.int(3, value).int(20, attributeKind.int);
+  if (typeof value === "string") {
+    return proto.string(4, value).int(20, attributeKind.string);
+  }
+  if ("float" in value) return proto.float(2, value.float).int(20, attributeKind.float);
+  if ("element" in value) {
+    return proto.int(3, elementType[value.element]).int(20, attributeKind.int);
+  }
+  for (const item of value) proto.int(8, item);
+  return proto.int(20, attributeKind.ints);
+}
+
+function tensorHeader(name: string, type: ElementType, shape: readonly number[]): ProtobufWriter {
+  const proto = new ProtobufWriter();
+  for (const dim of shape) proto.int(1, dim);
+  return proto.int(2, elementType[type]).string(8, name);
+}
+
+function externalTensor(name: string, type: ElementType, span: WeightSpan): ProtobufWriter {
+  const proto = tensorHeader(name, type, span.shape);
+  const entries = {
+    location: externalLocation(span.file),
+    offset: String(span.offset),
+    length: String(span.byteLength),
+  };
+  for (const [key, value] of Object.entries(entries)) {
+    proto.message(13, new ProtobufWriter().string(1, key).string(2, value));
+  }
+  return proto.int(14, 1);
+}
+
+/** The runtime refuses absolute locations: a path below the file system's root isn't one. */
+function externalLocation(file: string): string {
+  return file.replace(/^([A-Za-z]:)?[\\/]+/, "");
+}
+
+function valueInfo(name: string, type: ElementType, shape: readonly Dim[]): ProtobufWriter {
+  const shapeProto = new ProtobufWriter();
+  for (const dim of shape) {
+    const proto = new ProtobufWriter();
+    if (typeof dim === "number") proto.int(1, dim);
+    else proto.string(2, dim);
+    shapeProto.message(1, proto);
+  }
+  const tensorType = new ProtobufWriter().int(1, elementType[type]).message(2, shapeProto);
+  return new ProtobufWriter()
+    .string(1, name)
+    .message(2, new ProtobufWriter().message(1, tensorType));
+}

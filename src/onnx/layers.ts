@@ -1,0 +1,69 @@
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { ElementType, GraphBuilder, Value } from "./graph.ts";
+
+/** A graph under construction, and the dtype that it computes in. */
+export interface GraphContext {
+  readonly graph: GraphBuilder;
+  readonly compute: ComputeDtype;
+}
+
+export function cast({ graph }: GraphContext, x: Value, to: ElementType): Value {
+  return graph.op("Cast", [x], { to: { element: to } });
+}
+
+/** A weight in the compute dtype. A bf16 weight is widened each time it is used: no f32 copy stays. */
+export function weight(context: GraphContext, name: string): Value {
+  const { value, type } = context.graph.weight(name);
+  return type === context.compute ? value : cast(context, value, context.compute);
+}
+
+/** Values that were fed as f32, in the compute dtype. */
+export function toCompute(context: GraphContext, x: Value): Value {
+  return context.compute === "f32" ? x : cast(context, x, context.compute);
+}
+
+/** A result as f32: what leaves a graph is always f32. */
+export function toF32(context: GraphContext, x: Value): Value {
+  return context.compute === "f32" ? x : cast(context, x, "f32");
+}
+
+export function constant(
+  context: GraphContext,
+  values: readonly number[],
+  shape?: readonly number[],
+): Value {
+  return toCompute(context, context.graph.floats(values, shape));
+}
+
+/** y = x Wᵀ + b: x [..., in], weight `name`.weight [out, in], bias `name`.bias [out] if asked for. */
+export function linear(
+  context: GraphContext,
+  x: Value,
+  name: string,
+  { bias }: { bias: boolean },
+): Value {
+  const { graph } = context;
+  // On a CPU the runtime fuses this Transpose into the product: nothing is moved.
+  const transposed = graph.op("Transpose", [weight(context, `${name}.weight`)], { perm: [1, 0] });
+  const product = graph.op("MatMul", [x, transposed]);
+  return bias ? graph.op("Add", [product, weight(context, `${name}.bias`)]) : product;
+}
+
+/** RMS normalisation over the last axis; statistics in f32. x [..., n], scale [n]. */
+export function rmsNorm({ graph }: GraphContext, x: Value, scale: Value, epsilon: number): Value {
+  return graph.op("RMSNormalization", [x, scale], {
+    axis: -1,
+    epsilon: { float: epsilon },
+    stash_type: 1,
+  });
+}
+
+/** x · sigmoid(x). */
+export function silu({ graph }: GraphContext, x: Value): Value {
+  return graph.op("Mul", [x, graph.op("Sigmoid", [x])]);
+}
+
+/** Reshapes to fixed dimensions; 0 keeps the input's, -1 takes what is left. */
+export function reshape({ graph }: GraphContext, x: Value, shape: readonly number[]): Value {
+  return graph.op("Reshape", [x, graph.ints(shape)]);
+}

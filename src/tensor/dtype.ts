@@ -1,0 +1,50 @@
+/**
+ * Element types of weight files, under their safetensors names, and the sizes
+ * of their elements in bytes. Source: safetensors format, `Dtype` in its README.
+ */
+export const dtypeBytes = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U64: 8,
+  U32: 4,
+  U16: 2,
+  U8: 1,
+  BOOL: 1,
+} as const;
+
+export type Dtype = keyof typeof dtypeBytes;
+
+/** The dtype that a graph computes in. Weights of another dtype are cast as they are used. */
+export type ComputeDtype = "f32" | "bf16" | "f16";
+
+/** Widens bfloat16 bit patterns: exact, a bf16 is the upper half of an f32. */
+export function bf16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const words = new Uint32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
+  return new Float32Array(words.buffer);
+}
+
+/** Widens IEEE half precision bit patterns: exact. */
+export function f16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  return Float32Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
+}
+
+/** Rounds to bfloat16 bit patterns, to nearest, ties to even; NaN stays a quiet NaN. */
+export function f32ToBf16(values: Float32Array): Uint16Array<ArrayBuffer> {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const word = words[i]!;
+    const notANumber = (word & 0x7fffffff) > 0x7f800000;
+    bits[i] = notANumber ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
+  }
+  return bits;
+}

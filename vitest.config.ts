@@ -1,0 +1,13 @@
+import type { ViteUserConfig } from "vitest/config";
+
+const config: ViteUserConfig = {
+  test: {
+    include: ["{src,test,bench}/**/*.test.ts"],
+    setupFiles: ["test/matchers.ts"],
+    // A session of the runtime uses all cores: more processes only get in each other's way.
+    maxWorkers: 2,
+    testTimeout: 60_000,
+  },
+};
+
+export default config;
