@@ -11,22 +11,19 @@ DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @
 import argparse
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 
 import diffusers
 import torch
 
 import golden_parts
+import golden_tiny
+from trace import versions
 
 ROOT = Path(__file__).resolve().parent.parent / "test" / "golden"
 TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 # 0.39.0 is the first release that runs N useful steps for N; older ones run N - 1.
 GENERATION = "head" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 39) else "pin"
-
-
-def versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "diffusers", "transformers", "tokenizers", "peft", "numpy")}
 
 
 def sha256(path: Path) -> str:
@@ -67,6 +64,17 @@ def write_tokens(folder: Path) -> None:
     record(path, "Qwen3 token ids: 1,000 raw lines, and 30 prompts through the chat template cut to 512", "int", 0, 0)
 
 
+def write_tiny() -> None:
+    folder = ROOT / "tiny"
+    if GENERATION == "head":
+        for path in golden_tiny.write_store(folder):
+            record(path, "random weights and their configuration", "f32", 0, 0)
+        record(golden_tiny.write_requests(folder), "the requests of the traces", "json", 0, 0)
+        record(golden_tiny.write_stages(folder), "single stages' inputs and outputs; rtol is of the tensor's largest absolute value", "f32", 1e-4, 1e-3)
+    for path in golden_tiny.write_traces(folder, GENERATION):
+        record(path, "a whole run; rtol is of the tensor's largest absolute value, compare.py holds the exceptions", "f32", 1e-4, 1e-3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "tiny"])
@@ -79,6 +87,8 @@ def main() -> None:
         write_schedules()
     if "tokens" in args.parts:
         write_tokens(args.tokenizer)
+    if "tiny" in args.parts:
+        write_tiny()
 
 
 if __name__ == "__main__":
