@@ -5,6 +5,7 @@ base vocabulary, and a chat template that gives what Qwen3's gives for one user 
 """
 
 import json
+import shutil
 from pathlib import Path
 
 from golden_texts import lines
@@ -20,6 +21,18 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}"
     "{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}"
 )
+
+
+def copy_tokenizer(source: Path, folder: Path) -> int:
+    """Copies a tokenizer and adds the two files of transformers 4's slow class if the source has only tokenizer.json."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    if not (folder / "vocab.json").exists():
+        (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"], ensure_ascii=False), encoding="utf-8")
+    if not (folder / "merges.txt").exists():
+        merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in whole["model"]["merges"])
+        (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    return len(whole["model"]["vocab"]) + len(whole["added_tokens"])
 
 
 def write_tokenizer(folder: Path, merges: int) -> int:

@@ -70,18 +70,33 @@ def plan(shapes: dict[str, tuple[int, ...]], item_size: int, shard_bytes: int) -
     return shards
 
 
-def write_shard(path: Path, names: list[str], shapes: dict, pool: Pool, dtype: str, seed_name: str) -> None:
-    torch_dtype, tag = SAFETENSORS_DTYPE[dtype]
-    item = torch_dtype.itemsize
-    header, end = {"__metadata__": {"format": "pt"}}, 0
-    for name in names:
-        size = math.prod(shapes[name]) * item
-        header[name] = {"dtype": tag, "shape": list(shapes[name]), "data_offsets": [end, end + size]}
+def header_bytes(entries: dict[str, tuple[str, tuple[int, ...], int]], metadata: dict[str, str]) -> bytes:
+    """The head of a safetensors file for name -> (dtype, shape, bytes), in that order."""
+    header, end = {"__metadata__": metadata}, 0
+    for name, (tag, shape, size) in entries.items():
+        header[name] = {"dtype": tag, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """As safetensors' save_file, but the same bytes every time: that one shuffles its metadata."""
+    tags = dict(SAFETENSORS_DTYPE.values()) | {torch.int64: "I64"}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    entries = {name: (tags[value.dtype], tuple(value.shape), value.numel() * value.itemsize) for name, value in tensors.items()}
+    with Path(path).open("wb") as file:
+        file.write(header_bytes(entries, metadata))
+        for value in tensors.values():
+            file.write(value.flatten().view(torch.uint8).numpy().data)
+
+
+def write_shard(path: Path, names: list[str], shapes: dict, pool: Pool, dtype: str, seed_name: str) -> None:
+    torch_dtype, tag = SAFETENSORS_DTYPE[dtype]
+    entries = {name: (tag, shapes[name], math.prod(shapes[name]) * torch_dtype.itemsize) for name in names}
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(header_bytes(entries, {"format": "pt"}))
         for name in names:
             mean, std = mean_and_std(name, shapes[name])
             for piece in pool.chunks(f"{seed_name}/{name}", math.prod(shapes[name])):

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 import make_checkpoint
 import trace
+from checkpoint_weights import save
 from make_lora import header, make_lora
 
 LORA = "lora-mixed-ranks.safetensors"
@@ -29,7 +29,7 @@ def write_store(folder: Path) -> list[Path]:
     make_checkpoint.make_store(options.out, options)
     config = json.loads((options.out / "Tongyi-MAI/Z-Image-Turbo/transformer/config.json").read_text())
     tensors = make_lora(config, [2, 4, 1, 8], "some", "f32", 0.3, 5)
-    save_file(tensors, folder / LORA, metadata=header("lora-mixed-ranks", 1000))
+    save(folder / LORA, tensors, header("lora-mixed-ranks", 1000))
     return sorted(path for path in (folder / "store").rglob("*") if path.is_file()) + [folder / LORA]
 
 
@@ -131,6 +131,5 @@ def stages(folder: Path) -> dict[str, torch.Tensor]:
 
 def write_stages(folder: Path) -> Path:
     path = folder / "stages.safetensors"
-    tensors = {name: value.contiguous().clone() for name, value in sorted(stages(folder).items())}
-    save_file(tensors, path, metadata={"reference": json.dumps(trace.versions())})
+    save(path, dict(sorted(stages(folder).items())), {"reference": json.dumps(trace.versions())})
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from checkpoint_tokenizer import write_tokenizer
+from checkpoint_tokenizer import copy_tokenizer, write_tokenizer
 from checkpoint_weights import POOL_SIZE, Pool, shapes_of, write_model
 
 FOLDERS = {"turbo": "Tongyi-MAI/Z-Image-Turbo", "base": "Tongyi-MAI/Z-Image", "deturbo": "ostris/Z-Image-De-Turbo"}
@@ -112,11 +112,7 @@ def make_store(out: Path, o) -> None:
                 for part in ("tokenizer", "text_encoder", "vae"):
                     shutil.copytree(shared / part, root / part, copy_function=os.link, dirs_exist_ok=False)
             else:
-                if o.tokenizer:
-                    shutil.copytree(o.tokenizer, root / "tokenizer", dirs_exist_ok=True)
-                    ids = 151669
-                else:
-                    ids = write_tokenizer(root / "tokenizer", o.merges)
+                ids = copy_tokenizer(o.tokenizer, root / "tokenizer") if o.tokenizer else write_tokenizer(root / "tokenizer", o.merges)
                 o.vocab = o.vocab or -(-(ids + 7) // 16) * 16
                 write_encoder_and_vae(root, o, pool)
                 shared = root

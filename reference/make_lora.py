@@ -14,7 +14,8 @@ import random
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+
+from checkpoint_weights import save
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 TARGETS = ["attention.to_q", "attention.to_k", "attention.to_v", "attention.to_out.0", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3",
@@ -67,7 +68,7 @@ def main() -> None:
     config = json.loads((args.transformer / "config.json").read_text())
     tensors = make_lora(config, args.ranks, args.modules, args.dtype, args.gain, args.seed)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, args.out, metadata=header(args.out.stem, args.step))
+    save(args.out, tensors, header(args.out.stem, args.step))
     print(f"{args.out}: {len(tensors) // 2} modules")
 
 

@@ -18,10 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 import compare
 import make_checkpoint
+from checkpoint_weights import save
 from make_lora import header, make_lora
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +61,7 @@ def make_stores(work: Path, count: int, seed: int) -> list[tuple[Path, list[tupl
             modules, dtype = rng.choice(["all", "some"]), rng.choice(["f32", "bf16", "f16"])
             file = folder / f"lora{j}.safetensors"
             if not done.exists():
-                save_file(make_lora(config, ranks, modules, dtype, 0.3, rng.randrange(10**6)), file, metadata=header(file.stem, 100))
+                save(file, make_lora(config, ranks, modules, dtype, 0.3, rng.randrange(10**6)), header(file.stem, 100))
             else:
                 rng.randrange(10**6)
             adapters.append((str(file), f"{'/'.join(map(str, ranks))} {modules} {dtype}"))

@@ -22,7 +22,9 @@ from pathlib import Path
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+
+from checkpoint_weights import save
 
 FOLDERS = {"zimage_turbo": "Tongyi-MAI/Z-Image-Turbo", "zimage": "Tongyi-MAI/Z-Image", "zimage_deturbo": "Tongyi-MAI/Z-Image-Turbo"}
 DETURBO = "ostris/Z-Image-De-Turbo"
@@ -128,7 +130,7 @@ def run(pipe: ZImagePipeline, *, prompt: str, neg: str = "", seed: int = 42, ste
 
 def write(path: str, tensors: dict[str, torch.Tensor], about: dict) -> None:
     metadata = {"reference": json.dumps(versions()), "request": json.dumps(about, ensure_ascii=True)}
-    save_file({name: value.contiguous() for name, value in sorted(tensors.items())}, path, metadata=metadata)
+    save(path, dict(sorted(tensors.items())), metadata)
 
 
 def lora_argument(text: str) -> tuple[str, float]:
