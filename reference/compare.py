@@ -32,6 +32,19 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     return out
 
 
+ORDER = ["input_ids", "negative_input_ids", "prompt_embeds", "negative_prompt_embeds", "sigmas", "timesteps", "noise", "noise_pred", "latents", "image"]
+
+
+def when(name: str) -> tuple:
+    """Sorts names by when a run makes them, so that the first failure is the cause of the rest."""
+    stage, _, step = name.partition(".")
+    if stage not in ORDER:
+        return (len(ORDER), 0, 0, name)
+    if step.isdigit():
+        return (ORDER.index("noise_pred"), int(step), ORDER.index(stage), name)
+    return (ORDER.index(stage), 0, 0, name)
+
+
 def tolerance(name: str, reference: np.ndarray, rtol: float = 1e-3) -> float:
     if name.endswith("input_ids"):
         return 0.0
@@ -42,7 +55,7 @@ def tolerance(name: str, reference: np.ndarray, rtol: float = 1e-3) -> float:
 def compare(reference: dict, ours: dict, ignore: set[str] = frozenset(), rtol: float = 1e-3) -> list[tuple[str, bool, float, str]]:
     """Rows of (name, passed, error / tolerance, text)."""
     rows = []
-    for name in sorted((reference.keys() | ours.keys()) - ignore, key=lambda n: (n.split(".")[0], int(n.rpartition(".")[2] or 0) if "." in n else 0)):
+    for name in sorted((reference.keys() | ours.keys()) - ignore, key=when):
         if name not in ours or name not in reference:
             rows.append((name, False, np.inf, "missing" if name not in ours else "not in the reference"))
             continue
@@ -53,8 +66,9 @@ def compare(reference: dict, ours: dict, ignore: set[str] = frozenset(), rtol: f
         if a.size == 0:
             rows.append((name, True, 0.0, "empty"))
             continue
-        error = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        error[np.isnan(error)] = np.inf  # a NaN on either side
+        with np.errstate(invalid="ignore"):
+            error = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        error[~np.isfinite(error)] = np.inf  # NaN or infinity on either side
         index = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
         worst, limit = float(error.max()), tolerance(name, a, rtol)
         ratio = worst / limit if limit else (0.0 if worst == 0 else np.inf)
