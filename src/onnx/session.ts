@@ -15,6 +15,7 @@ export type Feeds = Readonly<Record<string, Tensor | IntTensor>>;
 
 /** One loaded graph. It holds native memory: release it. */
 export interface Session {
+  readonly inputNames: readonly string[];
   /** Blocks the event loop while the graph runs; only the time between runs can be interrupted. */
   run(feeds: Feeds): Promise<Record<string, Tensor>>;
   release(): Promise<void>;
@@ -53,6 +54,7 @@ export async function openSession(model: Uint8Array, device: Device): Promise<Se
     );
   }
   return {
+    inputNames: session.inputNames,
     async run(feeds) {
       const results = await session.run(
         Object.fromEntries(Object.entries(feeds).map(([name, feed]) => [name, toOrt(feed)])),

@@ -1,0 +1,135 @@
+import type { Dim, Value } from "../onnx/graph.ts";
+import { reshape, rmsNorm, silu, weight } from "../onnx/layers.ts";
+import type { TransformerConfig } from "./config.ts";
+import type { TransformerContext } from "./context.ts";
+import { adaptedLinear } from "./context.ts";
+
+/** Epsilon of the norms of q and k; fixed in diffusers' `ZImageTransformerBlock`. */
+const qkNormEps = 1e-5;
+
+/**
+ * Sequences that go through the linear layers as one, [1, tokens, dim], and are
+ * taken apart where tokens meet: attention stays inside each sequence.
+ */
+export interface Packing {
+  /** Name of the dimension that counts the tokens of all sequences. */
+  readonly tokens: Dim;
+  /** int64 [sequences], the length of each; absent for a single sequence. */
+  readonly lengths?: Value;
+  readonly sequences: number;
+  /** Rope tables of all tokens, each [tokens, headDim/2]. */
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+/**
+ * The four norm scales of a block, each [dim]. Modulation and gates are folded
+ * in, so that one block serves both kinds: x·(1+s) after a norm is that norm
+ * with scale w·(1+s), and tanh(g)·norm(y) is a norm with scale w·tanh(g).
+ */
+export interface BlockScales {
+  readonly attentionNorm1: Value;
+  readonly attentionNorm2: Value;
+  readonly ffnNorm1: Value;
+  readonly ffnNorm2: Value;
+}
+
+/** x [1, tokens, dim] through attention and feed-forward, each with a residual. */
+export function transformerBlock(
+  context: TransformerContext,
+  config: TransformerConfig,
+  name: string,
+  x: Value,
+  scales: BlockScales,
+  packing: Packing,
+): Value {
+  const { graph } = context;
+  const norm = (value: Value, scale: Value) => rmsNorm(context, value, scale, config.normEps);
+
+  const attended = attention(
+    context,
+    config,
+    `${name}.attention`,
+    norm(x, scales.attentionNorm1),
+    packing,
+  );
+  const afterAttention = graph.op("Add", [x, norm(attended, scales.attentionNorm2)]);
+
+  const ffnIn = norm(afterAttention, scales.ffnNorm1);
+  const ffn = (part: string, value: Value) =>
+    adaptedLinear(context, value, `${name}.feed_forward.${part}`, { bias: false });
+  const hidden = graph.op("Mul", [silu(context, ffn("w1", ffnIn)), ffn("w3", ffnIn)]);
+  return graph.op("Add", [afterAttention, norm(ffn("w2", hidden), scales.ffnNorm2)]);
+}
+
+function attention(
+  context: TransformerContext,
+  config: TransformerConfig,
+  name: string,
+  x: Value,
+  packing: Packing,
+): Value {
+  const { graph } = context;
+  const project = (part: string) => adaptedLinear(context, x, `${name}.${part}`, { bias: false });
+  const turned = (part: "q" | "k") => {
+    const projected = project(`to_${part}`);
+    return rotate(context, config, normHeads(context, config, name, part, projected), packing);
+  };
+  const q = splitSequences(context, turned("q"), packing);
+  const k = splitSequences(context, turned("k"), packing);
+  const v = splitSequences(context, project("to_v"), packing);
+  const results = q.map((query, i) => {
+    const result = graph.op(
+      "MultiHeadAttention",
+      [query, k[i]!, v[i]!],
+      { num_heads: config.heads },
+      "com.microsoft",
+    );
+    const length = packing.sequences === 1 ? packing.tokens : `${packing.tokens}.${i}`;
+    return graph.declare(result, context.compute, [1, length, config.dim]);
+  });
+  const joined = results.length === 1 ? results[0]! : graph.op("Concat", results, { axis: 1 });
+  const packed = graph.declare(joined, context.compute, [1, packing.tokens, config.dim]);
+  return adaptedLinear(context, packed, `${name}.to_out.0`, { bias: false });
+}
+
+/** RMS norm of each head's features: x [1, tokens, dim]. */
+function normHeads(
+  context: TransformerContext,
+  config: TransformerConfig,
+  name: string,
+  part: "q" | "k",
+  x: Value,
+): Value {
+  if (!config.qkNorm) return x;
+  const heads = reshape(context, x, [0, 0, config.heads, config.headDim]);
+  const scale = weight(context, `${name}.norm_${part}.weight`);
+  return reshape(context, rmsNorm(context, heads, scale, qkNormEps), [0, 0, config.dim]);
+}
+
+/** Turns adjacent feature pairs of each head by the token's angles, in f32 as the reference does. */
+function rotate(
+  context: TransformerContext,
+  config: TransformerConfig,
+  x: Value,
+  { cos, sin, tokens }: Packing,
+): Value {
+  const { graph, compute } = context;
+  const wide = compute === "f32" ? x : graph.op("Cast", [x], { to: { element: "f32" } });
+  const turned = graph.declare(
+    graph.op(
+      "RotaryEmbedding",
+      [wide, graph.ints([0]), cos, sin],
+      { interleaved: 1, num_heads: 0 },
+      "com.microsoft",
+    ),
+    "f32",
+    [1, tokens, config.dim],
+  );
+  return compute === "f32" ? turned : graph.op("Cast", [turned], { to: { element: compute } });
+}
+
+function splitSequences({ graph }: TransformerContext, x: Value, packing: Packing): Value[] {
+  if (packing.lengths === undefined) return [x];
+  return graph.ops("Split", [x, packing.lengths], packing.sequences, { axis: 1 });
+}

@@ -1,0 +1,57 @@
+import type { WeightLookup } from "../onnx/graph.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import { transformerBlock } from "./block.ts";
+import type { TransformerConfig } from "./config.ts";
+import { adaptedLinear } from "./context.ts";
+import { appendPads } from "./pads.ts";
+import { captionBlocks } from "./weight-shapes.ts";
+
+/**
+ * The part of the network that depends on the text alone: embeds the prompt
+ * embeds, pads them and refines them. Once per request.
+ *
+ * Inputs: `prompt_embeds` [length, captionDim], `pads` int64 [1] (how many pad
+ * rows follow), `cos` and `sin` [padded, headDim/2]. Output: `caption` [padded, dim].
+ */
+export function buildCaptionGraph(
+  config: TransformerConfig,
+  lookup: WeightLookup,
+  compute: ComputeDtype,
+  adapted: ReadonlySet<string>,
+): Uint8Array {
+  const graph = new GraphBuilder("caption", lookup);
+  const context = { graph, compute, adapted };
+  const embeds = toCompute(
+    context,
+    graph.input("prompt_embeds", "f32", ["length", config.captionDim]),
+  );
+  const normed = rmsNorm(context, embeds, weight(context, "cap_embedder.0.weight"), config.normEps);
+  const embedded = adaptedLinear(context, normed, "cap_embedder.1", { bias: true });
+  const pads = graph.input("pads", "i64", [1]);
+  const padded = appendPads(context, embedded, weight(context, "cap_pad_token"), pads, config.dim);
+  const packing = {
+    tokens: "padded",
+    sequences: 1,
+    cos: graph.input("cos", "f32", ["padded", config.headDim / 2]),
+    sin: graph.input("sin", "f32", ["padded", config.headDim / 2]),
+  };
+  let x = graph.declare(reshape(context, padded, [1, -1, config.dim]), compute, [
+    1,
+    "padded",
+    config.dim,
+  ]);
+  for (const block of captionBlocks(config)) {
+    const scales = {
+      attentionNorm1: weight(context, `${block}.attention_norm1.weight`),
+      attentionNorm2: weight(context, `${block}.attention_norm2.weight`),
+      ffnNorm1: weight(context, `${block}.ffn_norm1.weight`),
+      ffnNorm2: weight(context, `${block}.ffn_norm2.weight`),
+    };
+    x = transformerBlock(context, config, block, x, scales, packing);
+  }
+  const caption = toF32(context, reshape(context, x, [-1, config.dim]));
+  graph.output("caption", "f32", ["padded", config.dim], caption);
+  return graph.finish();
+}

@@ -1,0 +1,87 @@
+import type { Value, WeightLookup } from "../onnx/graph.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import { constant, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { TransformerConfig } from "./config.ts";
+import type { TransformerContext } from "./context.ts";
+import { adaptedLinear } from "./context.ts";
+import { finalLayer, modulatedBlocks, timeVectorDim } from "./weight-shapes.ts";
+
+/** Scales per block: attention_norm1, attention_norm2, ffn_norm1, ffn_norm2. */
+export const scalesPerBlock = 4;
+
+/**
+ * The part of the network that depends on the timestep alone: from time vectors
+ * to the scale of each norm of each block, modulation and gates folded in (see
+ * `BlockScales`). Once per request, for all steps.
+ *
+ * Input: `time` [steps, 256]. Outputs: `scales` [steps, 4·blocks, dim] and
+ * `final_scale` [steps, dim].
+ */
+export function buildModulationGraph(
+  config: TransformerConfig,
+  lookup: WeightLookup,
+  compute: ComputeDtype,
+  adapted: ReadonlySet<string>,
+): Uint8Array {
+  const graph = new GraphBuilder("modulation", lookup);
+  const context = { graph, compute, adapted };
+  const time = toCompute(context, graph.input("time", "f32", ["steps", timeVectorDim]));
+  const hidden = silu(context, adaptedLinear(context, time, "t_embedder.mlp.0", { bias: true }));
+  const embedded = adaptedLinear(context, hidden, "t_embedder.mlp.2", { bias: true });
+
+  const blocks = modulatedBlocks(config);
+  if (blocks.length > 0) {
+    const scales = blocks.flatMap((block) => blockScales(context, config, block, embedded));
+    const rows = scales.map((scale) => graph.op("Unsqueeze", [scale, graph.ints([1])]));
+    const table = graph.op("Concat", rows, { axis: 1 });
+    const shape = ["steps", scalesPerBlock * blocks.length, config.dim];
+    graph.output("scales", "f32", shape, toF32(context, table));
+  }
+  const final = adaptedLinear(
+    context,
+    silu(context, embedded),
+    `${finalLayer}.adaLN_modulation.1`,
+    {
+      bias: true,
+    },
+  );
+  graph.output(
+    "final_scale",
+    "f32",
+    ["steps", config.dim],
+    toF32(context, plusOne(context, final)),
+  );
+  return graph.finish();
+}
+
+/** Four tensors of [steps, dim]. */
+function blockScales(
+  context: TransformerContext,
+  { dim }: TransformerConfig,
+  block: string,
+  embedded: Value,
+): Value[] {
+  const { graph } = context;
+  const modulation = adaptedLinear(context, embedded, `${block}.adaLN_modulation.0`, {
+    bias: true,
+  });
+  const [scaleAttention, gateAttention, scaleFfn, gateFfn] = graph.ops(
+    "Split",
+    [modulation, graph.ints([dim, dim, dim, dim])],
+    4,
+    { axis: 1 },
+  );
+  const folded = (norm: string, factor: Value) =>
+    graph.op("Mul", [weight(context, `${block}.${norm}.weight`), factor]);
+  return [
+    folded("attention_norm1", plusOne(context, scaleAttention!)),
+    folded("attention_norm2", graph.op("Tanh", [gateAttention!])),
+    folded("ffn_norm1", plusOne(context, scaleFfn!)),
+    folded("ffn_norm2", graph.op("Tanh", [gateFfn!])),
+  ];
+}
+
+function plusOne(context: TransformerContext, x: Value): Value {
+  return context.graph.op("Add", [x, constant(context, [1])]);
+}

@@ -1,0 +1,153 @@
+import type { Device } from "../onnx/device.ts";
+import type { WeightLookup } from "../onnx/graph.ts";
+import type { Feeds, IntTensor } from "../onnx/session.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { AdapterModules } from "./adapter.ts";
+import { AdaptableSession } from "./adapter.ts";
+import { buildCaptionGraph } from "./caption-graph.ts";
+import type { TransformerConfig } from "./config.ts";
+import { patchSize, sequenceMultiple } from "./config.ts";
+import { buildModulationGraph } from "./modulation-graph.ts";
+import { patchify, unpatchify } from "./patches.ts";
+import type { RopeTable } from "./rope.ts";
+import { captionPositions, concatRopes, imagePositions, ropeTable } from "./rope.ts";
+import { buildStepGraph } from "./step-graph.ts";
+import { timeVectors } from "./time-vector.ts";
+import { linearModules } from "./weight-shapes.ts";
+
+/** What stays the same for all steps of a request. */
+export interface Conditions {
+  /** Prompt embeds [length, captionDim]: the prompt's, then with guidance the negative prompt's. */
+  readonly promptEmbeds: readonly Tensor[];
+  /** [steps], 1000·sigma. */
+  readonly timesteps: Float32Array;
+  /** [1, channels, height, width] */
+  readonly latentShape: readonly number[];
+  readonly adapter: AdapterModules;
+}
+
+/** The network's output for each prompt, [1, channels, height, width], not negated. */
+export type PredictStep = (latents: Tensor, stepIndex: number) => Promise<Tensor[]>;
+
+/** A loaded transformer: three graphs over the same weights, split by what each depends on. */
+export class Transformer {
+  readonly #config: TransformerConfig;
+  readonly #caption: AdaptableSession;
+  readonly #modulation: AdaptableSession;
+  readonly #steps: readonly [AdaptableSession, AdaptableSession];
+
+  constructor(
+    config: TransformerConfig,
+    lookup: WeightLookup,
+    { device, compute }: { device: Device; compute: ComputeDtype },
+  ) {
+    const modules = linearModules(config);
+    const step = (captions: 1 | 2) =>
+      new AdaptableSession(
+        (adapted) => buildStepGraph(config, lookup, compute, adapted, captions),
+        device,
+        modules,
+      );
+    this.#config = config;
+    this.#caption = new AdaptableSession(
+      (adapted) => buildCaptionGraph(config, lookup, compute, adapted),
+      device,
+      modules,
+    );
+    this.#modulation = new AdaptableSession(
+      (adapted) => buildModulationGraph(config, lookup, compute, adapted),
+      device,
+      modules,
+    );
+    this.#steps = [step(1), step(2)];
+  }
+
+  /** Computes what does not depend on the latents, and answers with the step that does. */
+  async prepare({
+    promptEmbeds,
+    timesteps,
+    latentShape,
+    adapter,
+  }: Conditions): Promise<PredictStep> {
+    const config = this.#config;
+    const rows = latentShape[2]! / patchSize;
+    const columns = latentShape[3]! / patchSize;
+    const pads = padsOf(rows * columns);
+
+    const captions: Tensor[] = [];
+    const imageRopes: RopeTable[] = [];
+    const joinedRopes: RopeTable[] = [];
+    for (const embeds of promptEmbeds) {
+      const padded = embeds.shape[0]! + padsOf(embeds.shape[0]!);
+      const captionRope = ropeTable(config, captionPositions(padded));
+      const imageRope = ropeTable(config, imagePositions(padded, rows, columns, pads));
+      captions.push(await this.#refineCaption(embeds, captionRope, adapter));
+      imageRopes.push(imageRope);
+      joinedRopes.push(imageRope, captionRope);
+    }
+
+    const time = timeVectors(timesteps, config.timeScale);
+    const { scales, final_scale } = await this.#modulation.run({ time }, adapter);
+    const imageRope = concatRopes(imageRopes);
+    const joinedRope = concatRopes(joinedRopes);
+    const imageTokens = rows * columns + pads;
+    const fixed: Feeds = {
+      pads: ints([pads]),
+      image_cos: imageRope.cos,
+      image_sin: imageRope.sin,
+      cos: joinedRope.cos,
+      sin: joinedRope.sin,
+      ...Object.fromEntries(captions.map((caption, i) => [`caption.${i}`, caption])),
+      ...(captions.length === 1
+        ? {}
+        : {
+            image_lengths: ints(captions.map(() => imageTokens)),
+            lengths: ints(captions.map((caption) => imageTokens + caption.shape[0]!)),
+          }),
+    };
+    const session = this.#steps[captions.length === 1 ? 0 : 1];
+
+    return async (latents, stepIndex) => {
+      const results = await session.run(
+        {
+          ...fixed,
+          patches: patchify(latents),
+          final_scale: rowOf(final_scale!, stepIndex),
+          ...(scales === undefined ? {} : { scales: rowOf(scales, stepIndex) }),
+        },
+        adapter,
+      );
+      const predictions = results.predictions!;
+      return captions.map((_, i) => unpatchify(rowOf(predictions, i), latentShape));
+    };
+  }
+
+  async release(): Promise<void> {
+    for (const session of [this.#caption, this.#modulation, ...this.#steps])
+      await session.release();
+  }
+
+  async #refineCaption(embeds: Tensor, rope: RopeTable, adapter: AdapterModules): Promise<Tensor> {
+    const pads = ints([padsOf(embeds.shape[0]!)]);
+    const feeds = { prompt_embeds: embeds, pads, cos: rope.cos, sin: rope.sin };
+    const { caption } = await this.#caption.run(feeds, adapter);
+    return caption!;
+  }
+}
+
+/** How many pads fill a sequence up to a multiple of 32. */
+function padsOf(length: number): number {
+  return (sequenceMultiple - (length % sequenceMultiple)) % sequenceMultiple;
+}
+
+function ints(values: readonly number[]): IntTensor {
+  return { data: BigInt64Array.from(values, BigInt), shape: [values.length] };
+}
+
+/** Row i along the first axis, sharing memory. */
+function rowOf({ data, shape }: Tensor, i: number): Tensor {
+  const rest = shape.slice(1);
+  const size = data.length / shape[0]!;
+  return { data: data.subarray(i * size, (i + 1) * size), shape: rest };
+}

@@ -1,0 +1,73 @@
+import type { TransformerConfig } from "./config.ts";
+import { patchSize } from "./config.ts";
+
+/** Width of the sinusoidal time vector, and of the inner layer that embeds it. */
+export const timeVectorDim = 256;
+const timeHiddenDim = 1024;
+
+/** Names in diffusers' state dict of the two modules that carry the patch size in their name. */
+export const patchEmbedder: string = `all_x_embedder.${patchSize}-1`;
+export const finalLayer: string = `all_final_layer.${patchSize}-1`;
+
+/** The blocks with their names, in the order in which the modulation table has them. */
+export function modulatedBlocks(config: TransformerConfig): string[] {
+  return [
+    ...Array.from({ length: config.refinerLayers }, (_, i) => `noise_refiner.${i}`),
+    ...Array.from({ length: config.layers }, (_, i) => `layers.${i}`),
+  ];
+}
+
+export function captionBlocks(config: TransformerConfig): string[] {
+  return Array.from({ length: config.refinerLayers }, (_, i) => `context_refiner.${i}`);
+}
+
+/** Every tensor that the network reads, with the shape that its configuration implies. */
+export function transformerWeights(config: TransformerConfig): Map<string, readonly number[]> {
+  const { dim, headDim, hiddenDim, modulationDim, captionDim } = config;
+  const patchDim = patchSize * patchSize * config.inChannels;
+  const shapes = new Map<string, readonly number[]>();
+  const linear = (name: string, outDim: number, inDim: number, bias: boolean) => {
+    shapes.set(`${name}.weight`, [outDim, inDim]);
+    if (bias) shapes.set(`${name}.bias`, [outDim]);
+  };
+  linear(patchEmbedder, dim, patchDim, true);
+  linear("t_embedder.mlp.0", timeHiddenDim, timeVectorDim, true);
+  linear("t_embedder.mlp.2", modulationDim, timeHiddenDim, true);
+  shapes.set("cap_embedder.0.weight", [captionDim]);
+  linear("cap_embedder.1", dim, captionDim, true);
+  shapes.set("x_pad_token", [1, dim]);
+  shapes.set("cap_pad_token", [1, dim]);
+  linear(`${finalLayer}.linear`, patchDim, dim, true);
+  linear(`${finalLayer}.adaLN_modulation.1`, dim, modulationDim, true);
+  for (const block of [...modulatedBlocks(config), ...captionBlocks(config)]) {
+    for (const part of ["to_q", "to_k", "to_v", "to_out.0"]) {
+      linear(`${block}.attention.${part}`, dim, dim, false);
+    }
+    if (config.qkNorm) {
+      shapes.set(`${block}.attention.norm_q.weight`, [headDim]);
+      shapes.set(`${block}.attention.norm_k.weight`, [headDim]);
+    }
+    for (const norm of ["attention_norm1", "attention_norm2", "ffn_norm1", "ffn_norm2"]) {
+      shapes.set(`${block}.${norm}.weight`, [dim]);
+    }
+    linear(`${block}.feed_forward.w1`, hiddenDim, dim, false);
+    linear(`${block}.feed_forward.w2`, dim, hiddenDim, false);
+    linear(`${block}.feed_forward.w3`, hiddenDim, dim, false);
+  }
+  for (const block of modulatedBlocks(config)) {
+    linear(`${block}.adaLN_modulation.0`, 4 * dim, modulationDim, true);
+  }
+  return shapes;
+}
+
+/** The modules that an adapter can stand beside, by name, with their widths. */
+export function linearModules(
+  config: TransformerConfig,
+): Map<string, { readonly inDim: number; readonly outDim: number }> {
+  const modules = new Map<string, { inDim: number; outDim: number }>();
+  for (const [name, [outDim, inDim]] of transformerWeights(config)) {
+    if (!name.endsWith(".weight") || outDim === undefined || inDim === undefined) continue;
+    modules.set(name.slice(0, -".weight".length), { inDim, outDim });
+  }
+  return modules;
+}
