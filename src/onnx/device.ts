@@ -1,5 +1,6 @@
 import { listSupportedBackends } from "onnxruntime-node";
 import { InputError } from "../errors.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
 
 export const devices = ["cpu", "cuda", "webgpu", "coreml", "dml"] as const;
 
@@ -24,4 +25,10 @@ export function providerFor(device: Device): string {
     );
   }
   return device;
+}
+
+/** What a device computes in: bf16 as training did where it can, f32 where parity is promised. */
+export function computeDtypeFor(device: Device): ComputeDtype {
+  if (device === "cpu") return "f32";
+  return device === "cuda" ? "bf16" : "f16";
 }

@@ -1,0 +1,172 @@
+import { rm } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { InvalidArgumentError, Option } from "commander";
+import { InputError } from "../errors.ts";
+import { checkImageName, checkWritable, writeImage } from "../image/write-image.ts";
+import { modelById, models } from "../models/registry.ts";
+import type { Device } from "../onnx/device.ts";
+import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
+import { openComponents } from "../pipeline/components.ts";
+import { generate } from "../pipeline/generate.ts";
+import { describeResult } from "../pipeline/result.ts";
+import { Trace } from "../pipeline/trace.ts";
+import type { GenerateRequest } from "../schema/request.ts";
+import { generateRequestSchema, profileNames } from "../schema/request.ts";
+import { parseLoraOption } from "./lora-option.ts";
+import { startProgress } from "./progress.ts";
+import { version } from "./version.ts";
+
+interface GenerateFlags {
+  readonly model: string;
+  readonly weights: string;
+  readonly lora?: { path: string; multiplier: number };
+  readonly prompt: string;
+  readonly neg: string;
+  readonly trigger?: string;
+  readonly width?: number;
+  readonly height?: number;
+  readonly steps?: number;
+  readonly guidance?: number;
+  readonly seed?: bigint;
+  readonly profile: string;
+  readonly device: Device;
+  readonly out?: string;
+  readonly trace?: string;
+  readonly json?: boolean;
+}
+
+/** Names of the flags that fill the request's fields. */
+const flagOf: Record<string, string> = {
+  "lora.path": "--lora",
+  "lora.multiplier": "--lora FILE=MULTIPLIER",
+  negativePrompt: "--neg",
+  triggerWord: "--trigger",
+  guidanceScale: "--guidance",
+};
+
+export function addGenerateCommand(program: Command): void {
+  program
+    .command("generate")
+    .description("make one picture")
+    .requiredOption("--prompt <text>", "what to draw")
+    .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
+    .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
+    .option(
+      "--lora <file[=multiplier]>",
+      "LoRA file, multiplier -2 to 2 (default 1)",
+      parseLoraOption,
+    )
+    .option("--neg <text>", "negative prompt; acts when guidance is above 0", "")
+    .option("--trigger <word>", "replaces [trigger] in the prompt")
+    .option("--width <pixels>", "64 to 4096 (default 1024)", parseNumber)
+    .option("--height <pixels>", "64 to 4096 (default 1024)", parseNumber)
+    .option("--steps <count>", "1 to 150 (default: the model's)", parseNumber)
+    .option("--guidance <scale>", "0 to 20 (default: the model's)", parseNumber)
+    .option("--seed <integer>", "-1 draws one (default 42)", parseInteger)
+    .addOption(
+      new Option("--profile <name>", "what the numbers mean")
+        .choices(profileNames)
+        .default("reference"),
+    )
+    .addOption(new Option("--device <name>", "what computes").choices(devices).default("cpu"))
+    .option("--out <file>", "picture to write, .png or .jpg (default <model>-<seed>.png)")
+    .option("--trace <file>", "write every stage's tensors to this .safetensors file")
+    .option("--json", "print the result as JSON")
+    .action(runGenerate);
+}
+
+async function runGenerate(flags: GenerateFlags): Promise<void> {
+  const request = parseRequest(flags);
+  providerFor(flags.device);
+  const model = modelById(request.model);
+  if (flags.out !== undefined) {
+    checkImageName(flags.out);
+    await checkWritable(flags.out);
+  }
+  if (flags.trace !== undefined) await checkWritable(flags.trace);
+  const components = await openComponents(flags.weights, model);
+
+  const stop = new AbortController();
+  const onSignal = () => stop.abort();
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  const progress = startProgress();
+  const trace = flags.trace === undefined ? undefined : new Trace();
+  const startedAt = performance.now();
+  try {
+    const generated = await generate(components, request, {
+      device: flags.device,
+      compute: computeDtypeFor(flags.device),
+      signal: stop.signal,
+      onStep: progress.onStep,
+      ...(trace === undefined ? {} : { trace }),
+    });
+    progress.stop();
+    const out = flags.out ?? `${model.id}-${generated.effective.seed}.png`;
+    const seconds = (performance.now() - startedAt) / 1000;
+    const result = describeResult(request, generated, version);
+    await writeImage(out, generated.image, result);
+    if (trace !== undefined && flags.trace !== undefined) {
+      await writeTrace(trace, flags.trace, out);
+    }
+    for (const warning of generated.warnings) process.stderr.write(`warning: ${warning}\n`);
+    process.stdout.write(
+      flags.json === true
+        ? `${JSON.stringify({ file_path: resolve(out), seconds, ...result, warnings: generated.warnings })}\n`
+        : `${out}\n`,
+    );
+  } finally {
+    progress.stop();
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
+
+/** A picture without the trace that was asked for is half a result: neither stays. */
+async function writeTrace(trace: Trace, path: string, out: string): Promise<void> {
+  try {
+    await trace.write(path, { software: `retake ${version}` });
+  } catch (error) {
+    await rm(out, { force: true });
+    throw error;
+  }
+}
+
+function parseRequest(flags: GenerateFlags): GenerateRequest {
+  const parsed = generateRequestSchema.safeParse({
+    model: flags.model,
+    prompt: flags.prompt,
+    negativePrompt: flags.neg,
+    profile: flags.profile,
+    ...given({ triggerWord: flags.trigger, lora: flags.lora, width: flags.width }),
+    ...given({ height: flags.height, steps: flags.steps, seed: flags.seed }),
+    ...given({ guidanceScale: flags.guidance }),
+  });
+  if (parsed.success) return parsed.data;
+  throw new InputError(
+    parsed.error.issues
+      .map((issue) => {
+        const field = issue.path.join(".");
+        return `${flagOf[field] ?? `--${field}`}: ${issue.message}.`;
+      })
+      .join(" "),
+  );
+}
+
+function given<T extends object>(fields: T): Partial<T> {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<T>; // a subset of the fields, nothing else
+}
+
+function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) {
+    throw new InvalidArgumentError(`"${text}" is not a number.`);
+  }
+  return value;
+}
+
+function parseInteger(text: string): bigint {
+  if (!/^\s*[+-]?\d+\s*$/.test(text))
+    throw new InvalidArgumentError(`"${text}" is not a whole number.`);
+  return BigInt(text.trim().replace(/^\+/, ""));
+}

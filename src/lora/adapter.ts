@@ -1,0 +1,39 @@
+import { InputError } from "../errors.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { firstNonFinite } from "../tensor/tensor.ts";
+import { readF32 } from "../weights/safetensors.ts";
+import type { LoraFile } from "./file.ts";
+
+/** One module's values: loraA [rank, in], loraB [out, rank], f32. */
+export interface AdapterValues {
+  readonly loraA: Tensor;
+  readonly loraB: Tensor;
+  /** alpha/rank; 1 where the file has no alpha, whatever the ranks of other modules. */
+  readonly scale: number;
+}
+
+/** @throws InputError naming the tensor that holds NaN or infinity */
+export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
+  const adapter = new Map<string, AdapterValues>();
+  for (const [name, { rank, alpha, loraA, loraB }] of lora.modules) {
+    adapter.set(name, {
+      loraA: await readFinite(lora, `${name}.lora_A`, loraA),
+      loraB: await readFinite(lora, `${name}.lora_B`, loraB),
+      scale: alpha === null ? 1 : (await readFinite(lora, `${name}.alpha`, alpha)).data[0]! / rank,
+    });
+  }
+  return adapter;
+}
+
+async function readFinite(lora: LoraFile, name: string, span: WeightSpan): Promise<Tensor> {
+  const values = await readF32(span);
+  const index = firstNonFinite(values.data);
+  if (index !== -1) {
+    throw new InputError(
+      `${lora.file} is damaged: ${name} is ${values.data[index]} at element ${index}. ` +
+        "Its training diverged: use an earlier save.",
+    );
+  }
+  return values;
+}

@@ -1,0 +1,32 @@
+import { InputError } from "../errors.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { firstNonFinite } from "../tensor/tensor.ts";
+import { findNonFinite } from "../weights/nonfinite.ts";
+import type { Component } from "./components.ts";
+
+/**
+ * Refuses a stage's result that holds NaN or infinity: it would end as a black
+ * picture. Only then are the weights searched for the cause.
+ */
+export async function requireFinite(
+  what: string,
+  result: Tensor,
+  component: Pick<Component<unknown>, "name" | "weights">,
+  compute: ComputeDtype,
+): Promise<void> {
+  if (firstNonFinite(result.data) === -1) return;
+  const culprit = await findNonFinite(component.weights);
+  if (culprit !== undefined) {
+    throw new InputError(
+      `${culprit.file} is damaged: tensor ${culprit.name} holds NaN or infinity at element ` +
+        `${culprit.index}. Download the file again.`,
+    );
+  }
+  throw new InputError(
+    `${what} came out of the ${component.name} as NaN or infinity, though its weights are sound: ` +
+      (compute === "f16"
+        ? "the values are too large for f16. Use --device cpu, or a GPU that computes in bf16."
+        : "the values are too large. A LoRA multiplier closer to 0 or a lower guidance may help."),
+  );
+}

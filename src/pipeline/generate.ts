@@ -1,0 +1,194 @@
+import { InputError } from "../errors.ts";
+import type { LoraFile } from "../lora/file.ts";
+import type { Device } from "../onnx/device.ts";
+import { encodePrompt } from "../prompt/encode-prompt.ts";
+import { applyTrigger } from "../prompt/trigger.ts";
+import { denoise } from "../sampler/denoise.ts";
+import { guide, negate } from "../sampler/guidance.ts";
+import { randn } from "../sampler/noise.ts";
+import type { Schedule } from "../sampler/schedule.ts";
+import { flowMatchSchedule } from "../sampler/schedule.ts";
+import type { GenerateRequest } from "../schema/request.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { openTextEncoder } from "../text-encoder/encode.ts";
+import { Transformer } from "../transformer/transformer.ts";
+import { openVaeDecoder } from "../vae/decode.ts";
+import type { RequestAdapter } from "./adapter.ts";
+import { openAdapter } from "./adapter.ts";
+import type { Components } from "./components.ts";
+import type { Effective } from "./effective.ts";
+import { effectiveParameters } from "./effective.ts";
+import { requireFinite } from "./finite.ts";
+import type { Trace } from "./trace.ts";
+
+export interface GenerateOptions {
+  readonly device: Device;
+  readonly compute: ComputeDtype;
+  readonly signal?: AbortSignal;
+  readonly onStep?: (progress: { step: number; total: number }) => void;
+  /** Collects every stage's tensors for comparison with the reference. */
+  readonly trace?: Trace;
+}
+
+export interface Generated {
+  /** [3, height, width] in [0, 1], before rounding. */
+  readonly image: Tensor;
+  readonly effective: Effective;
+  readonly schedule: Schedule;
+  /** The prompt after its trigger word was filled in. */
+  readonly prompt: string;
+  readonly lora: LoraFile | undefined;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * From a request to its picture: prompt, prompt embeds, noise, denoising,
+ * decoding. Each network is open only while it works, so that no two of them
+ * need memory at the same time.
+ *
+ * @throws InputError if something about the request, the LoRA or the weights is wrong
+ * @throws CanceledError at the next step after the signal
+ */
+export async function generate(
+  components: Components,
+  request: GenerateRequest,
+  { device, compute, signal, onStep, trace }: GenerateOptions,
+): Promise<Generated> {
+  const effective = effectiveParameters(request, components.model);
+  const latentShape = latentShapeFor(components, effective);
+  const adapter = await openAdapter(components, request.lora);
+  const guided = effective.guidanceWeight > 0;
+
+  const prompt = applyTrigger(request.prompt, request.triggerWord);
+  const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
+  const negative = encodePrompt(components.tokenizer, request.negativePrompt);
+  const promptEmbeds = await encodeTexts(
+    components,
+    guided ? [inputIds, negative.inputIds] : [inputIds],
+    { device, compute },
+  );
+  const warnings = [cutWarning("prompt", cutText)];
+  if (guided) warnings.push(cutWarning("negative prompt", negative.cutText));
+
+  const schedule = flowMatchSchedule({
+    steps: effective.steps,
+    shift: components.shift,
+    kind: effective.profile.schedule,
+  });
+  const noise = randn(effective.seed, latentShape);
+  trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
+
+  const latents = await denoiseLatents(components, adapter, {
+    promptEmbeds,
+    schedule,
+    noise,
+    guidanceWeight: effective.guidanceWeight,
+    device,
+    compute,
+    ...(signal === undefined ? {} : { signal }),
+    onStep: ({ step, total, noisePred, latents }) => {
+      trace?.step(step, noisePred, latents);
+      onStep?.({ step: step + 1, total });
+    },
+  });
+
+  const decoder = await openVaeDecoder(components.vae.config, components.vae.lookup, {
+    device,
+    compute,
+  });
+  try {
+    const image = await decoder.decode(latents);
+    await requireFinite("the picture", image, components.vae, compute);
+    trace?.image(image);
+    return {
+      image,
+      effective,
+      schedule,
+      prompt,
+      lora: adapter?.file,
+      warnings: warnings.filter((warning) => warning !== undefined),
+    };
+  } finally {
+    await decoder.release();
+  }
+}
+
+/** [1, channels, height/8, width/8]: even, so that patches fit. */
+function latentShapeFor({ vae, transformer }: Components, { width, height }: Effective): number[] {
+  const unit = 2 * vae.config.scaleFactor;
+  for (const [side, size] of Object.entries({ width, height })) {
+    if (size % unit !== 0) {
+      throw new InputError(`${side} ${size}: this model's VAE takes multiples of ${unit} only.`);
+    }
+  }
+  const { scaleFactor } = vae.config;
+  return [1, transformer.config.inChannels, height / scaleFactor, width / scaleFactor];
+}
+
+async function encodeTexts(
+  { textEncoder }: Components,
+  texts: readonly (readonly number[])[],
+  options: { device: Device; compute: ComputeDtype },
+): Promise<Tensor[]> {
+  const encoder = await openTextEncoder(textEncoder.config, textEncoder.lookup, options);
+  try {
+    const embeds: Tensor[] = [];
+    for (const inputIds of texts) {
+      const encoded = await encoder.encode(inputIds);
+      await requireFinite("the prompt embeds", encoded, textEncoder, options.compute);
+      embeds.push(encoded);
+    }
+    return embeds;
+  } finally {
+    await encoder.release();
+  }
+}
+
+interface Denoising {
+  readonly promptEmbeds: readonly Tensor[];
+  readonly schedule: Schedule;
+  readonly noise: Tensor;
+  readonly guidanceWeight: number;
+  readonly device: Device;
+  readonly compute: ComputeDtype;
+  readonly signal?: AbortSignal;
+  readonly onStep: Parameters<typeof denoise>[0]["onStep"];
+}
+
+async function denoiseLatents(
+  { transformer: component }: Components,
+  adapter: RequestAdapter | undefined,
+  { promptEmbeds, schedule, noise, guidanceWeight, device, compute, signal, onStep }: Denoising,
+): Promise<Tensor> {
+  const transformer = new Transformer(component.config, component.lookup, { device, compute });
+  try {
+    const predict = await transformer.prepare({
+      promptEmbeds,
+      timesteps: schedule.timesteps,
+      latentShape: noise.shape,
+      adapter: adapter?.modules ?? new Map(),
+    });
+    return await denoise({
+      latents: noise,
+      schedule,
+      predict: async (latents, stepIndex) => {
+        const [positive, negative] = await predict(latents, stepIndex);
+        const noisePred = negate(
+          negative === undefined ? positive! : guide(positive!, negative, guidanceWeight),
+        );
+        await requireFinite(`step ${stepIndex + 1}`, noisePred, component, compute);
+        return noisePred;
+      },
+      ...(signal === undefined ? {} : { signal }),
+      onStep,
+    });
+  } finally {
+    await transformer.release();
+  }
+}
+
+function cutWarning(what: string, cutText: string | null): string | undefined {
+  if (cutText === null) return undefined;
+  return `the ${what} is longer than 512 tokens: its end was cut off, as in training: ${JSON.stringify(cutText)}`;
+}

@@ -1,0 +1,27 @@
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** `max_sequence_length` of diffusers' ZImagePipeline. */
+const mostTokens = 512;
+
+export interface EncodedPrompt {
+  /** At most 512 ids, no padding. */
+  readonly inputIds: readonly number[];
+  /** What did not fit, or null. */
+  readonly cutText: string | null;
+}
+
+/**
+ * A prompt's token ids as ZImagePipeline has them: one user turn of Qwen3's chat
+ * template with thinking on, the text as it is; the first 512 tokens are kept, so
+ * a long prompt loses the end of its turn too.
+ */
+export function encodePrompt(tokenizer: Tokenizer, prompt: string): EncodedPrompt {
+  const opening = `<|im_start|>user\n${prompt}`;
+  const ids = tokenizer.encode(`${opening}<|im_end|>\n<|im_start|>assistant\n`);
+  if (ids.length <= mostTokens) return { inputIds: ids, cutText: null };
+  const kept = ids.slice(0, mostTokens);
+  // The turn's own ending is not what the user wrote.
+  const written = tokenizer.encode(opening).slice(mostTokens);
+  const cutText = written.length === 0 ? null : tokenizer.decode(written);
+  return { inputIds: kept, cutText };
+}

@@ -1,0 +1,58 @@
+import { setImmediate } from "node:timers/promises";
+import { CanceledError } from "../errors.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Schedule } from "./schedule.ts";
+
+export interface Step {
+  /** Counts useful steps from 0. */
+  readonly step: number;
+  readonly total: number;
+  readonly noisePred: Tensor;
+  /** After the step. */
+  readonly latents: Tensor;
+}
+
+export interface DenoiseOptions {
+  /** The noise to start from, [1, channels, height, width]. */
+  readonly latents: Tensor;
+  readonly schedule: Schedule;
+  /** noisePred for the latents at a step of the schedule; same shape. */
+  readonly predict: (latents: Tensor, stepIndex: number) => Promise<Tensor>;
+  readonly signal?: AbortSignal;
+  readonly onStep: (step: Step) => void;
+}
+
+/**
+ * From noise to latents by Euler steps. A step whose sigma stays the same would
+ * change nothing: it is not computed.
+ *
+ * @throws CanceledError before the next step once the signal is set
+ */
+export async function denoise(options: DenoiseOptions): Promise<Tensor> {
+  const { schedule, predict, signal, onStep } = options;
+  const { sigmas } = schedule;
+  const useful = Array.from(schedule.timesteps.keys()).filter((i) => sigmas[i] !== sigmas[i + 1]);
+  let latents = options.latents;
+  for (const [step, i] of useful.entries()) {
+    // A run blocks the event loop: signals are seen here.
+    await setImmediate();
+    if (signal?.aborted) throw new CanceledError();
+    const noisePred = await predict(latents, i);
+    latents = eulerStep(latents, noisePred, sigmas[i]!, sigmas[i + 1]!);
+    onStep({ step, total: useful.length, noisePred, latents });
+  }
+  await setImmediate();
+  if (signal?.aborted) throw new CanceledError();
+  return latents;
+}
+
+/** x + (σ' - σ)·v in f32, the product rounded before the sum, as diffusers' scheduler does. */
+function eulerStep(latents: Tensor, noisePred: Tensor, sigma: number, nextSigma: number): Tensor {
+  const { fround } = Math;
+  const dt = fround(nextSigma - sigma);
+  const data = new Float32Array(latents.data.length);
+  for (let i = 0; i < data.length; i++) {
+    data[i] = latents.data[i]! + fround(dt * noisePred.data[i]!);
+  }
+  return { data, shape: latents.shape };
+}

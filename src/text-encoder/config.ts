@@ -1,0 +1,68 @@
+import { z } from "zod";
+import { InputError } from "../errors.ts";
+
+const positive = z.int().positive();
+const off = z.union([z.literal(false), z.null()]).optional();
+
+/** `text_encoder/config.json` of Qwen3. What would change the maths and is not computed is refused. */
+const schema = z.object({
+  model_type: z.literal("qwen3"),
+  hidden_size: positive,
+  num_hidden_layers: positive.min(2),
+  intermediate_size: positive,
+  num_attention_heads: positive,
+  num_key_value_heads: positive,
+  head_dim: positive.refine((dim) => dim % 2 === 0, "must be even"),
+  rms_norm_eps: z.number().positive(),
+  vocab_size: positive,
+  hidden_act: z.literal("silu"),
+  attention_bias: off,
+  use_sliding_window: off,
+  rope_theta: z.number().positive().optional(),
+  rope_scaling: z.null().optional(),
+  // Where transformers from 5.0 on keeps the two above.
+  rope_parameters: z
+    .object({ rope_theta: z.number().positive(), rope_type: z.literal("default").optional() })
+    .optional(),
+});
+
+export interface TextEncoderConfig {
+  readonly hiddenSize: number;
+  /** All decoder layers of the model; the last one is not computed. */
+  readonly layers: number;
+  readonly intermediateSize: number;
+  readonly heads: number;
+  readonly keyValueHeads: number;
+  readonly headDim: number;
+  readonly normEps: number;
+  readonly vocabularySize: number;
+  readonly ropeTheta: number;
+}
+
+/** @throws InputError naming the file and each key that is missing or not supported */
+export function parseTextEncoderConfig(json: unknown, file: string): TextEncoderConfig {
+  const result = schema.safeParse(json);
+  if (!result.success) {
+    throw new InputError(
+      `${file} is not the configuration of a Qwen3 that Retake computes: ` +
+        z.prettifyError(result.error).replaceAll("\n", " "),
+    );
+  }
+  const config = result.data;
+  const ropeTheta = config.rope_theta ?? config.rope_parameters?.rope_theta;
+  if (ropeTheta === undefined) throw new InputError(`${file} has no rope_theta.`);
+  if (config.num_attention_heads % config.num_key_value_heads !== 0) {
+    throw new InputError(`${file}: num_attention_heads must be a multiple of num_key_value_heads.`);
+  }
+  return {
+    hiddenSize: config.hidden_size,
+    layers: config.num_hidden_layers,
+    intermediateSize: config.intermediate_size,
+    heads: config.num_attention_heads,
+    keyValueHeads: config.num_key_value_heads,
+    headDim: config.head_dim,
+    normEps: config.rms_norm_eps,
+    vocabularySize: config.vocab_size,
+    ropeTheta,
+  };
+}

@@ -1,0 +1,143 @@
+import type { Value, WeightLookup } from "../onnx/graph.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import type { GraphContext } from "../onnx/layers.ts";
+import { linear, reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { TextEncoderConfig } from "./config.ts";
+import { layersRead } from "./weight-shapes.ts";
+
+/**
+ * Qwen3 up to the output of its last layer but one.
+ *
+ * Inputs: `input_ids` int64 [length], `cos` and `sin` [length, headDim], `mask`
+ * [length, length] with 0 where a token may look and a very low number where it
+ * may not. Output: `prompt_embeds` [length, hiddenSize].
+ */
+export function buildTextEncoder(
+  config: TextEncoderConfig,
+  lookup: WeightLookup,
+  compute: ComputeDtype,
+): Uint8Array {
+  const graph = new GraphBuilder("text_encoder", lookup);
+  const context = { graph, compute };
+  const ids = graph.input("input_ids", "i64", ["length"]);
+  const fed = (name: string, width: number | string) => graph.input(name, "f32", ["length", width]);
+  const rope = {
+    cos: toCompute(context, fed("cos", config.headDim)),
+    sin: toCompute(context, fed("sin", config.headDim)),
+  };
+  const mask = fed("mask", "length");
+
+  // Rows are picked before they are widened: the table is large.
+  const table = graph.weight("model.embed_tokens.weight");
+  const rows = graph.op("Gather", [table.value, ids], { axis: 0 });
+  let x = table.type === compute ? rows : graph.op("Cast", [rows], { to: { element: compute } });
+  for (let i = 0; i < layersRead(config); i++) {
+    x = decoderLayer(context, config, `model.layers.${i}`, x, rope, mask);
+  }
+  graph.output("prompt_embeds", "f32", ["length", config.hiddenSize], toF32(context, x));
+  return graph.finish();
+}
+
+interface Rope {
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+/** x [length, hiddenSize]. */
+function decoderLayer(
+  context: GraphContext,
+  config: TextEncoderConfig,
+  name: string,
+  x: Value,
+  rope: Rope,
+  mask: Value,
+): Value {
+  const { graph } = context;
+  const norm = (part: string, value: Value) =>
+    rmsNorm(context, value, weight(context, `${name}.${part}.weight`), config.normEps);
+  const project = (part: string, value: Value) =>
+    linear(context, value, `${name}.${part}`, { bias: false });
+
+  const attended = attention(
+    context,
+    config,
+    `${name}.self_attn`,
+    norm("input_layernorm", x),
+    rope,
+    mask,
+  );
+  const afterAttention = graph.op("Add", [x, attended]);
+  const mlpIn = norm("post_attention_layernorm", afterAttention);
+  const gated = graph.op("Mul", [
+    silu(context, project("mlp.gate_proj", mlpIn)),
+    project("mlp.up_proj", mlpIn),
+  ]);
+  return graph.op("Add", [afterAttention, project("mlp.down_proj", gated)]);
+}
+
+/** Causal attention in plain operators: at most 512 tokens, so the scores are small. */
+function attention(
+  context: GraphContext,
+  config: TextEncoderConfig,
+  name: string,
+  x: Value,
+  rope: Rope,
+  mask: Value,
+): Value {
+  const { graph, compute } = context;
+  const { keyValueHeads, headDim } = config;
+  const groups = config.heads / keyValueHeads;
+  const project = (part: string) => linear(context, x, `${name}.${part}_proj`, { bias: false });
+  const heads = (part: "q" | "k", count: number) => {
+    const split = reshape(context, project(part), [-1, count, headDim]);
+    const scale = weight(context, `${name}.${part}_norm.weight`);
+    const normed = rmsNorm(context, split, scale, config.normEps);
+    return rotateHalves(
+      context,
+      headDim,
+      graph.op("Transpose", [normed], { perm: [1, 0, 2] }),
+      rope,
+    );
+  };
+  // Query heads stand in groups: each group's heads share one key and value head.
+  const q = reshape(context, heads("q", config.heads), [keyValueHeads, groups, -1, headDim]);
+  const k = reshape(context, heads("k", keyValueHeads), [keyValueHeads, 1, -1, headDim]);
+  const v = reshape(
+    context,
+    graph.op("Transpose", [reshape(context, project("v"), [-1, keyValueHeads, headDim])], {
+      perm: [1, 0, 2],
+    }),
+    [keyValueHeads, 1, -1, headDim],
+  );
+  const products = graph.op("MatMul", [q, graph.op("Transpose", [k], { perm: [0, 1, 3, 2] })]);
+  const scaled = graph.op("Mul", [toF32(context, products), graph.floats([headDim ** -0.5], [])]);
+  const probabilities = graph.op("Softmax", [graph.op("Add", [scaled, mask])], { axis: -1 });
+  const narrow =
+    compute === "f32"
+      ? probabilities
+      : graph.op("Cast", [probabilities], { to: { element: compute } });
+  const mixed = graph.op("MatMul", [narrow, v]);
+  const joined = reshape(
+    context,
+    graph.op("Transpose", [reshape(context, mixed, [config.heads, -1, headDim])], {
+      perm: [1, 0, 2],
+    }),
+    [-1, config.heads * headDim],
+  );
+  return linear(context, joined, `${name}.o_proj`, { bias: false });
+}
+
+/** Qwen's rope: feature j turns with j + headDim/2. x [heads, length, headDim]. */
+function rotateHalves(
+  { graph }: GraphContext,
+  headDim: number,
+  x: Value,
+  { cos, sin }: Rope,
+): Value {
+  const [first, second] = graph.ops("Split", [x, graph.ints([headDim / 2, headDim / 2])], 2, {
+    axis: -1,
+  });
+  const turned = graph.op("Concat", [graph.op("Neg", [second!]), first!], { axis: -1 });
+  return graph.op("Add", [graph.op("Mul", [x, cos]), graph.op("Mul", [turned, sin])]);
+}

@@ -1,0 +1,29 @@
+import type { Device } from "../onnx/device.ts";
+import type { WeightLookup } from "../onnx/graph.ts";
+import { openSession } from "../onnx/session.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { VaeConfig } from "./config.ts";
+import { buildVaeDecoder } from "./graph.ts";
+
+export interface VaeDecoder {
+  /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. */
+  decode(latents: Tensor): Promise<Tensor>;
+  release(): Promise<void>;
+}
+
+/** Loads the decoder. Release it: it holds native memory. */
+export async function openVaeDecoder(
+  config: VaeConfig,
+  lookup: WeightLookup,
+  { device, compute }: { device: Device; compute: ComputeDtype },
+): Promise<VaeDecoder> {
+  const session = await openSession(buildVaeDecoder(config, lookup, compute), device);
+  return {
+    async decode(latents) {
+      const { image } = await session.run({ latents });
+      return { data: image!.data, shape: image!.shape.slice(1) };
+    },
+    release: () => session.release(),
+  };
+}

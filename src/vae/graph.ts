@@ -1,0 +1,123 @@
+import type { Value, WeightLookup } from "../onnx/graph.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import type { GraphContext } from "../onnx/layers.ts";
+import { constant, linear, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { VaeConfig } from "./config.ts";
+import type { Resnet } from "./weight-shapes.ts";
+import { decoderLevels, midChannels, midResnets } from "./weight-shapes.ts";
+
+/** Epsilon of every group norm; fixed in diffusers' `Decoder`. */
+const normEps = 1e-6;
+
+/**
+ * The decoder of an AutoencoderKL, from the pipeline's latents to a picture.
+ *
+ * Input: `latents` [1, latentChannels, h, w]. Output: `image` [1, 3, H, W] in
+ * [0, 1], before rounding to bytes.
+ */
+export function buildVaeDecoder(
+  config: VaeConfig,
+  lookup: WeightLookup,
+  compute: ComputeDtype,
+): Uint8Array {
+  const graph = new GraphBuilder("vae_decoder", lookup);
+  const context = { graph, compute };
+  const latents = toCompute(
+    context,
+    graph.input("latents", "f32", [1, config.latentChannels, "h", "w"]),
+  );
+  const number = (value: number) => constant(context, [value], []);
+  let x = graph.op("Div", [latents, number(config.scalingFactor)]);
+  x = graph.op("Add", [x, number(config.shiftFactor)]);
+  if (config.postQuantConv) x = conv(context, x, "post_quant_conv", 1);
+
+  x = conv(context, x, "decoder.conv_in", 3);
+  const [before, after] = midResnets(config);
+  x = resnet(context, config, before, x);
+  if (config.midAttention) x = midAttention(context, config, x);
+  x = resnet(context, config, after, x);
+  for (const { resnets, upsampler } of decoderLevels(config)) {
+    for (const block of resnets) x = resnet(context, config, block, x);
+    if (upsampler !== undefined) x = conv(context, enlarge(context, x), upsampler, 3);
+  }
+  x = silu(context, groupNorm(context, config, x, "decoder.conv_norm_out"));
+  x = conv(context, x, "decoder.conv_out", 3);
+
+  x = graph.op("Add", [graph.op("Mul", [x, number(0.5)]), number(0.5)]);
+  x = graph.op("Clip", [x, number(0), number(1)]);
+  graph.output("image", "f32", [1, 3, "H", "W"], toF32(context, x));
+  return graph.finish();
+}
+
+function conv(context: GraphContext, x: Value, name: string, size: 1 | 3): Value {
+  const pad = (size - 1) / 2;
+  const inputs = [x, weight(context, `${name}.weight`), weight(context, `${name}.bias`)];
+  return context.graph.op("Conv", inputs, {
+    kernel_shape: [size, size],
+    pads: [pad, pad, pad, pad],
+  });
+}
+
+/** Groups are laid out as rows and normed as instances: on a CPU 4.5 times as fast as GroupNormalization. */
+function groupNorm(context: GraphContext, { groups }: VaeConfig, x: Value, name: string): Value {
+  const { graph } = context;
+  // Statistics are taken in f32 whatever is computed in.
+  const rows = graph.op("Reshape", [toF32(context, x), graph.ints([0, groups, -1])]);
+  const normed = graph.op(
+    "InstanceNormalization",
+    [rows, graph.floats(new Array(groups).fill(1)), graph.floats(new Array(groups).fill(0))],
+    { epsilon: { float: normEps } },
+  );
+  const shaped = graph.op("Reshape", [toCompute(context, normed), graph.op("Shape", [x])]);
+  const perChannel = (part: string) =>
+    reshape(context, weight(context, `${name}.${part}`), [1, -1, 1, 1]);
+  return graph.op("Add", [graph.op("Mul", [shaped, perChannel("weight")]), perChannel("bias")]);
+}
+
+function resnet(context: GraphContext, config: VaeConfig, block: Resnet, x: Value): Value {
+  const { name } = block;
+  const half = (value: Value, i: 1 | 2) =>
+    conv(
+      context,
+      silu(context, groupNorm(context, config, value, `${name}.norm${i}`)),
+      `${name}.conv${i}`,
+      3,
+    );
+  const shortcut =
+    block.inChannels === block.outChannels ? x : conv(context, x, `${name}.conv_shortcut`, 1);
+  return context.graph.op("Add", [shortcut, half(half(x, 1), 2)]);
+}
+
+/** One head over all places of the latents: x [1, channels, h, w]. */
+function midAttention(context: GraphContext, config: VaeConfig, x: Value): Value {
+  const { graph } = context;
+  const name = "decoder.mid_block.attentions.0";
+  const channels = midChannels(config);
+  const normed = groupNorm(context, config, x, `${name}.group_norm`);
+  const flat = reshape(context, normed, [1, channels, -1]);
+  const places = graph.op("Transpose", [flat], { perm: [0, 2, 1] });
+  const project = (part: string) => linear(context, places, `${name}.${part}`, { bias: true });
+  const attended = graph.declare(
+    graph.op(
+      "MultiHeadAttention",
+      [project("to_q"), project("to_k"), project("to_v")],
+      { num_heads: 1 },
+      "com.microsoft",
+    ),
+    context.compute,
+    [1, "places", channels],
+  );
+  const out = linear(context, attended, `${name}.to_out.0`, { bias: true });
+  const back = graph.op("Transpose", [out], { perm: [0, 2, 1] });
+  return graph.op("Add", [x, graph.op("Reshape", [back, graph.op("Shape", [x])])]);
+}
+
+/** Each pixel becomes a square of 2x2. */
+function enlarge({ graph }: GraphContext, x: Value): Value {
+  return graph.op("Resize", [x, "", graph.floats([1, 1, 2, 2])], {
+    mode: "nearest",
+    coordinate_transformation_mode: "asymmetric",
+    nearest_mode: "floor",
+  });
+}

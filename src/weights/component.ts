@@ -1,0 +1,108 @@
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { InputError } from "../errors.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import { readSafetensors } from "./safetensors.ts";
+import { readJson } from "./store.ts";
+
+const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+
+/** How many faults one message lists. */
+const mostListed = 8;
+
+/**
+ * The weights of one component, from `<stem>.safetensors` or from the shards
+ * that `<stem>.safetensors.index.json` lists.
+ *
+ * @param repository named in errors, so that a person knows what to fetch
+ * @throws InputError naming the file and the repository
+ */
+export async function openComponent(
+  folder: string,
+  stem: string,
+  repository: string,
+): Promise<Map<string, WeightSpan>> {
+  const single = join(folder, `${stem}.safetensors`);
+  if (existsSync(single)) return new Map((await readSafetensors(single)).tensors);
+  const index = join(folder, `${stem}.safetensors.index.json`);
+  if (!existsSync(index)) {
+    throw new InputError(
+      `${folder} has neither ${stem}.safetensors nor ${stem}.safetensors.index.json. ` +
+        `Fetch ${repository} again.`,
+    );
+  }
+  return openShards(folder, index, repository);
+}
+
+async function openShards(
+  folder: string,
+  index: string,
+  repository: string,
+): Promise<Map<string, WeightSpan>> {
+  const parsed = indexSchema.safeParse(await readJson(index, repository));
+  if (!parsed.success) {
+    throw new InputError(`${index} has no valid weight_map. Fetch ${repository} again.`);
+  }
+  const { weight_map: weightMap } = parsed.data;
+  const tensors = new Map<string, WeightSpan>();
+  for (const shard of new Set(Object.values(weightMap))) {
+    // A shard is a plain name: nothing may lead out of the folder.
+    if (basename(shard) !== shard || !shard.endsWith(".safetensors") || shard.includes("\\")) {
+      throw new InputError(`${index} names the shard "${shard}", which is not a file name.`);
+    }
+    const path = join(folder, shard);
+    if (!existsSync(path)) {
+      throw new InputError(`shard ${shard} is missing from ${folder}. Fetch ${repository} again.`);
+    }
+    for (const [name, span] of (await readSafetensors(path)).tensors) {
+      if (tensors.has(name)) throw new InputError(`tensor ${name} is in two shards of ${folder}.`);
+      if (weightMap[name] !== shard) {
+        throw new InputError(
+          `${path} holds tensor ${name}, which ${index} ${weightMap[name] === undefined ? "does not list" : `places in ${weightMap[name]}`}. Fetch ${repository} again.`,
+        );
+      }
+      tensors.set(name, span);
+    }
+  }
+  const absent = Object.keys(weightMap).filter((name) => !tensors.has(name));
+  if (absent.length > 0) {
+    throw new InputError(
+      `${index} lists tensors that their shards don't hold: ${listed(absent)}. Fetch ${repository} again.`,
+    );
+  }
+  return tensors;
+}
+
+/**
+ * Compares the tensors that are there with those that a configuration implies.
+ *
+ * @param where e.g. "transformer/ of Tongyi-MAI/Z-Image"
+ * @throws InputError listing what is missing or of another shape
+ */
+export function requireWeights(
+  tensors: ReadonlyMap<string, WeightSpan>,
+  expected: ReadonlyMap<string, readonly number[]>,
+  where: string,
+): void {
+  const faults: string[] = [];
+  for (const [name, shape] of expected) {
+    const span = tensors.get(name);
+    if (span === undefined) faults.push(`${name} is missing`);
+    else if (String(span.shape) !== String(shape)) {
+      faults.push(`${name} is [${span.shape}], config.json implies [${shape}]`);
+    } else if (!["F32", "F16", "BF16"].includes(span.dtype)) {
+      faults.push(`${name} is ${span.dtype}; F32, F16 and BF16 can be computed`);
+    }
+  }
+  if (faults.length === 0) return;
+  throw new InputError(
+    `the weights in ${where} don't fit their configuration: ${listed(faults)}. ` +
+      "Is it the right model, and whole? Fetch the repository again.",
+  );
+}
+
+function listed(items: readonly string[]): string {
+  const more = items.length - mostListed;
+  return items.slice(0, mostListed).join("; ") + (more > 0 ? `; and ${more} more` : "");
+}

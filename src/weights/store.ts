@@ -1,0 +1,66 @@
+import { existsSync } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { InputError, messageOf } from "../errors.ts";
+
+/** JSON files of a repository are small; the largest is a tokenizer of 11 MB. */
+const largestJson = 64 * 1024 * 1024;
+
+/** The model store that comes with Retake. */
+const demoWeights = fileURLToPath(new URL("../../demo/weights", import.meta.url));
+
+/**
+ * The folder of a hub repository in a model store: a folder with the hub's names
+ * (`owner/name/`), or a hub cache (`models--owner--name/snapshots/...`).
+ *
+ * @param weights the store's folder, or `demo`
+ * @throws InputError naming the repository and the places that were looked at
+ */
+export async function repositoryFolder(weights: string, repository: string): Promise<string> {
+  const store = weights === "demo" ? demoWeights : resolve(weights);
+  if (!existsSync(store)) {
+    throw new InputError(`--weights ${weights}: there is no such folder.`);
+  }
+  const plain = join(store, repository);
+  if (existsSync(plain)) return plain;
+  const cacheName = `models--${repository.replace("/", "--")}`;
+  for (const cache of [join(store, cacheName), join(store, "hub", cacheName)]) {
+    if (existsSync(cache)) return await cachedSnapshot(cache, repository);
+  }
+  throw new InputError(
+    `${repository} is not in ${store}: there is neither ${plain} nor a hub cache folder ${cacheName}. ` +
+      `Fetch it with: hf download ${repository} --local-dir ${plain}`,
+  );
+}
+
+async function cachedSnapshot(cache: string, repository: string): Promise<string> {
+  const reference = join(cache, "refs", "main");
+  try {
+    const revision = (await readFile(reference, "utf8")).trim();
+    const snapshot = join(cache, "snapshots", revision);
+    if (/^[\w.-]+$/.test(revision) && existsSync(snapshot)) return snapshot;
+    throw new Error(`it names the revision ${JSON.stringify(revision)}, which is not there`);
+  } catch (error) {
+    throw new InputError(
+      `${cache} is not a whole hub cache of ${repository}: ${reference}: ${messageOf(error)}. ` +
+        `Fetch it again with: hf download ${repository}`,
+      { cause: error },
+    );
+  }
+}
+
+/** @throws InputError naming the file and the repository that it belongs to */
+export async function readJson(file: string, repository: string): Promise<unknown> {
+  try {
+    const { size } = await stat(file);
+    if (size > largestJson)
+      throw new Error(`${size} bytes are more than the limit of ${largestJson}`);
+    return JSON.parse(await readFile(file, "utf8"));
+  } catch (error) {
+    throw new InputError(
+      `${file} can't be read as JSON: ${messageOf(error)}. Fetch ${repository} again.`,
+      { cause: error },
+    );
+  }
+}

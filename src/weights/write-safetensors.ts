@@ -1,0 +1,65 @@
+import { randomUUID } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { InputError, messageOf } from "../errors.ts";
+
+/** What can be written: f32 values or int64 ids. */
+export interface WritableTensor {
+  readonly data: Float32Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
+  readonly shape: readonly number[];
+}
+
+/**
+ * Writes a safetensors file, whole or not at all: to a file beside it first,
+ * which then takes its name.
+ *
+ * @throws InputError if the place can't be written
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: ReadonlyMap<string, WritableTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    const handle = await open(temporary, "wx");
+    try {
+      await handle.write(encodeHeader(tensors, metadata));
+      for (const { data } of tensors.values()) {
+        if (data.byteLength > 0) {
+          await handle.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+        }
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw new InputError(
+      `${path} can't be written: ${messageOf(error)}. Is ${dirname(path)} a folder that you may write to?`,
+      { cause: error },
+    );
+  }
+}
+
+function encodeHeader(
+  tensors: ReadonlyMap<string, WritableTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array {
+  const entries: Record<string, unknown> = { __metadata__: metadata };
+  let offset = 0;
+  for (const [name, { data, shape }] of tensors) {
+    const dtype = data instanceof Float32Array ? "F32" : "I64";
+    entries[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
+    offset += data.byteLength;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(entries));
+  // Padded with spaces, so that the data starts at a multiple of 8.
+  const length = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(8 + length).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(length), true);
+  header.set(json, 8);
+  return header;
+}
