@@ -75,8 +75,8 @@ def make_case(index: int, seed: int, stores: list) -> dict:
     store, adapters = rng.choice(stores)
     generation = rng.choice(["pin", "head"])
     unit = 32 if generation == "pin" else 16  # the server floors sizes to 32
-    width, height = rng.sample(range(unit, 161, unit), 2)
-    chosen = rng.sample(adapters, rng.choice([0, 1, 1, 1, 2]))
+    width, height = rng.sample(range(64, 193, unit), 2)
+    chosen = rng.sample(adapters, rng.choice([0, 1, 1, 1]))
     lora = [(file, round(rng.uniform(-2, 2), 3), about) for file, about in chosen]
     prompt, neg = rng.choice(list(PROMPTS)), rng.choice(list(PROMPTS))
     return dict(index=index, store=str(store), generation=generation, model=rng.choice(["zimage_turbo", "zimage", "zimage_deturbo"]), prompt=prompt, neg=neg,

@@ -22,12 +22,16 @@ export function installDependencies() {
   process.stderr.write("Installing dependencies (once)...\n");
   const npm = process.platform === "win32" ? "npm.cmd" : "npm";
   // Not `npm ci`: it refuses a lock file written where the packages of other platforms can't be had.
-  const install = spawnSync(npm, ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"], {
-    cwd: root,
-    // What the program prints on stdout is its result: npm talks on stderr.
-    stdio: ["ignore", 2, 2],
-    shell: process.platform === "win32",
-  });
+  const install = spawnSync(
+    npm,
+    ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"],
+    {
+      cwd: root,
+      // What the program prints on stdout is its result: npm talks on stderr.
+      stdio: ["ignore", 2, 2],
+      shell: process.platform === "win32",
+    },
+  );
   if (install.status !== 0) {
     process.stderr.write("npm install failed: Retake can't run without its dependencies.\n");
     process.exit(1);

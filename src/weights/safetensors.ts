@@ -71,14 +71,15 @@ function widen(
 async function readHeader(handle: FileHandle, size: number, path: string): Promise<Uint8Array> {
   const start = new Uint8Array(8);
   const { bytesRead } = await handle.read(start, 0, 8, 0);
-  const other = otherFormat(start.subarray(0, bytesRead));
+  if (bytesRead < 8) throw damaged(path, `it has only ${size} bytes`);
+  const length = new DataView(start.buffer).getBigUint64(0, true);
+  // Only then look for another format: a valid length may begin with another's first bytes.
+  const other = Number(length) + 8 > size ? otherFormat(start) : undefined;
   if (other !== undefined) {
     throw new InputError(
       `${path} is ${other}, not a safetensors file. Get the .safetensors version.`,
     );
   }
-  if (bytesRead < 8) throw damaged(path, `it has only ${size} bytes`);
-  const length = new DataView(start.buffer).getBigUint64(0, true);
   if (length > BigInt(largestHeader)) {
     throw damaged(path, `its header claims ${length} bytes, and ${largestHeader} is the limit`);
   }
@@ -188,7 +189,7 @@ function damaged(path: string, what: string): InputError {
 function otherFormat(start: Uint8Array): string | undefined {
   const text = new TextDecoder("latin1").decode(start);
   if (text.startsWith("PK\x03\x04")) return "a zip archive (a PyTorch .pt or .ckpt file)";
-  if (start[0] === 0x80 && start[1]! <= 5) return "a Python pickle";
+  if (start[0] === 0x80) return "a Python pickle";
   if (text.startsWith("GGUF")) return "a GGUF file";
   if (/^\s*<(!|h|\?)/i.test(text)) return "a web page: the download needs a login or another link";
   if (text.startsWith("version ")) return "a Git LFS pointer: fetch the file itself (git lfs pull)";

