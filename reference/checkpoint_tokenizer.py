@@ -35,8 +35,8 @@ def copy_tokenizer(source: Path, folder: Path) -> int:
     return len(whole["model"]["vocab"]) + len(whole["added_tokens"])
 
 
-def write_tokenizer(folder: Path, merges: int) -> int:
-    """Writes the four files the Hub has and returns the number of ids."""
+def write_tokenizer(folder: Path, merges: int, texts: list[str] | None = None) -> int:
+    """Writes the four files the Hub has and returns the number of ids; merges come from `texts`, else from the golden texts."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     byte_level = dict(add_prefix_space=False, trim_offsets=False, use_regex=False)
@@ -48,7 +48,7 @@ def write_tokenizer(folder: Path, merges: int) -> int:
     tokenizer.decoder = decoders.ByteLevel(**byte_level)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=256 + merges, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(sorted(lines()), trainer)
+    tokenizer.train_from_iterator(sorted(texts or lines()), trainer)
     tokenizer.add_special_tokens([AddedToken(f"<|{name}|>", normalized=False, special=True) for name in SPECIAL])
     tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in PLAIN])
 

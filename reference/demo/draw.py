@@ -16,7 +16,7 @@ COLOURS = {
 }
 SHAPES = ["circle", "square", "triangle", "star"]
 PLACES = {"": (0.5, 0.5), "on the left": (0.3, 0.5), "on the right": (0.7, 0.5), "at the top": (0.5, 0.3), "at the bottom": (0.5, 0.7)}
-SIZES = {"": 0.27, "small": 0.17, "big": 0.38}
+SIZES = {"": 0.27, "small": 0.17, "big": 0.33}
 TRIGGER = "zorple"
 OVERSAMPLING = 3
 

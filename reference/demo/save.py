@@ -14,7 +14,7 @@ def save_family(weights: Path, random_root: Path, encoder, vae, transformers: di
         root = weights / FOLDERS[name]
         shutil.rmtree(root, ignore_errors=True)
         # Turbo comes in shards, as it does on the Hub.
-        size = "1MB" if name == "turbo" else "10GB"
+        size = "1500KB" if name == "turbo" else "10GB"
         transformer.to(torch.bfloat16).save_pretrained(root / "transformer", max_shard_size=size)
         tidy_config(root / "transformer" / "config.json")
         if name == "deturbo":
@@ -22,20 +22,18 @@ def save_family(weights: Path, random_root: Path, encoder, vae, transformers: di
         write_config(root / "model_index.json", MODEL_INDEX)
         write_config(root / "scheduler" / "scheduler_config.json", scheduler_config(SHIFT[name]))
         shutil.copytree(random_root / "tokenizer", root / "tokenizer")
-        write_encoder(root / "text_encoder", encoder)
+        write_encoder(root / "text_encoder", encoder, random_root / "text_encoder" / "config.json")
         vae.to(torch.bfloat16).save_pretrained(root / "vae")
         tidy_config(root / "vae" / "config.json")
 
 
-def write_encoder(folder: Path, encoder) -> None:
-    """With the `model.` prefix that the Hub's files have."""
+def write_encoder(folder: Path, encoder, hub_config: Path) -> None:
+    """With the `model.` prefix that the Hub's files have, and `rope_theta` at the top: transformers 4 ignores the `rope_parameters` that 5 writes."""
     encoder.to(torch.bfloat16).save_pretrained(folder)
     file = folder / "model.safetensors"
     tensors = {name if name.startswith("model.") else f"model.{name}": value for name, value in load_file(file).items()}
     save_file(tensors, file, {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
-    config["architectures"] = ["Qwen3ForCausalLM"]
-    write_config(folder / "config.json", config)
+    write_config(folder / "config.json", {**json.loads(hub_config.read_text()), "torch_dtype": "bfloat16"})
 
 
 def tidy_config(file: Path) -> None:

@@ -1,0 +1,120 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { goldenFolder } from "../../test/golden.ts";
+import type { WritableTensor } from "../weights/write-safetensors.ts";
+import { writeSafetensors } from "../weights/write-safetensors.ts";
+import { loadAdapter } from "./adapter.ts";
+import { readLora } from "./file.ts";
+import { readLoraInfo } from "./info.ts";
+import { matchLora } from "./match.ts";
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "retake-lora-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const matrix = (rows: number, columns: number, value = 1): WritableTensor => ({
+  data: new Float32Array(rows * columns).fill(value),
+  shape: [rows, columns],
+});
+
+async function lora(tensors: Record<string, WritableTensor>): Promise<string> {
+  const path = join(folder, "lora.safetensors");
+  await writeSafetensors(path, new Map(Object.entries(tensors)), { format: "pt" });
+  return path;
+}
+
+const toQ = "diffusion_model.layers.0.attention.to_q";
+const modules = new Map([
+  ["layers.0.attention.to_q", { inDim: 48, outDim: 48 }],
+  ["layers.0.attention.to_k", { inDim: 48, outDim: 48 }],
+]);
+
+test("an ai-toolkit file is read with its ranks and scale 1", async () => {
+  const file = await readLora(join(goldenFolder, "tiny/lora-mixed-ranks.safetensors"));
+  const ranks = new Set([...file.modules.values()].map(({ rank }) => rank));
+  expect([...ranks].toSorted()).toEqual([1, 2, 4, 8]);
+  expect(file.sha256).toBe("e24b39a41ae111c5a0e3a1ee14bab0e7e9b37e2c4fed55f63ca8aa36074a0c0e");
+  for (const { scale } of (await loadAdapter(file)).values()) expect(scale).toBe(1);
+});
+
+test("a stored alpha scales by alpha / rank", async () => {
+  const path = await lora({
+    [`${toQ}.lora_A.weight`]: matrix(4, 48),
+    [`${toQ}.lora_B.weight`]: matrix(48, 4),
+    [`${toQ}.alpha`]: { data: Float32Array.of(2), shape: [] },
+  });
+  const [module] = (await loadAdapter(await readLora(path))).values();
+  expect(module?.scale).toBe(0.5);
+});
+
+describe("a file that can't act whole is refused with the reason", () => {
+  const pair = { [`${toQ}.lora_A.weight`]: matrix(4, 48), [`${toQ}.lora_B.weight`]: matrix(48, 4) };
+  const cases: [string, Record<string, WritableTensor>, RegExp][] = [
+    ["no tensors", {}, /no LoRA tensors/],
+    ["a checkpoint", { "layers.0.attention.to_q.weight": matrix(2, 2) }, /whole checkpoint/],
+    ["kohya", { "lora_unet_layers_0_attention_to_q.lora_down.weight": matrix(4, 48) }, /kohya/],
+    ["SDXL", { "lora_unet_input_blocks_1_0.lora_down.weight": matrix(4, 8) }, /Stable Diffusion/],
+    ["FLUX", { "lora_unet_double_blocks_0.lora_down.weight": matrix(4, 8) }, /FLUX/],
+    ["LoKr", { "diffusion_model.layers.0.lokr_w1": matrix(4, 4) }, /LoKr/],
+    ["no lora_B", { [`${toQ}.lora_A.weight`]: matrix(4, 48) }, /to_q has no lora_B/],
+    ["two ranks", { ...pair, [`${toQ}.lora_B.weight`]: matrix(48, 3) }, /rank 4 .* and 3/],
+    [
+      "rank 0",
+      { [`${toQ}.lora_A.weight`]: matrix(0, 48), [`${toQ}.lora_B.weight`]: matrix(48, 0) },
+      /rank 0/,
+    ],
+    [
+      "a stray key",
+      { ...pair, "diffusion_model.layers.0.bogus": matrix(1, 1) },
+      /match nothing: diffusion_model\.layers\.0\.bogus/,
+    ],
+    ["NaN", { ...pair, [`${toQ}.lora_B.weight`]: matrix(48, 4, Number.NaN) }, /lora_B is NaN/],
+    [
+      "another base",
+      { [`${toQ}.lora_A.weight`]: matrix(4, 64), [`${toQ}.lora_B.weight`]: matrix(48, 4) },
+      /64 to 48 wide here and 48 to 48/,
+    ],
+    [
+      "an unknown module",
+      {
+        "diffusion_model.layers.0.attention.to_w.lora_A.weight": matrix(4, 48),
+        "diffusion_model.layers.0.attention.to_w.lora_B.weight": matrix(48, 4),
+      },
+      /to_w is not in the model \(the nearest name is layers\.0\.attention\.to_[qk]\)/,
+    ],
+  ];
+  test.each(cases)("%s", async (_, tensors, reason) => {
+    const path = await lora(tensors);
+    const use = async () => {
+      const file = await readLora(path);
+      matchLora(file, modules);
+      await loadAdapter(file);
+    };
+    await expect(use()).rejects.toThrow(reason);
+    await expect(use()).rejects.toThrow(path);
+  });
+});
+
+test("metadata tells trainer, step and trigger words; garbled entries count as absent", () => {
+  expect(
+    readLoraInfo({
+      software: '{"name":"ai-toolkit","version":"0.10.25"}',
+      training_info: '{"step":2000,"epoch":3}',
+      ss_tag_frequency: '{"1_x":{"ohwx":1}}',
+      ss_base_model_version: "zimage",
+    }),
+  ).toMatchObject({
+    trainer: "ai-toolkit",
+    trainerVersion: "0.10.25",
+    step: 2000,
+    triggerWords: ["ohwx"],
+  });
+  expect(readLoraInfo({ software: "{", training_info: "[]" })).toMatchObject({
+    trainer: null,
+    step: null,
+  });
+});

@@ -1,0 +1,163 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { goldenFolder } from "./golden.ts";
+
+const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+const tiny = join(goldenFolder, "tiny");
+const turbo = "Tongyi-MAI/Z-Image-Turbo";
+let folder: string;
+let out: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "retake-cli-"));
+  out = join(folder, "a.png");
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function start(args: readonly string[]) {
+  const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const output = { stdout: "", stderr: "" };
+  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk));
+  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk));
+  const ended = once(child, "close").then(([code]) => ({ code: Number(code), ...output }));
+  return { child, ended };
+}
+
+const retake = (...args: string[]) => start(args).ended;
+
+function generateArgs(...more: string[]): string[] {
+  const small = ["--width", "64", "--height", "64", "--steps", "2", "--guidance", "1"];
+  const model = ["--model", "zimage_turbo", "--weights", join(tiny, "store")];
+  return ["generate", ...model, "--prompt", "a fox", ...small, "--out", out, ...more];
+}
+
+test("generate writes the picture and says all that made it", async () => {
+  const { code, stdout, stderr } = await retake(
+    ...generateArgs("--seed", "18446744073709551615", "--json"),
+  );
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout).toContain('"seed":18446744073709551615');
+  const result: unknown = JSON.parse(stdout);
+  expect(result).toMatchObject({
+    file_path: out,
+    width: 64,
+    guidance_scale: 1,
+    standard_cfg: 2,
+    schedule: "pin",
+  });
+  expect(existsSync(out)).toBe(true);
+  rmSync(out);
+});
+
+test("models and lora describe what is there", async () => {
+  expect((await retake("models")).stdout).toMatch(/zimage_deturbo\n.*ostris\/Z-Image-De-Turbo/);
+  const { code, stdout } = await retake(
+    "lora",
+    join(tiny, "lora-mixed-ranks.safetensors"),
+    "--json",
+  );
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ rank: [1, 2, 4, 8], base_model: "zimage" });
+});
+
+describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
+  const cases: [string[], RegExp][] = [
+    [["--width", "0"], /--width: .*64/],
+    [["--width", "63"], /--width: .*64/],
+    [["--height", "5000"], /--height: .*4096/],
+    [["--steps", "0"], /--steps: .*1/],
+    [["--guidance", "-1"], /--guidance: .*0/],
+    [["--seed", "1.5"], /"1\.5" is not a whole number/],
+    [["--seed", "-2"], /--seed: .*-1/],
+    [["--profile", "none"], /reference, diffusers/],
+    [["--profile", "diffusers", "--width", "72"], /Use 64 or 80/],
+    [["--model", "zimage_tubro"], /zimage_turbo/],
+    [["--out", "/proc/none/a.png"], /can't be written/],
+    [["--out", "a.gif"], /\.png, \.jpg or \.jpeg/],
+    [["--trace", "/proc/none/t.safetensors"], /can't be written/],
+    [["--weights", "/none"], /no such folder/],
+    [["--model", "zimage"], /Tongyi-MAI\/Z-Image is not in/],
+    [["--lora", "/none.safetensors"], /none\.safetensors can't be opened/],
+    [["--lora", `${join(tiny, "lora-mixed-ranks.safetensors")}=3`], /MULTIPLIER: .*2/],
+    [["--lora", "a.safetensors=x"], /"x" is not a multiplier/],
+    [["--device", "coreml"], /coreml is not in this installation.*It needs macOS/s],
+    [["--promt", "x"], /unknown option.*--prompt/s],
+  ];
+  test.each(cases)("%j", async (args, reason) => {
+    const { code, stdout, stderr } = await retake(...generateArgs(...args));
+    expect(stderr).toMatch(reason);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).not.toContain("    at ");
+    expect(readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe("a damaged store is refused by file and repository", () => {
+  const damage: [string, (store: string) => void, RegExp][] = [
+    [
+      "no shard",
+      (store) => rmSync(join(store, "vae/diffusion_pytorch_model.safetensors")),
+      /vae.*Fetch Tongyi-MAI\/Z-Image-Turbo/,
+    ],
+    [
+      "cut file",
+      (store) => {
+        const file = join(store, "transformer/diffusion_pytorch_model.safetensors");
+        writeFileSync(file, readFileSync(file).subarray(0, 20_000));
+      },
+      /cut off/,
+    ],
+    [
+      "NaN weights",
+      (store) => {
+        const file = join(store, "transformer/diffusion_pytorch_model.safetensors");
+        const bytes = readFileSync(file);
+        bytes.fill(0xff, bytes.length - 4096);
+        writeFileSync(file, bytes);
+      },
+      /is damaged: tensor \S+ holds NaN/,
+    ],
+    [
+      "no config",
+      (store) => rmSync(join(store, "text_encoder/config.json")),
+      /text_encoder.config\.json can't be read/,
+    ],
+  ];
+  test.each(damage)("%s", async (_, break_, reason) => {
+    const store = mkdtempSync(join(tmpdir(), "retake-store-"));
+    try {
+      cpSync(join(tiny, "store"), store, { recursive: true });
+      break_(join(store, turbo));
+      const { code, stderr } = await retake(...generateArgs("--weights", store));
+      expect(stderr).toMatch(reason);
+      expect(code).toBe(2);
+      expect(readdirSync(folder)).toEqual([]);
+    } finally {
+      rmSync(store, { recursive: true });
+    }
+  });
+});
+
+test("Ctrl-C stops between steps and leaves nothing", async () => {
+  const big = ["--width", "512", "--height", "512", "--steps", "150"];
+  const { child, ended } = start(generateArgs(...big));
+  await setTimeout(2500);
+  child.kill("SIGINT");
+  const { code, stderr } = await ended;
+  expect({ code, stderr }).toEqual({ code: 130, stderr: "error: canceled\n" });
+  expect(readdirSync(folder)).toEqual([]);
+});
