@@ -7,7 +7,6 @@ const checks = [
   [tool("@biomejs", "biome", "bin", "biome"), "ci", "."],
   [tool("typescript", "bin", "tsc")],
   [tool("knip", "bin", "knip.js")],
-  [tool("publint", "src", "cli.js")],
 ];
 // The picture that a newcomer sees: the tiny checkpoint of demo/, with its LoRA.
 const demonstration = [
@@ -18,7 +17,7 @@ const demonstration = [
 const commands = {
   start: () => [[join(root, "src", "cli", "main.ts"), "generate", ...demonstration]],
   check: () => checks,
-  test: () => [...checks.slice(0, 2), [tool("vitest", "vitest.mjs"), "run"]],
+  test: () => [...checks, [tool("vitest", "vitest.mjs"), "run"]],
   bench: () => [[join(root, "bench", "main.ts")]],
 };
 

@@ -14,8 +14,6 @@ const oldestNode = [24, 12];
 /** Installs the locked dependencies unless they are there already. */
 export function installDependencies() {
   const lockFile = join(root, "package-lock.json");
-  // A published package has no lock file: npm installed its dependencies.
-  if (!existsSync(lockFile)) return;
   const stamp = join(root, "node_modules", ".retake-lock");
   const hash = createHash("sha256").update(readFileSync(lockFile)).digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return;

@@ -10,7 +10,7 @@ import { readLoraInfo } from "./info.ts";
 import { listed } from "./listed.ts";
 
 /** One module's pair of matrices: loraA [rank, in], loraB [out, rank]. */
-export interface LoraModule {
+interface LoraModule {
   readonly rank: number;
   /** A tensor of one value that scales the pair to alpha/rank, or null: scale 1. */
   readonly alpha: WeightSpan | null;

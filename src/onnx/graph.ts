@@ -2,7 +2,7 @@ import type { Dtype } from "../tensor/dtype.ts";
 import { ProtobufWriter } from "./protobuf.ts";
 
 /** `TensorProto.DataType`. Source: onnx.proto, ONNX 1.23. */
-export const elementType = {
+const elementType = {
   f32: 1,
   u8: 2,
   i8: 3,

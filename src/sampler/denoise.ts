@@ -3,7 +3,7 @@ import { CanceledError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Schedule } from "./schedule.ts";
 
-export interface Step {
+interface Step {
   /** Counts useful steps from 0. */
   readonly step: number;
   readonly total: number;

@@ -36,15 +36,3 @@ export function bf16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
 export function f16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
   return Float32Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
 }
-
-/** Rounds to bfloat16 bit patterns, to nearest, ties to even; NaN stays a quiet NaN. */
-export function f32ToBf16(values: Float32Array): Uint16Array<ArrayBuffer> {
-  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  const bits = new Uint16Array(values.length);
-  for (let i = 0; i < bits.length; i++) {
-    const word = words[i]!;
-    const notANumber = (word & 0x7fffffff) > 0x7f800000;
-    bits[i] = notANumber ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
-  }
-  return bits;
-}

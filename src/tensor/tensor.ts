@@ -8,14 +8,6 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, dim) => product * dim, 1);
 }
 
-/** @throws RangeError if the number of values is not the shape's: a fault in our own code. */
-export function tensor(data: Float32Array<ArrayBuffer>, shape: readonly number[]): Tensor {
-  if (data.length !== sizeOf(shape)) {
-    throw new RangeError(`${data.length} values do not fill a tensor of [${shape}]`);
-  }
-  return { data, shape };
-}
-
 /** Index of the first value that is NaN or infinite, or -1. */
 export function firstNonFinite(values: Float32Array): number {
   return values.findIndex((value) => !Number.isFinite(value));
