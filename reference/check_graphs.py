@@ -1,0 +1,102 @@
+"""Checks every graph in f32, bf16 and f16 with the `onnx` package: full check, shape inference, evaluation.
+
+  node reference/dump-graphs.ts test/golden/tiny/store GRAPHS
+  python reference/check_graphs.py GRAPHS
+
+The evaluator runs each graph on the same random inputs; bf16 and f16 must agree with f32 within what the
+dtype allows. Contrib operators, which the package does not know, are written out below in numpy. Exit
+status 1 on a failure.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx.external_data_helper import load_external_data_for_model
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+# Part of an output's largest value: several roundings of 2^-9 (bf16) and 2^-12 (f16).
+TOLERANCE = {"f32": 0.0, "bf16": 6e-2, "f16": 6e-3}
+LENGTHS = {"length": 5, "padded": 32, "steps": 3, "image": 24, "image_tokens": 64, "tokens": 128, "caption_tokens.0": 32,
+           "caption_tokens.1": 32, "h": 4, "w": 6}
+
+
+class MultiHeadAttention(OpRun):
+    op_domain = "com.microsoft"
+
+    def _run(self, q, k, v, num_heads=1, **unused):
+        split = lambda x: x.astype(np.float32).reshape(*x.shape[:2], num_heads, -1).transpose(0, 2, 1, 3)
+        heads = [split(x) for x in (q, k, v)]
+        scores = heads[0] @ heads[1].swapaxes(2, 3) / np.sqrt(heads[0].shape[-1])
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed = weights / weights.sum(-1, keepdims=True) @ heads[2]
+        return (mixed.transpose(0, 2, 1, 3).reshape(q.shape).astype(q.dtype),)
+
+
+class RotaryEmbedding(OpRun):
+    op_domain = "com.microsoft"
+
+    def _run(self, x, position, cos, sin, interleaved=0, **unused):
+        assert interleaved == 1 and position.tolist() == [0]
+        pairs = x.reshape(*x.shape[:2], -1, cos.shape[1], 2)
+        a, b, c, s = pairs[..., 0], pairs[..., 1], cos[None, :, None], sin[None, :, None]
+        return (np.stack([a * c - b * s, a * s + b * c], -1).reshape(x.shape).astype(x.dtype),)
+
+
+class RMSNormalization(OpRun):
+    """Statistics in f32 whatever the dtype is: what stash_type 1 demands."""
+
+    def _run(self, x, scale, axis=-1, epsilon=1e-5, stash_type=1, **unused):
+        assert axis == -1 and stash_type == 1
+        wide = x.astype(np.float32)
+        normed = wide / np.sqrt((wide * wide).mean(-1, keepdims=True) + epsilon)
+        return ((normed.astype(x.dtype) * scale).astype(x.dtype),)
+
+
+def random_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for value in model.graph.input:
+        kind = value.type.tensor_type
+        shape = [d.dim_value if d.HasField("dim_value") else 2 if d.dim_param.startswith("rank.") else LENGTHS[d.dim_param]
+                 for d in kind.shape.dim]
+        if kind.elem_type == onnx.TensorProto.INT64:
+            known = {"pads": [8] if "patches" in {v.name for v in model.graph.input} else [27], "input_ids": [3, 1, 4, 1, 5],
+                     "image_lengths": [32, 32], "lengths": [64, 64]}
+            feeds[value.name] = np.array(known[value.name], dtype=np.int64)
+        elif value.name == "mask":
+            feeds[value.name] = np.triu(np.full(shape, -1e30, dtype=np.float32), 1)
+        elif value.name.endswith(("cos", "sin")):
+            angle = rng.uniform(0, 6, shape)
+            feeds[value.name] = (np.cos if value.name.endswith("cos") else np.sin)(angle).astype(np.float32)
+        else:
+            feeds[value.name] = rng.standard_normal(shape).astype(np.float32) * (0.2 if "lora" in value.name else 1)
+    return feeds
+
+
+def main() -> None:
+    failed, expected = False, {}
+    for path in sorted(Path(sys.argv[1]).glob("*.onnx"), key=lambda p: (p.name.split(".")[0], ["f32", "bf16", "f16"].index(p.name.split(".")[1]))):
+        name, dtype, _ = path.name.split(".")
+        model = onnx.load_model(path, load_external_data=False)
+        load_external_data_for_model(model, "/")
+        # One-captioned graphs have half the tokens.
+        LENGTHS.update({"image_tokens": 32, "tokens": 64} if name == "step_1" else {"image_tokens": 64, "tokens": 128})
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        feeds = random_inputs(model)
+        evaluator = ReferenceEvaluator(model, new_ops=[MultiHeadAttention, RotaryEmbedding, RMSNormalization])
+        results = [np.asarray(r, dtype=np.float32) for r in evaluator.run(None, feeds)]
+        if dtype == "f32":
+            expected[name] = results
+        errors = [float(np.abs(r - e).max() / np.abs(e).max()) for r, e in zip(results, expected[name])]
+        sound = all(np.isfinite(r).all() for r in results) and max(errors) <= TOLERANCE[dtype]
+        failed |= not sound
+        print(f"{'ok  ' if sound else 'FAIL'} {name:15} {dtype:5} {len(model.graph.node):5} nodes, largest difference {max(errors):.2e} of scale")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

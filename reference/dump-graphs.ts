@@ -1,0 +1,33 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { modelById } from "../src/models/registry.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { buildTextEncoder } from "../src/text-encoder/graph.ts";
+import { buildCaptionGraph } from "../src/transformer/caption-graph.ts";
+import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
+import { buildStepGraph } from "../src/transformer/step-graph.ts";
+import { linearModules } from "../src/transformer/weight-shapes.ts";
+import { buildVaeDecoder } from "../src/vae/graph.ts";
+
+// Writes every graph in every compute dtype, for check_graphs.py. usage: dump-graphs.ts STORE OUT
+const [store, out] = process.argv.slice(2);
+if (store === undefined || out === undefined) throw new Error("usage: dump-graphs.ts STORE OUT");
+
+const { textEncoder, transformer, vae } = await openComponents(store, modelById("zimage_turbo"));
+const none: ReadonlySet<string> = new Set();
+const all = new Set(linearModules(transformer.config).keys());
+mkdirSync(out, { recursive: true });
+for (const compute of ["f32", "bf16", "f16"] as const) {
+  const graphs = {
+    text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, compute),
+    caption: buildCaptionGraph(transformer.config, transformer.lookup, compute, none),
+    modulation: buildModulationGraph(transformer.config, transformer.lookup, compute, none),
+    step_1: buildStepGraph(transformer.config, transformer.lookup, compute, none, 1),
+    step_2: buildStepGraph(transformer.config, transformer.lookup, compute, none, 2),
+    step_2_adapted: buildStepGraph(transformer.config, transformer.lookup, compute, all, 2),
+    vae_decoder: buildVaeDecoder(vae.config, vae.lookup, compute),
+  };
+  for (const [name, bytes] of Object.entries(graphs)) {
+    writeFileSync(join(out, `${name}.${compute}.onnx`), bytes);
+  }
+}
