@@ -1,14 +1,15 @@
 import { z } from "zod";
 import { InputError } from "../errors.ts";
 
-const positive = z.int().positive();
+/** Far above any real model: a hostile configuration must not make us build without end. */
+const positive = z.int().positive().max(10_000_000);
 const off = z.union([z.literal(false), z.null()]).optional();
 
 /** `text_encoder/config.json` of Qwen3. What would change the maths and is not computed is refused. */
 const schema = z.object({
   model_type: z.literal("qwen3"),
   hidden_size: positive,
-  num_hidden_layers: positive.min(2),
+  num_hidden_layers: z.int().min(2).max(1000),
   intermediate_size: positive,
   num_attention_heads: positive,
   num_key_value_heads: positive,

@@ -10,7 +10,9 @@ export const patchSize = 2;
 /** Widest vector that modulates a block: `ADALN_EMBED_DIM`. */
 const widestModulation = 256;
 
-const positive = z.int().positive();
+/** Far above any real model: a hostile configuration must not make us build without end. */
+const positive = z.int().positive().max(1_000_000);
+const layerCount = z.int().nonnegative().max(1000);
 
 /** `transformer/config.json`; keys that don't change the maths are let through. */
 const schema = z
@@ -20,8 +22,8 @@ const schema = z
     all_f_patch_size: z.array(positive).refine((sizes) => sizes.includes(1), "must hold 1"),
     in_channels: positive,
     dim: positive,
-    n_layers: z.int().nonnegative(),
-    n_refiner_layers: z.int().nonnegative(),
+    n_layers: layerCount,
+    n_refiner_layers: layerCount,
     n_heads: positive,
     norm_eps: z.number().positive(),
     qk_norm: z.boolean(),

@@ -1,15 +1,16 @@
 import { z } from "zod";
 import { InputError } from "../errors.ts";
 
-const positive = z.int().positive();
+/** Far above any real model: a hostile configuration must not make us build without end. */
+const positive = z.int().positive().max(1_000_000);
 
 /** `vae/config.json` of an AutoencoderKL; absent keys take diffusers' class defaults. */
 const schema = z
   .object({
     _class_name: z.literal("AutoencoderKL"),
     act_fn: z.literal("silu").default("silu"),
-    block_out_channels: z.array(positive).min(1),
-    layers_per_block: positive,
+    block_out_channels: z.array(positive).min(1).max(8),
+    layers_per_block: z.int().positive().max(100),
     latent_channels: positive,
     out_channels: z.literal(3).default(3),
     norm_num_groups: positive.default(32),

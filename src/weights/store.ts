@@ -39,7 +39,7 @@ async function cachedSnapshot(cache: string, repository: string): Promise<string
   try {
     const revision = (await readFile(reference, "utf8")).trim();
     const snapshot = join(cache, "snapshots", revision);
-    if (/^[\w.-]+$/.test(revision) && existsSync(snapshot)) return snapshot;
+    if (/^\w[\w.-]*$/.test(revision) && existsSync(snapshot)) return snapshot;
     throw new Error(`it names the revision ${JSON.stringify(revision)}, which is not there`);
   } catch (error) {
     throw new InputError(
