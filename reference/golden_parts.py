@@ -33,6 +33,9 @@ def noise() -> dict:
                 case["values"] = shortest(x)
             else:
                 case |= {"first": shortest(x[:16]), "last": shortest(x[-16:]), "mean": x.double().mean().item(), "std": x.double().std().item()}
+            if numel == LARGE:  # where rounding shows most
+                largest = x.abs().argsort(descending=True)[:64]
+                case["extremes"] = [[int(i), shortest(x[i])[0]] for i in largest]
             cases.append(case)
     return {"note": "torch.randn, CPU, f32, contiguous; std is the sample's (n - 1)", "cpu": torch.backends.cpu.get_cpu_capability(), "cases": cases}
 

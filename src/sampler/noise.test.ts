@@ -11,6 +11,8 @@ interface NoiseGolden {
     last?: number[];
     mean?: number;
     std?: number;
+    /** The values farthest from 0, with their places: where rounding shows most. */
+    extremes?: [number, number][];
   }[];
 }
 
@@ -29,6 +31,9 @@ test.each(cases)("seed $seed, $numel values equal torch.randn within 1e-6", (gol
   near(data, golden.values);
   near(data.subarray(0, golden.first?.length), golden.first);
   near(data.subarray(data.length - (golden.last?.length ?? 0)), golden.last);
+  for (const [i, value] of golden.extremes ?? []) {
+    expect(Math.abs(data[i]! - value)).toBeLessThanOrEqual(1e-6);
+  }
   if (golden.mean !== undefined) {
     expect(data.reduce((sum, value) => sum + value, 0) / data.length).toBeCloseTo(golden.mean, 5);
   }

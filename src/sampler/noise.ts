@@ -83,10 +83,11 @@ function fillBlocks(generator: MersenneTwister, data: Float32Array): void {
 
 function transformBlock(block: Float32Array): void {
   for (let j = 0; j < 8; j++) {
-    const radius = Math.sqrt(-2 * Math.log(fround(1 - block[j]!)));
-    const angle = 2 * Math.PI * block[j + 8]!;
-    block[j] = radius * Math.cos(angle);
-    block[j + 8] = radius * Math.sin(angle);
+    const radius = fround(Math.sqrt(-2 * fround(Math.log(fround(1 - block[j]!)))));
+    // Rounded as torch rounds it: at a radius of 5, an exact angle would be 1.7e-6 off.
+    const angle = fround(fround(2 * Math.PI) * block[j + 8]!);
+    block[j] = radius * fround(Math.cos(angle));
+    block[j + 8] = radius * fround(Math.sin(angle));
   }
 }
 
