@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +8,7 @@ import { InputError } from "../errors.ts";
 import { openComponent, requireWeights } from "./component.ts";
 import { findNonFinite } from "./nonfinite.ts";
 import { readF32, readSafetensors } from "./safetensors.ts";
+import { readJson } from "./store.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -74,6 +76,8 @@ describe("a file that is not whole or not what it says is refused, by name and r
         ),
       /"a" twice/,
     ],
+    ["a list", () => write("list", "[]"), /not a JSON object/],
+    ["a byte order mark", () => write("bom", "\ufeff{}"), /from its first byte on/],
     ["not JSON", () => write("text", "nonsense"), /not JSON/],
     ["zip", () => raw("zip", "PK\x03\x04 and more of it"), /zip archive/],
     [
@@ -107,6 +111,19 @@ describe("a file that is not whole or not what it says is refused, by name and r
       { numRuns: 300 },
     );
   });
+});
+
+// Opening a pipe waits for its other end: it has to be told apart before.
+test.skipIf(process.platform === "win32")("a pipe is refused at once", async () => {
+  const pipe = join(folder, "pipe");
+  execFileSync("sh", ["-c", 'mkfifo "$0"', pipe]);
+  await expect(readSafetensors(pipe)).rejects.toThrow(/pipe can't be opened: it is not a file/);
+  await expect(readJson(pipe, "owner/name")).rejects.toThrow(/not a file/);
+});
+
+test("metadata of 20 MB is read: training tags can be long", async () => {
+  const header = { __metadata__: { tags: "tag\n".repeat(5e6) }, a: f32(0, 4) };
+  expect((await readSafetensors(write("tags", header, 4))).metadata.tags).toHaveLength(20e6);
 });
 
 test("values of each float dtype are widened exactly", async () => {

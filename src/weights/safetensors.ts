@@ -1,5 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
-import { open, realpath } from "node:fs/promises";
+import { open, realpath, stat } from "node:fs/promises";
 import { InputError, messageOf } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
@@ -29,15 +29,19 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   let file: string;
   try {
     file = await realpath(path);
+    // Before it is opened: that would wait for ever on a pipe that nobody writes to.
+    if (!(await stat(file)).isFile()) throw new Error("it is not a file");
     handle = await open(file, "r");
   } catch (error) {
-    throw new InputError(`${path} can't be opened: ${messageOf(error)}.`, { cause: error });
+    throw new InputError(
+      `${path} can't be opened: ${messageOf(error)}. Name a .safetensors file that you may read.`,
+      { cause: error },
+    );
   }
   try {
-    const stat = await handle.stat();
-    if (!stat.isFile()) throw new InputError(`${path} is not a file. Name a .safetensors file.`);
-    const header = await readHeader(handle, stat.size, path);
-    return { file, ...parseHeader(header, stat.size, file, path) };
+    const { size } = await handle.stat();
+    const header = await readHeader(handle, size, path);
+    return { file, ...parseHeader(header, size, file, path) };
   } finally {
     await handle.close();
   }
@@ -87,7 +91,8 @@ async function readHeader(handle: FileHandle, size: number, path: string): Promi
     throw damaged(path, `its header claims ${length} bytes in a file of ${size}`);
   }
   const header = new Uint8Array(Number(length));
-  await handle.read(header, 0, header.length, 8);
+  const { bytesRead: headerRead } = await handle.read(header, 0, header.length, 8);
+  if (headerRead < header.length) throw damaged(path, "it became shorter while it was read");
   return header;
 }
 
@@ -105,7 +110,9 @@ function parseHeader(
   } catch (error) {
     throw damaged(path, `its header is not JSON (${messageOf(error)})`);
   }
-  if (!isObject(json)) throw damaged(path, "its header is not a JSON object");
+  if (!isObject(json) || header[0] !== 0x7b) {
+    throw damaged(path, "its header is not a JSON object from its first byte on");
+  }
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined) throw damaged(path, `its header names "${duplicate}" twice`);
 

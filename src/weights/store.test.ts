@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { repositoryFolder } from "./store.ts";
+import { readJson, repositoryFolder } from "./store.ts";
 
 let store: string;
 beforeAll(() => {
@@ -35,4 +35,19 @@ test("a repository that is not there: the message says how to fetch it", async (
   await expect(repositoryFolder(store, "no/model")).rejects.toThrow(
     /hf download no\/model --local-dir/,
   );
+});
+
+test("a JSON file is refused by name: a folder, not JSON, a key twice", async () => {
+  const file = join(store, "config.json");
+  const refused = async (reason: RegExp) => {
+    await expect(readJson(file, "owner/name")).rejects.toThrow(reason);
+    await expect(readJson(file, "owner/name")).rejects.toThrow(/config\.json .*Fetch owner\/name/);
+  };
+  mkdirSync(file);
+  await refused(/not a file/);
+  rmSync(file, { recursive: true });
+  writeFileSync(file, "{");
+  await refused(/can't be read as JSON/);
+  writeFileSync(file, '{"a":{"b":1,"b":2}}');
+  await refused(/"b" twice/);
 });

@@ -3,6 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, messageOf } from "../errors.ts";
+import { findDuplicateKey } from "./duplicate-keys.ts";
 
 /** JSON files of a repository are small; the largest is a tokenizer of 11 MB. */
 const largestJson = 64 * 1024 * 1024;
@@ -53,10 +54,16 @@ async function cachedSnapshot(cache: string, repository: string): Promise<string
 /** @throws InputError naming the file and the repository that it belongs to */
 export async function readJson(file: string, repository: string): Promise<unknown> {
   try {
-    const { size } = await stat(file);
-    if (size > largestJson)
-      throw new Error(`${size} bytes are more than the limit of ${largestJson}`);
-    return JSON.parse(await readFile(file, "utf8"));
+    const found = await stat(file);
+    if (!found.isFile()) throw new Error("it is not a file");
+    if (found.size > largestJson) {
+      throw new Error(`${found.size} bytes are more than the limit of ${largestJson}`);
+    }
+    const text = await readFile(file, "utf8");
+    const json: unknown = JSON.parse(text);
+    const duplicate = findDuplicateKey(text);
+    if (duplicate !== undefined) throw new Error(`it has the key "${duplicate}" twice`);
+    return json;
   } catch (error) {
     throw new InputError(
       `${file} can't be read as JSON: ${messageOf(error)}. Fetch ${repository} again.`,
