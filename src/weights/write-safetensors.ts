@@ -24,11 +24,10 @@ export async function writeSafetensors(
   try {
     const handle = await open(temporary, "wx");
     try {
-      await handle.write(encodeHeader(tensors, metadata));
+      // Not write(): on a full disk that writes a part, says how much, and does not fail.
+      await handle.writeFile(encodeHeader(tensors, metadata));
       for (const { data } of tensors.values()) {
-        if (data.byteLength > 0) {
-          await handle.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-        }
+        await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       }
       await handle.sync();
     } finally {
@@ -48,14 +47,14 @@ function encodeHeader(
   tensors: ReadonlyMap<string, WritableTensor>,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
-  const entries: Record<string, unknown> = { __metadata__: metadata };
+  const entries: [string, unknown][] = [["__metadata__", metadata]];
   let offset = 0;
   for (const [name, { data, shape }] of tensors) {
     const dtype = data instanceof Float32Array ? "F32" : "I64";
-    entries[name] = { dtype, shape, data_offsets: [offset, offset + data.byteLength] };
+    entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
     offset += data.byteLength;
   }
-  const json = new TextEncoder().encode(JSON.stringify(entries));
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   // Padded with spaces, so that the data starts at a multiple of 8.
   const length = Math.ceil(json.length / 8) * 8;
   const header = new Uint8Array(8 + length).fill(0x20);
