@@ -5,6 +5,31 @@
  */
 export class InputError extends Error {
   override readonly name = "InputError";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(paragraph(message), options);
+  }
+}
+
+/** The longest message; what a person has to do stands at its end. */
+const longestMessage = 2000;
+
+/**
+ * Names out of a file go into messages, and files are hostile: one could bring
+ * lines of its own, move the terminal's cursor or be a megabyte long.
+ */
+function paragraph(message: string): string {
+  const half = longestMessage / 2;
+  const short =
+    message.length <= longestMessage
+      ? message
+      : `${message.slice(0, half)} … ${message.slice(-half)}`;
+  return short
+    .replaceAll(/[\r\n\p{Zl}\p{Zp}]+/gu, " ")
+    .replaceAll(
+      /[\p{Cc}\p{Bidi_Control}]/gu,
+      (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
+    );
 }
 
 /** The caller's signal stopped the work between two steps. Nothing was written. */
