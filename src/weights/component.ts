@@ -6,7 +6,12 @@ import type { WeightSpan } from "../onnx/graph.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { readJson } from "./store.ts";
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+const indexSchema = z.object({
+  weight_map: z
+    .record(z.string(), z.string())
+    // A tensor may have any name, also one that every object has.
+    .transform((weightMap) => new Map(Object.entries(weightMap))),
+});
 
 /** How many faults one message lists. */
 const mostListed = 8;
@@ -46,7 +51,7 @@ async function openShards(
   }
   const { weight_map: weightMap } = parsed.data;
   const tensors = new Map<string, WeightSpan>();
-  for (const shard of new Set(Object.values(weightMap))) {
+  for (const shard of new Set(weightMap.values())) {
     // A shard is a plain name: nothing may lead out of the folder.
     if (basename(shard) !== shard || !shard.endsWith(".safetensors") || shard.includes("\\")) {
       throw new InputError(`${index} names the shard "${shard}", which is not a file name.`);
@@ -57,15 +62,16 @@ async function openShards(
     }
     for (const [name, span] of (await readSafetensors(path)).tensors) {
       if (tensors.has(name)) throw new InputError(`tensor ${name} is in two shards of ${folder}.`);
-      if (weightMap[name] !== shard) {
+      const place = weightMap.get(name);
+      if (place !== shard) {
         throw new InputError(
-          `${path} holds tensor ${name}, which ${index} ${weightMap[name] === undefined ? "does not list" : `places in ${weightMap[name]}`}. Fetch ${repository} again.`,
+          `${path} holds tensor ${name}, which ${index} ${place === undefined ? "does not list" : `places in ${place}`}. Fetch ${repository} again.`,
         );
       }
       tensors.set(name, span);
     }
   }
-  const absent = Object.keys(weightMap).filter((name) => !tensors.has(name));
+  const absent = [...weightMap.keys()].filter((name) => !tensors.has(name));
   if (absent.length > 0) {
     throw new InputError(
       `${index} lists tensors that their shards don't hold: ${listed(absent)}. Fetch ${repository} again.`,

@@ -160,9 +160,17 @@ describe("shards", () => {
   test.each([
     [{ a: "m-9.safetensors" }, /m-9\.safetensors is missing .*owner\/name/],
     [{ a: "../m-2.safetensors" }, /not a file name/],
+    [{ a: "/m-2.safetensors" }, /not a file name/],
     [{ b: "m-2.safetensors", z: "m-2.safetensors" }, /don't hold: z/],
+    [{ z: "m-2.safetensors" }, /holds tensor b, which .* does not list/],
+    [{ b: "m-3.safetensors" }, /holds tensor toString, which .* does not list/],
+    [{ toString: "m-3.safetensors", c: "m-2.safetensors" }, /tensor c, which .* places in m-2/],
+    [{ c: "m-4.safetensors" }, /m-4\.safetensors is missing/],
   ])("%j", async (map, reason) => {
     write("m-2.safetensors", { b: f32(0, 8) }, 8);
+    write("m-3.safetensors", { toString: f32(0, 4), c: f32(4, 8) }, 8);
+    rmSync(join(folder, "m-4.safetensors"), { force: true });
+    symlinkSync(join(folder, "blobs/gone"), join(folder, "m-4.safetensors"));
     index(map);
     await expect(openComponent(folder, "m", "owner/name")).rejects.toThrow(reason);
   });
