@@ -37,11 +37,16 @@ function pinSigma(i: number, steps: number, shift: number): number {
   return (shift * u) / (1 + (shift - 1) * u);
 }
 
-/** f32 linspace(1, 1/N, N) as torch computes it, from both ends; shifted in f32. */
+/**
+ * torch.linspace(1, 1/N, N) in f32: from both ends, the product and sum of each
+ * value rounded once (compilers fuse them), which f64 holds exactly. Shifted in
+ * f32 by numpy, for which the shift itself is an f32.
+ * Source: ATen/native/cpu/RangeFactoriesKernel.cpp, torch 2.13.
+ */
 function headSigma(i: number, steps: number, shift: number): number {
   const end = fround(1 / steps);
   const step = steps === 1 ? 0 : fround(fround(end - 1) / (steps - 1));
-  const u =
-    i < steps / 2 ? fround(1 + fround(step * i)) : fround(end - fround(step * (steps - 1 - i)));
-  return fround(fround(shift * u) / fround(1 + fround((shift - 1) * u)));
+  const u = i < Math.floor(steps / 2) ? fround(1 + step * i) : fround(end - step * (steps - 1 - i));
+  const shifted = fround(fround(shift) * u);
+  return fround(shifted / fround(1 + fround(fround(shift - 1) * u)));
 }
