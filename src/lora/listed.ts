@@ -1,5 +1,5 @@
 /** How many items one message lists. */
-const mostListed = 8;
+export const mostListed = 8;
 
 export function listed(items: readonly string[]): string {
   const more = items.length - mostListed;

@@ -1,6 +1,9 @@
 import { InputError } from "../errors.ts";
 import type { LoraFile } from "./file.ts";
-import { listed } from "./listed.ts";
+import { listed, mostListed } from "./listed.ts";
+
+/** No module has a name longer than this; comparing longer ones takes its square. */
+const longestHinted = 200;
 
 /**
  * Checks that each module of a LoRA stands beside one of the model, with its
@@ -16,9 +19,12 @@ export function matchLora(
   for (const [name, { loraA, loraB }] of lora.modules) {
     const module = modules.get(name);
     if (module === undefined) {
-      faults.push(
-        `${name} is not in the model (the nearest name is ${nearest(name, modules.keys())})`,
-      );
+      // Only where it is read: thousands of names would take seconds.
+      const hint =
+        faults.length < mostListed && name.length <= longestHinted
+          ? ` (the nearest name is ${nearest(name, modules.keys())})`
+          : "";
+      faults.push(`${name} is not in the model${hint}`);
       continue;
     }
     const inDim = loraA.shape[1]!;
