@@ -38,7 +38,9 @@ function describe({ file, sha256, info, modules }: LoraFile, scales: readonly nu
     epoch: info.epoch,
     trigger_words: info.triggerWords,
     rank: distinct(found.map(({ rank }) => rank)),
-    alpha: found.every(({ alpha }) => alpha === null) ? "none stored (alpha = rank)" : "stored",
+    alpha: found.every(({ alpha, headerScale }) => alpha === null && headerScale === 1)
+      ? "none stored (alpha = rank)"
+      : "stored",
     scale: distinct(scales),
     dtype: distinct(found.map(({ loraA }) => loraA.dtype)),
     modules: modules.size,

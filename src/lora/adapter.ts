@@ -9,18 +9,20 @@ import type { LoraFile } from "./file.ts";
 export interface AdapterValues {
   readonly loraA: Tensor;
   readonly loraB: Tensor;
-  /** alpha/rank; 1 where the file has no alpha, whatever the ranks of other modules. */
+  /** alpha/rank; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
   readonly scale: number;
 }
 
 /** @throws InputError naming the tensor that holds NaN or infinity */
 export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
   const adapter = new Map<string, AdapterValues>();
-  for (const [name, { rank, alpha, loraA, loraB }] of lora.modules) {
+  for (const [name, { rank, alpha, headerScale, loraA, loraB }] of lora.modules) {
+    const alphaScale =
+      alpha === null ? 1 : (await readFinite(lora, `${name}.alpha`, alpha)).data[0]! / rank;
     adapter.set(name, {
       loraA: await readFinite(lora, `${name}.lora_A`, loraA),
       loraB: await readFinite(lora, `${name}.lora_B`, loraB),
-      scale: alpha === null ? 1 : (await readFinite(lora, `${name}.alpha`, alpha)).data[0]! / rank,
+      scale: headerScale * alphaScale,
     });
   }
   return adapter;

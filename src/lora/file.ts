@@ -4,6 +4,7 @@ import { pipeline } from "node:stream/promises";
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
+import { readAdapterMetadata } from "./adapter-metadata.ts";
 import { recogniseFormat } from "./format.ts";
 import type { LoraInfo } from "./info.ts";
 import { readLoraInfo } from "./info.ts";
@@ -12,8 +13,10 @@ import { listed } from "./listed.ts";
 /** One module's pair of matrices: loraA [rank, in], loraB [out, rank]. */
 interface LoraModule {
   readonly rank: number;
-  /** A tensor of one value that scales the pair to alpha/rank, or null: scale 1. */
+  /** A tensor of one value that scales the pair to alpha/rank, or null: that factor is 1. */
   readonly alpha: WeightSpan | null;
+  /** A further factor of the pair, from the header's lora_adapter_metadata; 1 without it. */
+  readonly headerScale: number;
   readonly loraA: WeightSpan;
   readonly loraB: WeightSpan;
 }
@@ -58,6 +61,7 @@ export async function readLora(path: string): Promise<LoraFile> {
         (unmatched.length > 0 ? ` Keys that match nothing: ${listed(unmatched)}.` : ""),
     );
   }
+  const settingsOf = readAdapterMetadata(metadata, path);
   const faults: string[] = [];
   const modules = new Map<string, LoraModule>();
   for (const [name, module] of parts) {
@@ -68,7 +72,13 @@ export async function readLora(path: string): Promise<LoraFile> {
     }
     const loraA = module["lora_A.weight"]!;
     const loraB = module["lora_B.weight"]!;
-    modules.set(name, { rank: loraA.shape[0]!, alpha: module.alpha ?? null, loraA, loraB });
+    const rank = loraA.shape[0]!;
+    const settings = settingsOf?.(name);
+    if (settings !== undefined && settings.rank !== rank) {
+      faults.push(`${name} has rank ${rank}, and ${settings.rank} in lora_adapter_metadata`);
+    }
+    const headerScale = settings?.scale ?? 1;
+    modules.set(name, { rank, alpha: module.alpha ?? null, headerScale, loraA, loraB });
   }
   if (faults.length > 0) {
     throw new InputError(

@@ -21,9 +21,12 @@ const matrix = (rows: number, columns: number, value = 1): WritableTensor => ({
   shape: [rows, columns],
 });
 
-async function lora(tensors: Record<string, WritableTensor>): Promise<string> {
+async function lora(
+  tensors: Record<string, WritableTensor>,
+  metadata: Record<string, string> = { format: "pt" },
+): Promise<string> {
   const path = join(folder, "lora.safetensors");
-  await writeSafetensors(path, new Map(Object.entries(tensors)), { format: "pt" });
+  await writeSafetensors(path, new Map(Object.entries(tensors)), metadata);
   return path;
 }
 
@@ -49,6 +52,38 @@ test("a stored alpha scales by alpha / rank", async () => {
   });
   const [module] = (await loadAdapter(await readLora(path))).values();
   expect(module?.scale).toBe(0.5);
+});
+
+// diffusers 0.42.1 folds the tensor into the matrices, PEFT 0.21.2 multiplies by the header's.
+test("the header's alpha / r multiplies that of the tensors", async () => {
+  const path = await lora(
+    {
+      [`${toQ}.lora_A.weight`]: matrix(2, 48),
+      [`${toQ}.lora_B.weight`]: matrix(48, 2),
+      [`${toQ}.alpha`]: { data: Float32Array.of(4), shape: [1] },
+    },
+    { lora_adapter_metadata: '{"transformer.r":2,"transformer.lora_alpha":8}' },
+  );
+  const [module] = (await loadAdapter(await readLora(path))).values();
+  expect(module?.scale).toBe(8);
+});
+
+test("a header whose rank is not the tensors' is refused", async () => {
+  const path = await lora(
+    { [`${toQ}.lora_A.weight`]: matrix(2, 48), [`${toQ}.lora_B.weight`]: matrix(48, 2) },
+    { lora_adapter_metadata: '{"transformer.r":3}' },
+  );
+  await expect(readLora(path)).rejects.toThrow(/to_q has rank 2, and 3 in lora_adapter_metadata/);
+});
+
+test("thousands of unknown modules are counted", async () => {
+  const tensors: Record<string, WritableTensor> = {};
+  for (let i = 0; i < 3000; i++) {
+    tensors[`diffusion_model.double_blocks.${i}.img_attn.qkv.lora_A.weight`] = matrix(1, 1);
+    tensors[`diffusion_model.double_blocks.${i}.img_attn.qkv.lora_B.weight`] = matrix(1, 1);
+  }
+  const file = await readLora(await lora(tensors));
+  expect(() => matchLora(file, modules)).toThrow(/double_blocks\.0\..*; and 2992 more\./);
 });
 
 describe("a file that can't act whole is refused with the reason", () => {
