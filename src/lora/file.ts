@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import { readAdapterMetadata } from "./adapter-metadata.ts";
 import { recogniseFormat } from "./format.ts";
@@ -95,16 +96,19 @@ function moduleFault(module: Parts): string | undefined {
   if (loraB === undefined) return "has no lora_B";
   for (const [part, span] of Object.entries({ lora_A: loraA, lora_B: loraB })) {
     if (span.shape.length !== 2) return `has a ${part} of [${span.shape}], which is not a matrix`;
+  }
+  for (const [part, span] of Object.entries(module)) {
     if (!["F32", "F16", "BF16"].includes(span.dtype)) {
-      return `has a ${part} of ${span.dtype}; F32, F16 and BF16 can be used`;
+      return `has its ${part} in ${span.dtype}; F32, F16 and BF16 can be used`;
     }
   }
   if (loraA.shape[0] !== loraB.shape[1]) {
     return `has rank ${loraA.shape[0]} in lora_A [${loraA.shape}] and ${loraB.shape[1]} in lora_B [${loraB.shape}]`;
   }
   if (loraA.shape[0] === 0) return "has rank 0";
-  if (module.alpha !== undefined && module.alpha.byteLength > 4)
-    return "has an alpha that is not one number";
+  if (module.alpha !== undefined && sizeOf(module.alpha.shape) !== 1) {
+    return `has an alpha of [${module.alpha.shape}], which is not one number`;
+  }
   return undefined;
 }
 

@@ -103,6 +103,21 @@ describe("a file that can't act whole is refused with the reason", () => {
       /rank 0/,
     ],
     [
+      "an alpha of no value",
+      { ...pair, [`${toQ}.alpha`]: matrix(0, 1) },
+      /alpha of \[0,1\], which is not one number/,
+    ],
+    [
+      "an alpha of another kind",
+      { ...pair, [`${toQ}.alpha`]: { data: BigInt64Array.of(4n), shape: [] } },
+      /its alpha in I64; F32, F16 and BF16/,
+    ],
+    [
+      "an infinite alpha",
+      { ...pair, [`${toQ}.alpha`]: matrix(1, 1, Number.POSITIVE_INFINITY) },
+      /alpha is Infinity/,
+    ],
+    [
       "a stray key",
       { ...pair, "diffusion_model.layers.0.bogus": matrix(1, 1) },
       /match nothing: diffusion_model\.layers\.0\.bogus/,
