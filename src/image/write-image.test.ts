@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -57,6 +57,27 @@ test("a JPEG has quality 95, half colour resolution and its parameters", async (
   // libjpeg's first luminance step at quality 95 is 2; at 94 it would be 2 too, at 90 it is 3.
   const bytes = readFileSync(path);
   expect(bytes[bytes.indexOf(Buffer.from([0xff, 0xdb])) + 5]).toBe(2);
+});
+
+test("parameters that a JPEG can't hold are refused; a PNG holds them", async () => {
+  const long = { prompt: "x".repeat(70_000) };
+  const jpeg = join(folder, "long.jpg");
+  await expect(writeImage(jpeg, gradient, long)).rejects.toThrow(/long\.jpg .* Name a \.png/);
+  expect(existsSync(jpeg)).toBe(false);
+  await writeImage(jpeg, gradient, { prompt: "x".repeat(64_900) });
+  const exif = (await sharp(jpeg).metadata()).exif!;
+  expect(exif.toString("latin1")).toContain(`${"x".repeat(64_900)}"}`);
+  const png = join(folder, "long.png");
+  await writeImage(png, gradient, long);
+  expect(JSON.parse((await sharp(png).metadata()).comments![0]!.text)).toEqual(long);
+});
+
+test("a name of the greatest length is written, a longer one refused beforehand", async () => {
+  const longest = join(folder, `${"n".repeat(251)}.png`);
+  await checkWritable(longest);
+  await writeImage(longest, gradient, parameters);
+  expect(existsSync(longest)).toBe(true);
+  await expect(checkWritable(join(folder, `${"n".repeat(252)}.png`))).rejects.toThrow(/too long/);
 });
 
 test("a place that can't be written is refused, and nothing is left", async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { access, constants, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, extname } from "node:path";
+import { dirname, extname, join } from "node:path";
 import sharp from "sharp";
 import { InputError, messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -10,6 +10,9 @@ import { quantize } from "./quantize.ts";
 /** As the reference server saves its pictures; chroma as Pillow does by default. */
 const jpegOptions = { quality: 95, chromaSubsampling: "4:2:0" };
 
+/** A JPEG segment has at most 65,533 bytes; Exif's own entries take the rest. */
+const mostExifText = 65_000;
+
 /**
  * Says before the long work whether a file can be written at its end.
  *
@@ -18,7 +21,10 @@ const jpegOptions = { quality: 95, chromaSubsampling: "4:2:0" };
 export async function checkWritable(path: string): Promise<void> {
   const folder = dirname(path);
   try {
-    const there = await stat(path).catch(() => undefined);
+    const there = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+      return undefined;
+    });
     if (there?.isDirectory()) throw new Error("it is a folder");
     if (!(await stat(folder)).isDirectory()) throw new Error(`${folder} is not a folder`);
     await access(folder, constants.W_OK | constants.X_OK);
@@ -42,7 +48,7 @@ export function checkImageName(path: string): void {
  * @param image [3, H, W] in [0, 1]
  * @param parameters what made it; written into the file as JSON (PNG: text chunk
  *   `parameters`, JPEG: Exif ImageDescription)
- * @throws InputError if the place can't be written
+ * @throws InputError if the place can't be written, or the parameters don't fit
  */
 export async function writeImage(path: string, image: Tensor, parameters: object): Promise<void> {
   checkImageName(path);
@@ -54,9 +60,10 @@ export async function writeImage(path: string, image: Tensor, parameters: object
       ? insertPngText(await raw.png().toBuffer(), "parameters", json)
       : await raw
           .jpeg(jpegOptions)
-          .withExif({ IFD0: { ImageDescription: asciiJson(json) } })
+          .withExif({ IFD0: { ImageDescription: exifText(path, json) } })
           .toBuffer();
-  const temporary = `${path}.${randomUUID()}.tmp`;
+  // Not the picture's name and more: that may be longer than a name can be.
+  const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
   try {
     await writeFile(temporary, bytes, { flag: "wx" });
     await rename(temporary, path);
@@ -67,11 +74,19 @@ export async function writeImage(path: string, image: Tensor, parameters: object
 }
 
 /** Exif text is ASCII: other characters become JSON escapes, which read back the same. */
-function asciiJson(json: string): string {
-  return json.replace(
+function exifText(path: string, json: string): string {
+  const text = json.replace(
     /[^\0-\x7f]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
+  // libvips would write it cut off, which no reader takes.
+  if (text.length > mostExifText) {
+    throw new InputError(
+      `${path} can't hold its parameters: a JPEG has room for ${mostExifText} bytes of text, and they ` +
+        `are ${text.length}. Name a .png file, or shorten the prompt.`,
+    );
+  }
+  return text;
 }
 
 function notWritable(path: string, error: unknown): InputError {
