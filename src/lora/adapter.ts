@@ -13,12 +13,11 @@ export interface AdapterValues {
   readonly scale: number;
 }
 
-/** @throws InputError naming the tensor that holds NaN or infinity */
+/** @throws InputError naming the tensor that holds NaN or infinity, or an alpha that isn't above 0 */
 export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
   const adapter = new Map<string, AdapterValues>();
   for (const [name, { rank, alpha, headerScale, loraA, loraB }] of lora.modules) {
-    const alphaScale =
-      alpha === null ? 1 : (await readFinite(lora, `${name}.alpha`, alpha)).data[0]! / rank;
+    const alphaScale = alpha === null ? 1 : (await readAlpha(lora, `${name}.alpha`, alpha)) / rank;
     adapter.set(name, {
       loraA: await readFinite(lora, `${name}.lora_A`, loraA),
       loraB: await readFinite(lora, `${name}.lora_B`, loraB),
@@ -26,6 +25,16 @@ export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterVa
     });
   }
   return adapter;
+}
+
+/** diffusers 0.42.1 never ends loading an alpha below 0; with 0 the LoRA would do nothing. */
+async function readAlpha(lora: LoraFile, name: string, span: WeightSpan): Promise<number> {
+  const { data } = await readFinite(lora, name, span);
+  const alpha = data[0]!;
+  if (alpha > 0) return alpha;
+  throw new InputError(
+    `${lora.file} can't act: ${name} is ${alpha}, and an alpha is above 0. Save it again in the trainer.`,
+  );
 }
 
 async function readFinite(lora: LoraFile, name: string, span: WeightSpan): Promise<Tensor> {

@@ -55,14 +55,8 @@ export async function readLora(path: string): Promise<LoraFile> {
     module[groups.part as keyof Parts] = span; // the pattern has no other parts
     parts.set(groups.module!, module);
   }
-  if (unmatched.length > 0 || parts.size === 0) {
-    throw new InputError(
-      `${path} can't be used as a LoRA: ${recogniseFormat([...tensors.keys()])} ` +
-        `Retake reads ai-toolkit's format (diffusion_model.….lora_A.weight).` +
-        (unmatched.length > 0 ? ` Keys that match nothing: ${listed(unmatched)}.` : ""),
-    );
-  }
-  const settingsOf = readAdapterMetadata(metadata, path);
+  // Another format is named as such, whatever its header says.
+  const settingsOf = unmatched.length > 0 ? undefined : readAdapterMetadata(metadata, path);
   const faults: string[] = [];
   const modules = new Map<string, LoraModule>();
   for (const [name, module] of parts) {
@@ -80,6 +74,14 @@ export async function readLora(path: string): Promise<LoraFile> {
     }
     const headerScale = settings?.scale ?? 1;
     modules.set(name, { rank, alpha: module.alpha ?? null, headerScale, loraA, loraB });
+  }
+  if (unmatched.length > 0 || parts.size === 0) {
+    throw new InputError(
+      `${path} can't be used as a LoRA: ${recogniseFormat([...tensors.keys()])} ` +
+        `Retake reads ai-toolkit's format (diffusion_model.….lora_A.weight).` +
+        (unmatched.length > 0 ? ` Keys that match nothing: ${listed(unmatched)}.` : "") +
+        (faults.length > 0 ? ` Also wrong: ${listed(faults)}.` : ""),
+    );
   }
   if (faults.length > 0) {
     throw new InputError(

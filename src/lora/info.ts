@@ -24,14 +24,21 @@ export function readLoraInfo(metadata: Readonly<Record<string, string>>): LoraIn
   };
 }
 
-/** `ss_tag_frequency` is {dataset: {tag: count}}; the tags that ai-toolkit puts there are trigger words. */
+/** ai-toolkit writes its trigger word alone; kohya every tag of every caption, the trigger most often. */
+const mostTriggerWords = 8;
+
+/** `modelspec.trigger_phrase`, then `ss_tag_frequency`, {dataset: {tag: count}}, the most frequent first. */
 function triggerWords(metadata: Readonly<Record<string, string>>): string[] {
-  const words = new Set<string>();
+  const counts = new Map<string, number>();
   for (const tags of Object.values(jsonObject(metadata.ss_tag_frequency))) {
-    if (typeof tags === "object" && tags !== null)
-      for (const tag of Object.keys(tags)) words.add(tag);
+    if (typeof tags !== "object" || tags === null || Array.isArray(tags)) continue;
+    for (const [tag, times] of Object.entries(tags)) {
+      counts.set(tag, (counts.get(tag) ?? 0) + (count(times) ?? 0));
+    }
   }
-  return [...words];
+  const tags = [...counts].toSorted(([, a], [, b]) => b - a).map(([tag]) => tag);
+  const phrase = text(metadata["modelspec.trigger_phrase"]);
+  return [...new Set(phrase === null ? tags : [phrase, ...tags])].slice(0, mostTriggerWords);
 }
 
 function jsonObject(value: string | undefined): Record<string, unknown> {

@@ -86,6 +86,14 @@ test("thousands of unknown modules are counted", async () => {
   expect(() => matchLora(file, modules)).toThrow(/double_blocks\.0\..*; and 2992 more\./);
 });
 
+test("another format is named before its header is judged", async () => {
+  const path = await lora(
+    { "transformer.transformer_blocks.0.attn.to_q.lora_A.weight": matrix(2, 8) },
+    { lora_adapter_metadata: '{"transformer.r":2,"transformer.rank_pattern":{".*attn":2}}' },
+  );
+  await expect(readLora(path)).rejects.toThrow(/trained for FLUX/);
+});
+
 describe("a file that can't act whole is refused with the reason", () => {
   const pair = { [`${toQ}.lora_A.weight`]: matrix(4, 48), [`${toQ}.lora_B.weight`]: matrix(48, 4) };
   const cases: [string, Record<string, WritableTensor>, RegExp][] = [
@@ -94,6 +102,29 @@ describe("a file that can't act whole is refused with the reason", () => {
     ["kohya", { "lora_unet_layers_0_attention_to_q.lora_down.weight": matrix(4, 48) }, /kohya/],
     ["SDXL", { "lora_unet_input_blocks_1_0.lora_down.weight": matrix(4, 8) }, /Stable Diffusion/],
     ["FLUX", { "lora_unet_double_blocks_0.lora_down.weight": matrix(4, 8) }, /FLUX/],
+    ["LoHa", { "diffusion_model.layers.0.hada_w1_a": matrix(4, 4) }, /LoHa.*Train again/],
+    ["DoRA", { ...pair, [`${toQ}.magnitude`]: matrix(1, 48) }, /DoRA/],
+    ["weight differences", { [`${toQ}.diff`]: matrix(48, 48) }, /full weight differences/],
+    ["text encoder", { ...pair, "lora_te_text.lora_A.weight": matrix(1, 1) }, /text encoder/],
+    [
+      "diffusers",
+      { "transformer.layers.0.to_q.lora_A.weight": matrix(4, 48) },
+      /diffusers.*Rename/,
+    ],
+    ["PEFT", { [`${toQ}.lora_A.default.weight`]: matrix(4, 48) }, /without "\.default"/],
+    ["down and up", { [`${toQ}.lora_down.weight`]: matrix(4, 48) }, /Rename them to lora_A/],
+    [
+      "two kinds of fault",
+      { [`${toQ}.lora_A.weight`]: matrix(4, 48), bogus: matrix(1, 1) },
+      /match nothing: bogus\. Also wrong: .*to_q has no lora_B/,
+    ],
+    ["an alpha of 0", { ...pair, [`${toQ}.alpha`]: matrix(1, 1, 0) }, /alpha is 0, and/],
+    ["a negative alpha", { ...pair, [`${toQ}.alpha`]: matrix(1, 1, -1) }, /alpha is -1, and/],
+    [
+      "a name without end",
+      { ...pair, [`diffusion_model.${"x".repeat(1e6)}`]: matrix(1, 1) },
+      /match nothing: diffusion_model\.x{184}…\.$/,
+    ],
     ["LoKr", { "diffusion_model.layers.0.lokr_w1": matrix(4, 4) }, /LoKr/],
     ["no lora_B", { [`${toQ}.lora_A.weight`]: matrix(4, 48) }, /to_q has no lora_B/],
     ["two ranks", { ...pair, [`${toQ}.lora_B.weight`]: matrix(48, 3) }, /rank 4 .* and 3/],
@@ -163,6 +194,13 @@ test("metadata tells trainer, step and trigger words; garbled entries count as a
     step: 2000,
     triggerWords: ["ohwx"],
   });
+  const tags = Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`tag ${i}`, i]));
+  const { triggerWords } = readLoraInfo({
+    "modelspec.trigger_phrase": "sks",
+    ss_tag_frequency: JSON.stringify({ a: tags, b: { "tag 3": 100, odd: "many" }, c: ["x"] }),
+  });
+  expect(triggerWords).toHaveLength(8);
+  expect(triggerWords.slice(0, 3)).toEqual(["sks", "tag 3", "tag 49"]);
   expect(readLoraInfo({ software: "{", training_info: "[]" })).toMatchObject({
     trainer: null,
     step: null,
