@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golden_texts import PROMPTS, lines
+from golden_texts import PROMPTS, lines, mark_lines
 
 SEEDS = [0, 1, 42, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**32 + 5, 2**53 + 1, 2**63 - 1]
 NUMELS = [1, 2, 3, 7, 8, 15, 16, 17, 20, 31, 32, 33, 1024]
@@ -72,7 +72,7 @@ def tokens(folder: Path) -> dict:
     from transformers import AutoTokenizer
 
     raw = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    cases = [{"text": text, "ids": raw.encode(text, add_special_tokens=False).ids} for text in lines()]
+    cases, marks = ([{"text": text, "ids": raw.encode(text, add_special_tokens=False).ids} for text in texts] for texts in (lines(), mark_lines()))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     wrong = [c["text"] for c in cases if tokenizer(c["text"]).input_ids != c["ids"]]
     if wrong:
@@ -83,7 +83,7 @@ def tokens(folder: Path) -> dict:
         batch = tokenizer([text], padding="max_length", max_length=512, truncation=True, return_tensors="pt")
         ids = batch.input_ids[0][batch.attention_mask[0].bool()].tolist()
         templated.append({"prompt": prompt, "ids": ids})
-    return {"raw": cases, "templated": templated}
+    return {"raw": cases, "marks": marks, "templated": templated}
 
 
 def write_json(path: Path, value) -> None:

@@ -61,7 +61,7 @@ def write_tokens(folder: Path) -> None:
         raise SystemExit(f"{folder}/tokenizer.json is not Qwen3's: SHA-256 {found}")
     path = ROOT / "tokens.json"
     golden_parts.write_json(path, golden_parts.tokens(folder))
-    record(path, "Qwen3 token ids: 1,000 raw lines, and 30 prompts through the chat template cut to 512", "int", 0, 0)
+    record(path, "Qwen3 token ids: 1,000 raw lines, newer marks, and 30 prompts through the chat template cut to 512", "int", 0, 0)
 
 
 def write_tiny() -> None:

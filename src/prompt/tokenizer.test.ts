@@ -10,11 +10,12 @@ import { loadTokenizer } from "./tokenizer.ts";
 
 interface TokensGolden {
   raw: { text: string; ids: number[] }[];
+  marks: { text: string; ids: number[] }[];
   templated: { prompt: string; ids: number[] }[];
 }
 
 /** Ids of Hugging Face's own tokenizers and chat template, written by reference/goldens.py. */
-const { raw, templated } = readGolden<TokensGolden>("tokens.json");
+const { raw, marks, templated } = readGolden<TokensGolden>("tokens.json");
 
 // The package carries the real Qwen3's tokenizer.json.
 const qwen3Folder = fileURLToPath(
@@ -32,6 +33,11 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 test("1,000 varied lines get the ids that Hugging Face's tokenizers give", () => {
   expect(raw.length).toBe(1000);
   for (const { text, ids } of raw) expect(qwen3.encode(text), JSON.stringify(text)).toEqual(ids);
+});
+
+test("marks that are newer than the reference's Unicode stay where they are", () => {
+  expect(marks.length).toBe(193);
+  for (const { text, ids } of marks) expect(qwen3.encode(text), JSON.stringify(text)).toEqual(ids);
 });
 
 test("prompts get the ids of the pipeline's chat template, cut to 512", () => {

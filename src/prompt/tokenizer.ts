@@ -2,9 +2,21 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { InputError, messageOf } from "../errors.ts";
+import { nfcOfReference } from "./nfc.ts";
 
 /** Qwen's chat needs these as tokens of their own. */
 const chatTokens = ["<|im_start|>", "<|im_end|>"];
+
+/** What is used of the library. Its own types get lost: they import each other without extensions. */
+interface LibraryTokenizer {
+  readonly normalizer: {
+    readonly config: { readonly type: string };
+    normalize(text: string): string;
+  } | null;
+  encode(text: string, options: { add_special_tokens: boolean }): { readonly ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean }): string;
+  token_to_id(token: string): number | undefined;
+}
 
 export interface Tokenizer {
   /** Special tokens in the text count as such; none are added. */
@@ -16,7 +28,7 @@ export interface Tokenizer {
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   const vocabulary = await readObject(join(folder, "tokenizer.json"));
   const config = await readObject(join(folder, "tokenizer_config.json"));
-  let tokenizer: HubTokenizer;
+  let tokenizer: LibraryTokenizer;
   try {
     tokenizer = new HubTokenizer(vocabulary, config);
   } catch (error) {
@@ -31,6 +43,9 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
       `${folder} is not a Qwen3 tokenizer: it has no ${absent.join(" and ")}. Fetch the repository again.`,
     );
   }
+  // Of the library only NFC differs from the reference. It is called between two special tokens.
+  const { normalizer } = tokenizer;
+  if (normalizer?.config.type === "NFC") normalizer.normalize = nfcOfReference;
   return {
     encode: (text) => tokenizer.encode(text, { add_special_tokens: false }).ids,
     // The library refuses to decode nothing.
