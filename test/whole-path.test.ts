@@ -1,10 +1,11 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
 import { generateRequestSchema } from "../src/schema/request.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
@@ -33,17 +34,23 @@ function toleranceOf(name: string): { atol: number; rtol: number; of: "scale" } 
   return { atol: 1e-4, rtol: 1e-3, of: "scale" };
 }
 
+// One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
+const pipeline = new Pipeline(
+  await openComponents(join(tiny, "store"), modelById("zimage_turbo")),
+  { device: "cpu", compute: "f32", keepOpen: true },
+);
+afterAll(() => pipeline.release());
+
 describe("each stage of a whole run equals the reference's", () => {
   test.each(traces)("%s", async (file) => {
     const [generation, ...rest] = file.replace(".safetensors", "").split("-");
     const request = requests[rest.join("-")]!;
-    const components = await openComponents(join(tiny, "store"), modelById("zimage_turbo"));
     const trace = new Trace();
     // Pictures this small are below the schema's bounds: only the goldens have them.
     const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
     const [lora] = request.lora;
     await generate(
-      components,
+      pipeline,
       {
         ...defaults,
         negativePrompt: request.neg,
@@ -55,7 +62,7 @@ describe("each stage of a whole run equals the reference's", () => {
         profile: profileOf[generation as "pin" | "head"],
         ...(lora === undefined ? {} : { lora: { path: join(tiny, lora[0]), multiplier: lora[1] } }),
       },
-      { device: "cpu", compute: "f32", trace },
+      { trace },
     );
 
     const scratch = mkdtempSync(join(tmpdir(), "retake-trace-"));

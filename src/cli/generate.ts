@@ -9,6 +9,7 @@ import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
 import { openComponents } from "../pipeline/components.ts";
 import { generate } from "../pipeline/generate.ts";
+import { Pipeline } from "../pipeline/pipeline.ts";
 import { describeResult } from "../pipeline/result.ts";
 import { Trace } from "../pipeline/trace.ts";
 import type { GenerateRequest } from "../schema/request.ts";
@@ -85,7 +86,11 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
-  const components = await openComponents(flags.weights, model);
+  const pipeline = new Pipeline(await openComponents(flags.weights, model), {
+    device: flags.device,
+    compute: computeDtypeFor(flags.device),
+    keepOpen: false,
+  });
 
   const stop = new AbortController();
   const onSignal = () => stop.abort();
@@ -94,9 +99,7 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
-    const generated = await generate(components, request, {
-      device: flags.device,
-      compute: computeDtypeFor(flags.device),
+    const generated = await generate(pipeline, request, {
       signal: stop.signal,
       onStep: progress.onStep,
       ...(trace === undefined ? {} : { trace }),

@@ -1,6 +1,5 @@
 import { InputError } from "../errors.ts";
 import type { LoraFile } from "../lora/file.ts";
-import type { Device } from "../onnx/device.ts";
 import { encodePrompt } from "../prompt/encode-prompt.ts";
 import { applyTrigger } from "../prompt/trigger.ts";
 import { denoise } from "../sampler/denoise.ts";
@@ -9,22 +8,17 @@ import { randn } from "../sampler/noise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
 import type { GenerateRequest } from "../schema/request.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { openTextEncoder } from "../text-encoder/encode.ts";
-import { Transformer } from "../transformer/transformer.ts";
-import { openVaeDecoder } from "../vae/decode.ts";
 import type { RequestAdapter } from "./adapter.ts";
 import { openAdapter } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import type { Effective } from "./effective.ts";
 import { effectiveParameters } from "./effective.ts";
 import { requireFinite } from "./finite.ts";
+import type { Pipeline } from "./pipeline.ts";
 import type { Trace } from "./trace.ts";
 
 export interface GenerateOptions {
-  readonly device: Device;
-  readonly compute: ComputeDtype;
   readonly signal?: AbortSignal;
   readonly onStep?: (progress: { step: number; total: number }) => void;
   /** Collects every stage's tensors for comparison with the reference. */
@@ -44,17 +38,17 @@ export interface Generated {
 
 /**
  * From a request to its picture: prompt, prompt embeds, noise, denoising,
- * decoding. Each network is open only while it works, so that no two of them
- * need memory at the same time.
+ * decoding.
  *
  * @throws InputError if something about the request, the LoRA or the weights is wrong
  * @throws CanceledError at the next step after the signal
  */
 export async function generate(
-  components: Components,
+  pipeline: Pipeline,
   request: GenerateRequest,
-  { device, compute, signal, onStep, trace }: GenerateOptions,
+  { signal, onStep, trace }: GenerateOptions,
 ): Promise<Generated> {
+  const { components } = pipeline;
   const effective = effectiveParameters(request, components.model);
   const latentShape = latentShapeFor(components, effective);
   const adapter = await openAdapter(components, request.lora);
@@ -63,11 +57,7 @@ export async function generate(
   const prompt = applyTrigger(request.prompt, request.triggerWord);
   const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
   const negative = encodePrompt(components.tokenizer, request.negativePrompt);
-  const promptEmbeds = await encodeTexts(
-    components,
-    guided ? [inputIds, negative.inputIds] : [inputIds],
-    { device, compute },
-  );
+  const promptEmbeds = await pipeline.encode(guided ? [inputIds, negative.inputIds] : [inputIds]);
   const warnings = [cutWarning("prompt", cutText)];
   if (guided) warnings.push(cutWarning("negative prompt", negative.cutText));
 
@@ -79,13 +69,11 @@ export async function generate(
   const noise = randn(effective.seed, latentShape);
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
-  const latents = await denoiseLatents(components, adapter, {
+  const latents = await denoiseLatents(pipeline, adapter, {
     promptEmbeds,
     schedule,
     noise,
     guidanceWeight: effective.guidanceWeight,
-    device,
-    compute,
     ...(signal === undefined ? {} : { signal }),
     onStep: ({ step, total, noisePred, latents }) => {
       trace?.step(step, noisePred, latents);
@@ -93,25 +81,16 @@ export async function generate(
     },
   });
 
-  const decoder = await openVaeDecoder(components.vae.config, components.vae.lookup, {
-    device,
-    compute,
-  });
-  try {
-    const image = await decoder.decode(latents);
-    await requireFinite("the picture", image, components.vae, compute);
-    trace?.image(image);
-    return {
-      image,
-      effective,
-      schedule,
-      prompt,
-      lora: adapter?.file,
-      warnings: warnings.filter((warning) => warning !== undefined),
-    };
-  } finally {
-    await decoder.release();
-  }
+  const image = await pipeline.decode(latents);
+  trace?.image(image);
+  return {
+    image,
+    effective,
+    schedule,
+    prompt,
+    lora: adapter?.file,
+    warnings: warnings.filter((warning) => warning !== undefined),
+  };
 }
 
 /** [1, channels, height/8, width/8]: even, so that patches fit. */
@@ -126,43 +105,21 @@ function latentShapeFor({ vae, transformer }: Components, { width, height }: Eff
   return [1, transformer.config.inChannels, height / scaleFactor, width / scaleFactor];
 }
 
-async function encodeTexts(
-  { textEncoder }: Components,
-  texts: readonly (readonly number[])[],
-  options: { device: Device; compute: ComputeDtype },
-): Promise<Tensor[]> {
-  const encoder = await openTextEncoder(textEncoder.config, textEncoder.lookup, options);
-  try {
-    const embeds: Tensor[] = [];
-    for (const inputIds of texts) {
-      const encoded = await encoder.encode(inputIds);
-      await requireFinite("the prompt embeds", encoded, textEncoder, options.compute);
-      embeds.push(encoded);
-    }
-    return embeds;
-  } finally {
-    await encoder.release();
-  }
-}
-
 interface Denoising {
   readonly promptEmbeds: readonly Tensor[];
   readonly schedule: Schedule;
   readonly noise: Tensor;
   readonly guidanceWeight: number;
-  readonly device: Device;
-  readonly compute: ComputeDtype;
   readonly signal?: AbortSignal;
   readonly onStep: Parameters<typeof denoise>[0]["onStep"];
 }
 
-async function denoiseLatents(
-  { transformer: component }: Components,
+function denoiseLatents(
+  pipeline: Pipeline,
   adapter: RequestAdapter | undefined,
-  { promptEmbeds, schedule, noise, guidanceWeight, device, compute, signal, onStep }: Denoising,
+  { promptEmbeds, schedule, noise, guidanceWeight, signal, onStep }: Denoising,
 ): Promise<Tensor> {
-  const transformer = new Transformer(component.config, component.lookup, { device, compute });
-  try {
+  return pipeline.withTransformer(async (transformer) => {
     const predict = await transformer.prepare({
       promptEmbeds,
       timesteps: schedule.timesteps,
@@ -177,15 +134,14 @@ async function denoiseLatents(
         const noisePred = negate(
           negative === undefined ? positive! : guide(positive!, negative, guidanceWeight),
         );
-        await requireFinite(`step ${stepIndex + 1}`, noisePred, component, compute);
+        const { components, compute } = pipeline;
+        await requireFinite(`step ${stepIndex + 1}`, noisePred, components.transformer, compute);
         return noisePred;
       },
       ...(signal === undefined ? {} : { signal }),
       onStep,
     });
-  } finally {
-    await transformer.release();
-  }
+  });
 }
 
 function cutWarning(what: string, cutText: string | null): string | undefined {

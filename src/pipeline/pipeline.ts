@@ -1,0 +1,111 @@
+import { LRUCache } from "lru-cache";
+import type { Device } from "../onnx/device.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { TextEncoder } from "../text-encoder/encode.ts";
+import { openTextEncoder } from "../text-encoder/encode.ts";
+import { Transformer } from "../transformer/transformer.ts";
+import type { VaeDecoder } from "../vae/decode.ts";
+import { openVaeDecoder } from "../vae/decode.ts";
+import type { Components } from "./components.ts";
+import { requireFinite } from "./finite.ts";
+
+export interface PipelineOptions {
+  readonly device: Device;
+  readonly compute: ComputeDtype;
+  /** Networks stay open between requests; otherwise each is open only while it works. */
+  readonly keepOpen: boolean;
+}
+
+/** The real model's prompt embeds of 512 tokens are 5 MB: room for about 50 of them. */
+const embedsCacheBytes = 256 * 2 ** 20;
+
+/**
+ * One model's networks, opened when they are first used. Without `keepOpen` no
+ * two of them need memory at the same time. Not for two requests at once.
+ */
+export class Pipeline {
+  readonly components: Components;
+  readonly compute: ComputeDtype;
+  readonly #textEncoder: Opened<TextEncoder>;
+  readonly #transformer: Opened<Transformer>;
+  readonly #decoder: Opened<VaeDecoder>;
+  readonly #embeds: LRUCache<string, Tensor> | undefined;
+
+  constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
+    const { textEncoder, transformer, vae } = components;
+    const options = { device, compute };
+    this.components = components;
+    this.compute = compute;
+    this.#textEncoder = new Opened(keepOpen, () =>
+      openTextEncoder(textEncoder.config, textEncoder.lookup, options),
+    );
+    this.#transformer = new Opened(
+      keepOpen,
+      async () => new Transformer(transformer.config, transformer.lookup, options),
+    );
+    this.#decoder = new Opened(keepOpen, () => openVaeDecoder(vae.config, vae.lookup, options));
+    this.#embeds = keepOpen
+      ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
+      : undefined;
+  }
+
+  /** Prompt embeds [length, captionDim] for each text's token ids. */
+  async encode(texts: readonly (readonly number[])[]): Promise<Tensor[]> {
+    const cached = texts.map((ids) => this.#embeds?.get(ids.join()));
+    if (cached.every((embeds) => embeds !== undefined)) return cached;
+    return this.#textEncoder.use(async (encoder) => {
+      const all: Tensor[] = [];
+      for (const [i, inputIds] of texts.entries()) {
+        const embeds = cached[i] ?? (await encoder.encode(inputIds));
+        await requireFinite("the prompt embeds", embeds, this.components.textEncoder, this.compute);
+        this.#embeds?.set(inputIds.join(), embeds);
+        all.push(embeds);
+      }
+      return all;
+    });
+  }
+
+  async withTransformer<Result>(work: (transformer: Transformer) => Promise<Result>) {
+    return this.#transformer.use(work);
+  }
+
+  /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. */
+  async decode(latents: Tensor): Promise<Tensor> {
+    const image = await this.#decoder.use((decoder) => decoder.decode(latents));
+    await requireFinite("the picture", image, this.components.vae, this.compute);
+    return image;
+  }
+
+  async release(): Promise<void> {
+    this.#embeds?.clear();
+    for (const part of [this.#textEncoder, this.#transformer, this.#decoder]) await part.release();
+  }
+}
+
+/** A network that is open while it is used, or from its first use until it is released. */
+class Opened<Part extends { release(): Promise<void> }> {
+  readonly #keep: boolean;
+  readonly #open: () => Promise<Part>;
+  #part: Part | undefined;
+
+  constructor(keep: boolean, open: () => Promise<Part>) {
+    this.#keep = keep;
+    this.#open = open;
+  }
+
+  async use<Result>(work: (part: Part) => Promise<Result>): Promise<Result> {
+    this.#part ??= await this.#open();
+    try {
+      return await work(this.#part);
+    } finally {
+      if (!this.#keep) await this.release();
+    }
+  }
+
+  async release(): Promise<void> {
+    const part = this.#part;
+    this.#part = undefined;
+    await part?.release();
+  }
+}
