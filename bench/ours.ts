@@ -23,7 +23,7 @@ const startedAt = performance.now();
 const stepEnds: number[] = [];
 const components = await openComponents(store, modelById(model));
 const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: false });
-await generate(pipeline, request, { onStep: () => stepEnds.push(performance.now()) });
+await generate(pipeline, request, { onStep: () => void stepEnds.push(performance.now()) });
 const requestSeconds = (performance.now() - startedAt) / 1000;
 // The first step also reads the weights from disk: the median of the others counts.
 const steady = stepEnds.slice(1).map((end, i) => (end - stepEnds[i]!) / 1000);

@@ -87,7 +87,7 @@ describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
     [["--profile", "diffusers", "--width", "72"], /Use 64 or 80/],
     [["--model", "zimage_tubro"], /zimage_turbo/],
     [["--out", "/proc/none/a.png"], /can't be written/],
-    [["--out", "a.gif"], /\.png, \.jpg or \.jpeg/],
+    [["--out", "a.gif"], /\.png, \.jpg, \.jpeg, \.webp/],
     [["--trace", "/proc/none/t.safetensors"], /can't be written/],
     [["--weights", "/none"], /no such folder/],
     [["--model", "zimage"], /Tongyi-MAI\/Z-Image is not in/],

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
 import { InputError } from "../errors.ts";
-import { checkImageName, checkWritable, writeImage } from "../image/write-image.ts";
+import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import { modelById, models } from "../models/registry.ts";
 import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
@@ -14,9 +14,10 @@ import { describeResult } from "../pipeline/result.ts";
 import { Trace } from "../pipeline/trace.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import { generateRequestSchema, profileNames } from "../schema/request.ts";
+import { version } from "../version.ts";
 import { parseLoraOption } from "./lora-option.ts";
+import { parseNumber } from "./number-option.ts";
 import { startProgress } from "./progress.ts";
-import { version } from "./version.ts";
 
 interface GenerateFlags {
   readonly model: string;
@@ -71,7 +72,7 @@ export function addGenerateCommand(program: Command): void {
         .default("reference"),
     )
     .addOption(new Option("--device <name>", "what computes").choices(devices).default("cpu"))
-    .option("--out <file>", "picture to write, .png or .jpg (default <model>-<seed>.png)")
+    .option("--out <file>", "picture to write, .png, .jpg or .webp (default <model>-<seed>.png)")
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
     .action(runGenerate);
@@ -82,7 +83,7 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
   providerFor(flags.device);
   const model = modelById(request.model);
   if (flags.out !== undefined) {
-    checkImageName(flags.out);
+    formatOf(flags.out);
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
@@ -158,14 +159,6 @@ function parseRequest(flags: GenerateFlags): GenerateRequest {
 function given<T extends object>(fields: T): Partial<T> {
   const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Partial<T>; // a subset of the fields, nothing else
-}
-
-function parseNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) {
-    throw new InvalidArgumentError(`"${text}" is not a number.`);
-  }
-  return value;
 }
 
 function parseInteger(text: string): bigint {

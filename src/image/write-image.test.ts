@@ -4,7 +4,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { quantize } from "./quantize.ts";
-import { checkImageName, checkWritable, writeImage } from "./write-image.ts";
+import { checkWritable, formatOf, writeImage } from "./write-image.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -59,10 +59,19 @@ test("a JPEG has quality 95, half colour resolution and its parameters", async (
   expect(bytes[bytes.indexOf(Buffer.from([0xff, 0xdb])) + 5]).toBe(2);
 });
 
+test("a WebP holds its parameters", async () => {
+  const path = join(folder, "picture.webp");
+  await writeImage(path, gradient, parameters);
+  const metadata = await sharp(path).metadata();
+  expect(metadata.format).toBe("webp");
+  const json = metadata.exif!.toString("latin1").match(/\{.*\}/)![0];
+  expect(JSON.parse(json)).toEqual(parameters);
+});
+
 test("parameters that a JPEG can't hold are refused; a PNG holds them", async () => {
   const long = { prompt: "x".repeat(70_000) };
   const jpeg = join(folder, "long.jpg");
-  await expect(writeImage(jpeg, gradient, long)).rejects.toThrow(/long\.jpg .* Name a \.png/);
+  await expect(writeImage(jpeg, gradient, long)).rejects.toThrow(/a JPEG has room for .* Take PNG/);
   expect(existsSync(jpeg)).toBe(false);
   await writeImage(jpeg, gradient, { prompt: "x".repeat(64_900) });
   const exif = (await sharp(jpeg).metadata()).exif!;
@@ -82,7 +91,7 @@ test("a name of the greatest length is written, a longer one refused beforehand"
 
 test("a place that can't be written is refused, and nothing is left", async () => {
   mkdirSync(join(folder, "sub.png"));
-  expect(() => checkImageName("a.gif")).toThrow(/\.png, \.jpg or \.jpeg/);
+  expect(() => formatOf("a.gif")).toThrow(/\.png, \.jpg, \.jpeg, \.webp/);
   await expect(checkWritable(join(folder, "sub.png"))).rejects.toThrow(/it is a folder/);
   await expect(checkWritable(join(folder, "none", "a.png"))).rejects.toThrow(/can't be written/);
   await expect(writeImage(join(folder, "none", "a.png"), gradient, {})).rejects.toThrow(

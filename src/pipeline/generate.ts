@@ -9,8 +9,8 @@ import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { RequestAdapter } from "./adapter.ts";
-import { openAdapter } from "./adapter.ts";
+import type { AdapterModules } from "../transformer/adapter.ts";
+import { scaleAdapter } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import type { Effective } from "./effective.ts";
 import { effectiveParameters } from "./effective.ts";
@@ -18,9 +18,21 @@ import { requireFinite } from "./finite.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Trace } from "./trace.ts";
 
+interface StepProgress {
+  /** Useful steps done, from 1. */
+  readonly step: number;
+  readonly total: number;
+  /** [1, channels, h, w] after the step. */
+  readonly latents: Tensor;
+  readonly noisePred: Tensor;
+  /** Noise level of the latents. */
+  readonly sigma: number;
+}
+
 export interface GenerateOptions {
   readonly signal?: AbortSignal;
-  readonly onStep?: (progress: { step: number; total: number }) => void;
+  /** The next step waits for what it returns. */
+  readonly onStep?: (progress: StepProgress) => Promise<void> | void;
   /** Collects every stage's tensors for comparison with the reference. */
   readonly trace?: Trace;
 }
@@ -51,7 +63,7 @@ export async function generate(
   const { components } = pipeline;
   const effective = effectiveParameters(request, components.model);
   const latentShape = latentShapeFor(components, effective);
-  const adapter = await openAdapter(components, request.lora);
+  const lora = request.lora === undefined ? undefined : await pipeline.openLora(request.lora.path);
   const guided = effective.guidanceWeight > 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
@@ -69,15 +81,17 @@ export async function generate(
   const noise = randn(effective.seed, latentShape);
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
+  const adapter =
+    lora === undefined ? new Map() : scaleAdapter(lora, request.lora?.multiplier ?? 1);
   const latents = await denoiseLatents(pipeline, adapter, {
     promptEmbeds,
     schedule,
     noise,
     guidanceWeight: effective.guidanceWeight,
     ...(signal === undefined ? {} : { signal }),
-    onStep: ({ step, total, noisePred, latents }) => {
-      trace?.step(step, noisePred, latents);
-      onStep?.({ step: step + 1, total });
+    onStep: async ({ step, ...rest }) => {
+      trace?.step(step, rest.noisePred, rest.latents);
+      await onStep?.({ step: step + 1, ...rest });
     },
   });
 
@@ -88,7 +102,7 @@ export async function generate(
     effective,
     schedule,
     prompt,
-    lora: adapter?.file,
+    lora: lora?.file,
     warnings: warnings.filter((warning) => warning !== undefined),
   };
 }
@@ -116,7 +130,7 @@ interface Denoising {
 
 function denoiseLatents(
   pipeline: Pipeline,
-  adapter: RequestAdapter | undefined,
+  adapter: AdapterModules,
   { promptEmbeds, schedule, noise, guidanceWeight, signal, onStep }: Denoising,
 ): Promise<Tensor> {
   return pipeline.withTransformer(async (transformer) => {
@@ -124,7 +138,7 @@ function denoiseLatents(
       promptEmbeds,
       timesteps: schedule.timesteps,
       latentShape: noise.shape,
-      adapter: adapter?.modules ?? new Map(),
+      adapter,
     });
     return await denoise({
       latents: noise,

@@ -7,6 +7,9 @@ import { openTextEncoder } from "../text-encoder/encode.ts";
 import { Transformer } from "../transformer/transformer.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
+import { identityOf } from "../weights/identity.ts";
+import type { LoadedLora } from "./adapter.ts";
+import { bytesOf, openLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import { requireFinite } from "./finite.ts";
 
@@ -20,6 +23,9 @@ export interface PipelineOptions {
 /** The real model's prompt embeds of 512 tokens are 5 MB: room for about 50 of them. */
 const embedsCacheBytes = 256 * 2 ** 20;
 
+/** A LoRA of rank 32 on the real model is 340 MB in f32. */
+const loraCacheBytes = 2 * 2 ** 30;
+
 /**
  * One model's networks, opened when they are first used. Without `keepOpen` no
  * two of them need memory at the same time. Not for two requests at once.
@@ -31,6 +37,7 @@ export class Pipeline {
   readonly #transformer: Opened<Transformer>;
   readonly #decoder: Opened<VaeDecoder>;
   readonly #embeds: LRUCache<string, Tensor> | undefined;
+  readonly #loras: LRUCache<string, LoadedLora> | undefined;
 
   constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
@@ -48,6 +55,26 @@ export class Pipeline {
     this.#embeds = keepOpen
       ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
       : undefined;
+    this.#loras = keepOpen
+      ? new LRUCache({ maxSize: loraCacheBytes, sizeCalculation: (lora) => bytesOf(lora) || 1 })
+      : undefined;
+  }
+
+  /** @throws InputError if the file can't be used with this model */
+  async openLora(path: string): Promise<LoadedLora> {
+    if (this.#loras === undefined) return openLora(this.components, path);
+    // A file that isn't there is described by `openLora`.
+    const identity = await identityOf(path).catch(() => path);
+    const known = this.#loras.get(identity);
+    if (known !== undefined) return known;
+    const lora = await openLora(this.components, path);
+    this.#loras.set(identity, lora);
+    return lora;
+  }
+
+  async hasLora(path: string): Promise<boolean> {
+    const identity = await identityOf(path).catch(() => path);
+    return this.#loras?.has(identity) ?? false;
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. */
@@ -79,6 +106,7 @@ export class Pipeline {
 
   async release(): Promise<void> {
     this.#embeds?.clear();
+    this.#loras?.clear();
     for (const part of [this.#textEncoder, this.#transformer, this.#decoder]) await part.release();
   }
 }

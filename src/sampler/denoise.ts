@@ -10,6 +10,8 @@ interface Step {
   readonly noisePred: Tensor;
   /** After the step. */
   readonly latents: Tensor;
+  /** Noise level after the step. */
+  readonly sigma: number;
 }
 
 export interface DenoiseOptions {
@@ -19,7 +21,7 @@ export interface DenoiseOptions {
   /** noisePred for the latents at a step of the schedule; same shape. */
   readonly predict: (latents: Tensor, stepIndex: number) => Promise<Tensor>;
   readonly signal?: AbortSignal;
-  readonly onStep: (step: Step) => void;
+  readonly onStep: (step: Step) => Promise<void> | void;
 }
 
 /**
@@ -39,7 +41,7 @@ export async function denoise(options: DenoiseOptions): Promise<Tensor> {
     if (signal?.aborted) throw new CanceledError();
     const noisePred = await predict(latents, i);
     latents = eulerStep(latents, noisePred, sigmas[i]!, sigmas[i + 1]!);
-    onStep({ step, total: useful.length, noisePred, latents });
+    await onStep({ step, total: useful.length, noisePred, latents, sigma: sigmas[i + 1]! });
   }
   await setImmediate();
   if (signal?.aborted) throw new CanceledError();

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 
-const manifest = new URL("../../package.json", import.meta.url);
+const manifest = new URL("../package.json", import.meta.url);
 
 export const version: string = z
   .object({ version: z.string() })

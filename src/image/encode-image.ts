@@ -1,0 +1,54 @@
+import sharp from "sharp";
+import { InputError } from "../errors.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { insertPngText } from "./png-text.ts";
+import { quantize } from "./quantize.ts";
+
+export type ImageFormat = "png" | "jpeg" | "webp";
+
+/** As the reference server saves its pictures; chroma as Pillow does by default. */
+const jpegOptions = { quality: 95, chromaSubsampling: "4:2:0" };
+
+/** A JPEG segment has at most 65,533 bytes; Exif's own entries take the rest. */
+const mostExifText = 65_000;
+
+/** Close to the JPEG's: libwebp's scale is another. */
+const webpOptions = { quality: 95 };
+
+/**
+ * A picture as a file's bytes.
+ *
+ * @param image [3, H, W] in [0, 1]
+ * @param parameters what made it; kept in the file as JSON (PNG: text chunk
+ *   `parameters`; JPEG, WebP: Exif ImageDescription)
+ * @throws InputError if the parameters don't fit
+ */
+export async function encodeImage(
+  image: Tensor,
+  format: ImageFormat,
+  parameters: object,
+): Promise<Uint8Array> {
+  const { data, width, height } = quantize(image);
+  const raw = sharp(data, { raw: { width, height, channels: 3 } });
+  const json = JSON.stringify(parameters);
+  if (format === "png") return insertPngText(await raw.png().toBuffer(), "parameters", json);
+  const exif = { IFD0: { ImageDescription: exifText(json) } };
+  const encoded = format === "jpeg" ? raw.jpeg(jpegOptions) : raw.webp(webpOptions);
+  return encoded.withExif(exif).toBuffer();
+}
+
+/** Exif text is ASCII: other characters become JSON escapes, which read back the same. */
+function exifText(json: string): string {
+  const text = json.replace(
+    /[^\0-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  // libvips would write it cut off, which no reader takes.
+  if (text.length > mostExifText) {
+    throw new InputError(
+      `The picture can't hold its parameters: a JPEG has room for ${mostExifText} bytes of text, and they ` +
+        `are ${text.length}. Take PNG, or shorten the prompt.`,
+    );
+  }
+  return text;
+}
