@@ -8,14 +8,8 @@ const checks = [
   [tool("typescript", "bin", "tsc")],
   [tool("knip", "bin", "knip.js")],
 ];
-// The picture that a newcomer sees: the tiny checkpoint of demo/, with its LoRA.
-const demonstration = [
-  ...["--weights", "demo", "--model", "zimage_deturbo", "--lora", "demo/loras/zorple.safetensors"],
-  ...["--prompt", "[trigger] a red circle on blue", "--trigger", "zorple"],
-  ...["--width", "256", "--height", "256", "--out", "demo.png"],
-];
 const commands = {
-  start: () => [[join(root, "src", "cli", "main.ts"), "generate", ...demonstration]],
+  start: () => [[join(root, "src", "cli", "main.ts"), "serve"]],
   check: () => checks,
   test: () => [...checks, [tool("vitest", "vitest.mjs"), "run"]],
   bench: () => [[join(root, "bench", "main.ts")]],
@@ -29,7 +23,6 @@ if (!Object.hasOwn(commands, name)) {
 process.chdir(root);
 installDependencies();
 const node = findNode();
-if (name === "start") process.stderr.write("Drawing the demonstration picture, demo.png ...\n");
 const programs = commands[name]();
 for (const [index, program] of programs.entries()) {
   // Arguments after the command go to its last program: `npm test -- src/lora`.

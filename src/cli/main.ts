@@ -2,8 +2,10 @@ import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { version } from "../version.ts";
 import { addGenerateCommand } from "./generate.ts";
+import { addKeysCommand } from "./keys.ts";
 import { addLoraCommand } from "./lora.ts";
 import { addModelsCommand } from "./models.ts";
+import { addServeCommands } from "./serve.ts";
 
 /** 0: done. 2: bad input. 1: failure. 130: stopped by Ctrl-C, as shells expect. */
 const exitCodes = { failure: 1, badInput: 2, canceled: 130 } as const;
@@ -24,6 +26,8 @@ const program = new Command("retake")
 addGenerateCommand(program);
 addModelsCommand(program);
 addLoraCommand(program);
+addServeCommands(program);
+addKeysCommand(program);
 
 try {
   await program.parseAsync();

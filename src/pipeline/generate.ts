@@ -18,7 +18,7 @@ import { requireFinite } from "./finite.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Trace } from "./trace.ts";
 
-interface StepProgress {
+export interface StepProgress {
   /** Useful steps done, from 1. */
   readonly step: number;
   readonly total: number;

@@ -1,0 +1,133 @@
+import cors from "@fastify/cors";
+import rateLimit from "@fastify/rate-limit";
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
+import fastify, { LogController } from "fastify";
+import { InputError, messageOf } from "../errors.ts";
+import type { Queue } from "../queue/queue.ts";
+import { writeJson } from "../schema/python-json.ts";
+import type { Settings } from "../schema/settings.ts";
+import type { ResultStore } from "../worker/result-store.ts";
+import { ApiError } from "./api-error.ts";
+import type { ApiKeys } from "./api-keys.ts";
+import { requireKeys } from "./auth.ts";
+import { BodyError, takeBodiesAsBytes } from "./body.ts";
+import { addDocumentation } from "./documentation.ts";
+import type { Metrics } from "./metrics.ts";
+import { answerUnknownRoutes } from "./not-found.ts";
+import { addOperationsRoutes } from "./operations-routes.ts";
+import type { Place } from "./render.ts";
+import { addRequestRoutes } from "./request-routes.ts";
+import { addSubmitRoute } from "./submit-route.ts";
+
+/** What the routes work with; none of them ever touches a model. */
+export interface AppContext {
+  readonly settings: Settings;
+  readonly place: Place;
+  readonly queue: Queue;
+  readonly results: ResultStore;
+  /** Undefined lets everybody in. */
+  readonly keys: ApiKeys | undefined;
+  readonly metrics: Metrics;
+  readonly log: FastifyBaseLogger;
+}
+
+/** A client that sends a byte a minute holds a connection; longer than this it doesn't. */
+const slowestRequestMilliseconds = 60_000;
+
+export async function buildApp(context: AppContext): Promise<FastifyInstance> {
+  const { settings, keys, log, metrics } = context;
+  const app = fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: settings.limits.bodyBytes,
+    requestTimeout: slowestRequestMilliseconds,
+    exposeHeadRoutes: false,
+    // Ids are checked by the handlers, which answer 404 with the id, however long it is.
+    routerOptions: { maxParamLength: 4096 },
+    return503OnClosing: true,
+    forceCloseConnections: "idle",
+  });
+  app.setSerializerCompiler(() => writeJson);
+  app.setReplySerializer(writeJson);
+  takeBodiesAsBytes(app);
+  answerUnknownRoutes(app);
+  app.setErrorHandler((error, request, reply) => {
+    const { status, body, headers } = answerTo(error);
+    if (status >= 500) request.log.error({ err: error }, "a request failed");
+    return reply.code(status).headers(headers).send(body);
+  });
+  app.addHook("onSend", async (_, reply) => {
+    reply.header("x-content-type-options", "nosniff");
+    reply.header("referrer-policy", "no-referrer");
+  });
+  app.addHook("onResponse", async (request, reply) => {
+    const route = request.routeOptions.url ?? "none";
+    metrics.observeRequest(request.method, route, reply.statusCode, reply.elapsedTime / 1000);
+    request.log.info(
+      // The path alone: queries may hold what nobody should read.
+      { method: request.method, path: pathOf(request), status: reply.statusCode },
+      "answered",
+    );
+  });
+
+  const origins = settings.corsOrigins;
+  if (origins.length > 0) {
+    await app.register(cors, {
+      origin: origins.includes("*") ? true : [...origins],
+      credentials: !origins.includes("*"),
+      maxAge: 600,
+    });
+  }
+  requireKeys(app, keys);
+  await app.register(rateLimit, {
+    max: (request) => request.apiKey?.rateLimit ?? settings.rateLimit,
+    timeWindow: "1 minute",
+    hook: "preHandler",
+    keyGenerator: (request) => request.apiKey?.name ?? request.ip,
+    // Health and metrics are asked for by machines that must always get an answer.
+    allowList: (request) => keys === undefined || !pathOf(request).startsWith("/v1/"),
+    errorResponseBuilder: (_, { ttl }) => {
+      const seconds = Math.ceil(ttl / 1000);
+      const message = `Too many requests with this key. Come again in ${seconds} seconds.`;
+      return new ApiError(429, "RATE_LIMITED", message, { retry_after: seconds });
+    },
+  });
+  await addDocumentation(app, settings);
+  addOperationsRoutes(app, context);
+  addSubmitRoute(app, context);
+  addRequestRoutes(app, context);
+  return app;
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.url.split("?", 1)[0]!;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: object | string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Every error becomes an answer here and nowhere else. */
+function answerTo(error: unknown): Answer {
+  if (error instanceof ApiError)
+    return { status: error.status, body: error.body(), headers: error.headers };
+  if (error instanceof BodyError)
+    return { status: error.status, body: { detail: error.detail }, headers: {} };
+  if (error instanceof InputError) {
+    const invalid = new ApiError(400, "INVALID_PARAMETER", error.message);
+    return { status: 400, body: invalid.body(), headers: {} };
+  }
+  // Fastify's own refusals: a body that is too large, a header that is no header.
+  const status =
+    error instanceof Error && "statusCode" in error && typeof error.statusCode === "number"
+      ? error.statusCode
+      : 500;
+  if (status < 500) return { status, body: { detail: messageOf(error) }, headers: {} };
+  return {
+    status: 500,
+    body: "Internal Server Error",
+    headers: { "content-type": "text/plain; charset=utf-8" },
+  };
+}

@@ -1,0 +1,280 @@
+import type { RequestLimits } from "../schema/inference-request.ts";
+import { inferenceRequest } from "../schema/inference-request.ts";
+import { imageFormats, jobStates } from "../schema/job.ts";
+import { version } from "../version.ts";
+
+/** A part of the document; JSON Schema 2020-12 where it is a schema. */
+type Schema = Readonly<Record<string, unknown>>;
+
+const text: Schema = { type: "string" };
+const textOrNull: Schema = { type: ["string", "null"] };
+const time: Schema = { type: "string", format: "date-time" };
+const timeOrNull: Schema = { type: ["string", "null"], format: "date-time" };
+const state: Schema = { type: "string", enum: [...jobStates] };
+const whole: Schema = { type: "integer" };
+
+function object(properties: Record<string, Schema>): Schema {
+  return { type: "object", properties, required: Object.keys(properties) };
+}
+
+function listOf(items: Schema): Schema {
+  return { type: "array", items };
+}
+
+function orNull(schema: Schema): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
+
+const image = object({
+  format: { type: "string", enum: [...imageFormats] },
+  width: whole,
+  height: whole,
+  file_path: text,
+  seed: whole,
+  url: { type: "string", format: "uri" },
+  effective: { type: "object" },
+});
+const outputs = orNull(object({ images: listOf(image), videos: listOf({ type: "object" }) }));
+const submitted = object({
+  request_id: text,
+  status: { type: "string", const: "queued" },
+  status_url: text,
+  result_url: text,
+  created_at: time,
+  events_url: text,
+  cancel_url: text,
+});
+const status = object({
+  request_id: text,
+  status: state,
+  created_at: time,
+  started_at: timeOrNull,
+  finished_at: timeOrNull,
+  error: textOrNull,
+  model: text,
+  progress: orNull(
+    object({
+      prompt_index: whole,
+      prompts: whole,
+      step: whole,
+      total: whole,
+      seconds_left: { type: ["number", "null"] },
+    }),
+  ),
+});
+const result = object({
+  request_id: text,
+  status: state,
+  outputs,
+  error: textOrNull,
+  created_at: time,
+  finished_at: timeOrNull,
+  metadata: orNull(
+    object({ model: text, inference_time: { type: "number" }, timings: { type: "object" } }),
+  ),
+  partial_outputs: outputs,
+  error_code: textOrNull,
+});
+const model = object({
+  id: text,
+  base_model: text,
+  resolution_divisor: whole,
+  default_steps: whole,
+  default_guidance_scale: { type: "number" },
+  requires_control_image: { type: "boolean" },
+  is_video_model: { type: "boolean" },
+  default_num_frames: { type: ["integer", "null"] },
+  default_fps: { type: ["integer", "null"] },
+});
+const apiError = object({
+  detail: object({ error: object({ code: text, message: text, details: { type: "object" } }) }),
+});
+const plainError = object({ detail: text });
+const validationError = object({
+  detail: listOf({
+    type: "object",
+    properties: {
+      type: text,
+      loc: listOf({ type: ["string", "integer"] }),
+      msg: text,
+      input: {},
+      ctx: { type: "object" },
+    },
+    required: ["type", "loc", "msg", "input"],
+  }),
+});
+
+function json(description: string, schema: Schema): Schema {
+  return { description, content: { "application/json": { schema } } };
+}
+
+/** Any route may refuse so. */
+const refusals = {
+  "401": json("No valid API key, where the server asks for one", apiError),
+  "429": json("Too many requests, or a full queue: see Retry-After", apiError),
+};
+const id: Schema = {
+  name: "id",
+  in: "path",
+  required: true,
+  schema: text,
+  description: "request_id of a request",
+};
+const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
+
+function query(name: string, schema: Schema): Schema {
+  return { name, in: "query", schema };
+}
+
+/** The API in OpenAPI 3.1; request fields come from the table that parses them. */
+export function openApiDocument(limits: RequestLimits): Schema {
+  const tags = ["inference"];
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Retake",
+      version,
+      description:
+        "Pictures from LoRAs trained with ai-toolkit on Z-Image, as training previewed them.",
+    },
+    components: {
+      securitySchemes: { key: { type: "http", scheme: "bearer" } },
+      schemas: { InferenceInput: inferenceRequest(limits).schema },
+    },
+    paths: {
+      "/health": {
+        get: { summary: "Alive", responses: { "200": json("Alive", object({ status: text })) } },
+      },
+      "/ready": {
+        get: {
+          summary: "Able to take requests",
+          responses: {
+            "200": json("Ready", object({ status: text })),
+            "503": json("Not ready", apiError),
+          },
+        },
+      },
+      "/v1/models": {
+        get: {
+          tags,
+          summary: "Models that run here",
+          responses: { "200": json("Models", object({ models: listOf(model) })), ...refusals },
+        },
+      },
+      "/v1/inference": {
+        post: {
+          tags,
+          summary: "Ask for pictures",
+          parameters: [
+            { name: "Idempotency-Key", in: "header", schema: { type: "string", maxLength: 255 } },
+          ],
+          requestBody: {
+            required: true,
+            content: {
+              "application/json": { schema: { $ref: "#/components/schemas/InferenceInput" } },
+            },
+          },
+          responses: {
+            "200": json("Accepted, and kept", submitted),
+            "400": json("Well-formed, but can't be run", { anyOf: [apiError, plainError] }),
+            "409": json("The idempotency key belongs to another request", apiError),
+            "413": json("The body is too large", plainError),
+            "422": json("Wrong fields", validationError),
+            ...refusals,
+          },
+        },
+      },
+      "/v1/requests": {
+        get: {
+          tags,
+          summary: "Requests, newest first",
+          parameters: [
+            query("status", state),
+            query("model", { type: "string", maxLength: 256 }),
+            query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
+            query("after", { type: "string", format: "uuid" }),
+          ],
+          responses: {
+            "200": json("A page", object({ requests: listOf(status), next: textOrNull })),
+            "400": json("Wrong query", apiError),
+            ...refusals,
+          },
+        },
+      },
+      "/v1/requests/{id}": {
+        delete: {
+          tags,
+          summary: "Forget a request that has ended, and its files",
+          parameters: [id],
+          responses: {
+            "204": { description: "Gone" },
+            "409": json("It hasn't ended", apiError),
+            ...notFound,
+            ...refusals,
+          },
+        },
+      },
+      "/v1/requests/{id}/status": {
+        get: {
+          tags,
+          summary: "How far a request is",
+          parameters: [id],
+          responses: { "200": json("Status", status), ...notFound, ...refusals },
+        },
+      },
+      "/v1/requests/{id}/result": {
+        get: {
+          tags,
+          summary: "What a request gave, in every state",
+          parameters: [id],
+          responses: { "200": json("Result", result), ...notFound, ...refusals },
+        },
+      },
+      "/v1/requests/{id}/cancel": {
+        post: {
+          tags,
+          summary: "Stop a request",
+          parameters: [id],
+          responses: {
+            "200": json("Its status now; a running one ends within a step", status),
+            ...notFound,
+            ...refusals,
+          },
+        },
+      },
+      "/v1/requests/{id}/events": {
+        get: {
+          tags,
+          summary: "Progress as server-sent events, resumable by Last-Event-ID",
+          parameters: [id, { name: "Last-Event-ID", in: "header", schema: text }],
+          responses: {
+            "200": { description: "Events", content: { "text/event-stream": { schema: text } } },
+            "400": json("Last-Event-ID is no number of ours", apiError),
+            ...notFound,
+            ...refusals,
+          },
+        },
+      },
+      "/v1/requests/{id}/files/{name}": {
+        get: {
+          tags,
+          summary: "A picture",
+          parameters: [id, { name: "name", in: "path", required: true, schema: text }],
+          responses: {
+            "200": {
+              description: "The file",
+              content: Object.fromEntries(
+                imageFormats.map((format) => [
+                  `image/${format}`,
+                  { schema: { type: "string", format: "binary" } },
+                ]),
+              ),
+            },
+            ...notFound,
+            ...refusals,
+          },
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import type { FastifyInstance } from "fastify";
+import { messageOf } from "../errors.ts";
+import { models } from "../models/registry.ts";
+import { ApiError } from "./api-error.ts";
+import type { AppContext } from "./app.ts";
+
+/** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
+export function addOperationsRoutes(app: FastifyInstance, { queue, metrics }: AppContext): void {
+  app.get("/health", async () => ({ status: "healthy" }));
+
+  app.get("/ready", async () => {
+    try {
+      await queue.database.query("SELECT 1");
+    } catch (error) {
+      throw new ApiError(503, "NOT_READY", `The queue can't be reached: ${messageOf(error)}`);
+    }
+    return { status: "ready" };
+  });
+
+  app.get("/metrics", async (_, reply) =>
+    reply
+      .header("content-type", metrics.registry.contentType)
+      .serializer((text: unknown) => String(text))
+      .send(await metrics.registry.metrics()),
+  );
+
+  app.get("/v1/models", async () => ({
+    models: models.map((model) => ({
+      id: model.id,
+      base_model: model.repository,
+      resolution_divisor: 32,
+      default_steps: model.steps,
+      default_guidance_scale: model.guidanceScale,
+      requires_control_image: model.requiresControlImage,
+      is_video_model: model.isVideoModel,
+      default_num_frames: null,
+      default_fps: null,
+    })),
+  }));
+}

@@ -1,0 +1,132 @@
+import { createReadStream } from "node:fs";
+import { Readable } from "node:stream";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { z } from "zod";
+import type { RequestRecord } from "../queue/record.ts";
+import { jobStates } from "../schema/job.ts";
+import { ApiError, requestNotFound } from "./api-error.ts";
+import type { AppContext } from "./app.ts";
+import { ownerOf } from "./auth.ts";
+import { eventStream } from "./event-stream.ts";
+import { resultBody, statusBody } from "./render.ts";
+
+interface WithId {
+  Params: { id: string };
+}
+
+const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+const listingSchema = z.object({
+  status: z.enum(jobStates).optional(),
+  model: z.string().max(256).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(20),
+  after: z.string().regex(uuid, "is no request id").optional(),
+});
+
+const contentTypes: Readonly<Record<string, string>> = {
+  jpg: "image/jpeg",
+  png: "image/png",
+  webp: "image/webp",
+};
+
+/** Everything about requests that were accepted before. */
+export function addRequestRoutes(app: FastifyInstance, context: AppContext): void {
+  const { queue, place, results } = context;
+
+  async function recordOf(request: FastifyRequest<WithId>): Promise<RequestRecord> {
+    const { id } = request.params;
+    const record = uuid.test(id) ? await queue.get(id) : undefined;
+    // Somebody else's request is as good as none.
+    if (record === undefined || record.owner !== ownerOf(request)) throw requestNotFound(id);
+    return record;
+  }
+
+  app.get<WithId>("/v1/requests/:id/status", async (request) =>
+    statusBody(await recordOf(request)),
+  );
+
+  app.get<WithId>("/v1/requests/:id/result", async (request) =>
+    resultBody(await recordOf(request), place),
+  );
+
+  app.get("/v1/requests", async (request) => {
+    const parsed = listingSchema.safeParse(request.query);
+    if (!parsed.success) {
+      const problems = parsed.error.issues.map(
+        ({ path, message }) => `'${path.join(".")}': ${message}.`,
+      );
+      throw new ApiError(400, "INVALID_PARAMETER", problems.join(" "));
+    }
+    const { status: state, model, limit, after } = parsed.data;
+    const owner = ownerOf(request);
+    const records = await queue.list({ owner, state, model, after, limit });
+    return {
+      requests: records.map(statusBody),
+      // Pass it as 'after' for the next page.
+      next: records.length === limit ? (records.at(-1)?.id ?? null) : null,
+    };
+  });
+
+  app.post<WithId>("/v1/requests/:id/cancel", async (request) => {
+    const { id } = await recordOf(request);
+    const canceled = await queue.cancel(id);
+    if (canceled === undefined) throw requestNotFound(id);
+    return statusBody(canceled);
+  });
+
+  app.delete<WithId>("/v1/requests/:id", async (request, reply) => {
+    const { id, state } = await recordOf(request);
+    const removed = await queue.remove(id);
+    if (removed === undefined) {
+      throw new ApiError(
+        409,
+        "REQUEST_NOT_FINISHED",
+        `The request is ${state}. Cancel it first: POST /v1/requests/${id}/cancel`,
+        { request_id: id, status: state },
+      );
+    }
+    await results.removeAll(id);
+    return reply.code(204).send();
+  });
+
+  app.get<WithId>("/v1/requests/:id/events", async (request, reply) => {
+    const { id } = await recordOf(request);
+    const after = lastEventId(request);
+    const gone = new AbortController();
+    request.raw.once("close", () => gone.abort());
+    return reply
+      .header("content-type", "text/event-stream; charset=utf-8")
+      .header("cache-control", "no-store")
+      .header("x-accel-buffering", "no")
+      .send(Readable.from(eventStream(queue, id, { after, place, signal: gone.signal })));
+  });
+
+  app.get<{ Params: { id: string; name: string } }>(
+    "/v1/requests/:id/files/:name",
+    async (request, reply) => {
+      const { id } = await recordOf(request);
+      const { name } = request.params;
+      const file = name.startsWith(`${id}_`) ? await results.read(name) : undefined;
+      if (file === undefined) {
+        throw new ApiError(404, "FILE_NOT_FOUND", "The request has no such file.", {
+          request_id: id,
+          name,
+        });
+      }
+      return (
+        reply
+          .header("content-type", contentTypes[name.split(".").at(-1)!])
+          .header("content-length", file.bytes)
+          // A name's content never changes.
+          .header("cache-control", "private, max-age=31536000, immutable")
+          .send(createReadStream(file.path))
+      );
+    },
+  );
+}
+
+function lastEventId(request: FastifyRequest): number {
+  const given = request.headers["last-event-id"] ?? "0";
+  if (typeof given === "string" && /^\d{1,9}$/.test(given)) return Number(given);
+  throw new ApiError(400, "INVALID_PARAMETER", "The header 'Last-Event-ID' is no number of ours.");
+}

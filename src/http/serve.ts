@@ -1,0 +1,58 @@
+import type { FastifyInstance } from "fastify";
+import type { Logger } from "pino";
+import { deliverWebhook } from "../net/webhook.ts";
+import { webhookQueue } from "../queue/end-request.ts";
+import type { WorkNode } from "../queue/node.ts";
+import { writeJson } from "../schema/python-json.ts";
+import type { Settings } from "../schema/settings.ts";
+import { ApiKeys } from "./api-keys.ts";
+import { buildApp } from "./app.ts";
+import { Metrics } from "./metrics.ts";
+import { observe } from "./observe.ts";
+import type { Place } from "./render.ts";
+import { resultBody } from "./render.ts";
+
+export interface Server {
+  readonly url: string;
+  /** Stops listening; what clients were told is true stays true. */
+  close(): Promise<void>;
+}
+
+/** Answers clients on the settings' address. @returns once it listens */
+export async function serve(settings: Settings, node: WorkNode, log: Logger): Promise<Server> {
+  const { queue, results } = node;
+  const keys =
+    settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
+  const metrics = new Metrics(queue);
+  const place = { baseUrl: settings.baseUrl ?? "", outputFolder: settings.outputFolder };
+  const app = await buildApp({ settings, place, queue, results, keys, metrics, log });
+  node.startWorkers(observe(metrics, log));
+  await app.listen({ host: settings.host, port: settings.port });
+  place.baseUrl ||= urlOf(app);
+  if (settings.webhookSecret !== undefined) await sendWebhooks(node, settings.webhookSecret, place);
+  return { url: place.baseUrl, close: () => app.close() };
+}
+
+function urlOf(app: FastifyInstance): string {
+  const [address] = app.addresses();
+  if (address === undefined || typeof address === "string")
+    throw new Error("the server doesn't listen");
+  const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
+  // Nobody can open 0.0.0.0 or [::]; whoever reads this line is on this machine.
+  return `http://${host.replace(/^(?:0\.0\.0\.0|\[::\])$/, "localhost")}:${address.port}`;
+}
+
+/** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes it. */
+async function sendWebhooks({ queue, fetcher }: WorkNode, secret: string, place: Place) {
+  await queue.boss.work<{ id: string }>(
+    webhookQueue,
+    { pollingIntervalSeconds: 1 },
+    async ([job]) => {
+      const record = await queue.get(job!.data.id);
+      const url = record?.extra.webhook_url;
+      if (record === undefined || typeof url !== "string") return;
+      const message = { url, secret, id: record.id, body: writeJson(resultBody(record, place)) };
+      await deliverWebhook(fetcher, message, job!.signal);
+    },
+  );
+}

@@ -1,0 +1,58 @@
+import type { ModelDefinition } from "../models/model.ts";
+import { models } from "../models/registry.ts";
+import type { InferenceRequest } from "../schema/inference-request.ts";
+import { findLocalLora, LoraNotFoundError } from "../worker/local-lora.ts";
+import { ApiError } from "./api-error.ts";
+
+/** What tells a URL from a path, as in the reference: any other spelling is a path. */
+function isUrl(path: string): boolean {
+  return path.startsWith("http://") || path.startsWith("https://");
+}
+
+/**
+ * The reference's checks of a well-formed request, in its order; the first that fails decides.
+ *
+ * @throws ApiError
+ */
+export async function checkSubmission(
+  { model: id, loras }: InferenceRequest,
+  loraFolder: string,
+): Promise<ModelDefinition> {
+  const model = models.find((known) => known.id === id);
+  if (model === undefined) {
+    throw new ApiError(
+      400,
+      "MODEL_NOT_FOUND",
+      `There is no model ${JSON.stringify(id)} here. Take one of ${models.map((known) => known.id).join(", ")}.`,
+      { supported_models: models.map((known) => known.id) },
+    );
+  }
+  const shown = loras.map(({ path, transformer, network_multiplier }) => ({
+    path,
+    transformer,
+    network_multiplier,
+  }));
+  const refuse = (code: string, message: string) => {
+    throw new ApiError(400, code, message, { loras: shown });
+  };
+  if (loras.length === 0) refuse("LORA_FILE_REQUIRED", "At least one LoRA is required in 'loras'.");
+  if (loras.some(({ transformer }) => transformer !== null)) {
+    refuse(
+      "MOE_FORMAT_NOT_SUPPORTED",
+      `${id} has one transformer: leave 'transformer' out of its LoRA.`,
+    );
+  }
+  if (loras.length > 1) {
+    refuse("SINGLE_LORA_ONLY", `${id} takes one LoRA a request, and ${loras.length} were given.`);
+  }
+  for (const { path } of loras) {
+    if (isUrl(path)) continue;
+    try {
+      await findLocalLora(loraFolder, path);
+    } catch (error) {
+      if (!(error instanceof LoraNotFoundError)) throw error;
+      throw new ApiError(400, "LORA_NOT_FOUND", error.message, { lora_path: path });
+    }
+  }
+  return model;
+}

@@ -1,0 +1,88 @@
+import { createHash, randomUUID } from "node:crypto";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { IdempotencyConflictError, QueueFullError } from "../queue/errors.ts";
+import type { Idempotency } from "../queue/queue.ts";
+import type { InferenceRequest } from "../schema/inference-request.ts";
+import { parseInferenceRequest } from "../schema/inference-request.ts";
+import { jobFromRequest } from "../schema/job-from-request.ts";
+import { ApiError } from "./api-error.ts";
+import type { AppContext } from "./app.ts";
+import { ownerOf } from "./auth.ts";
+import { BodyError, readJsonBody } from "./body.ts";
+import { submitBody } from "./render.ts";
+import { checkSubmission } from "./submit-checks.ts";
+
+export function addSubmitRoute(app: FastifyInstance, context: AppContext): void {
+  const { settings, queue, place, metrics } = context;
+  app.post("/v1/inference", async (http) => {
+    const parsed = parseInferenceRequest(readJsonBody(http), settings.limits);
+    if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
+    const { request } = parsed;
+    await checkSubmission(request, settings.loraFolder);
+    checkWebhook(request, settings.webhookSecret);
+    const submission = {
+      job: jobFromRequest(randomUUID(), request),
+      extra: { webhook_url: request.webhook_url, resolution: resolutionOf(request) },
+      priority: Number(request.priority ?? 0n),
+      owner: ownerOf(http),
+      idempotency: idempotencyOf(http),
+    };
+    try {
+      const { record, created } = await queue.submit(submission);
+      if (created) metrics.accepted(request.model);
+      http.log.info({ request_id: record.id, model: request.model, created }, "accepted");
+      return submitBody(record, place);
+    } catch (error) {
+      throw refusalOf(error);
+    }
+  });
+}
+
+function refusalOf(error: unknown): unknown {
+  if (error instanceof QueueFullError) {
+    const { message, retryAfterSeconds } = error;
+    const details = { retry_after: retryAfterSeconds };
+    return new ApiError(429, "QUEUE_FULL", message, details, {
+      "retry-after": String(retryAfterSeconds),
+    });
+  }
+  if (error instanceof IdempotencyConflictError)
+    return new ApiError(409, "IDEMPOTENCY_CONFLICT", error.message);
+  return error;
+}
+
+function checkWebhook({ webhook_url }: InferenceRequest, secret: string | undefined): void {
+  if (webhook_url === null) return;
+  if (secret === undefined) {
+    throw new ApiError(
+      400,
+      "INVALID_PARAMETER",
+      "'webhook_url' was given, and this server sends no webhooks: its operator sets RETAKE_WEBHOOK_SECRET for that.",
+    );
+  }
+  if (!URL.canParse(webhook_url) || !/^https?:$/.test(new URL(webhook_url).protocol)) {
+    throw new ApiError(400, "INVALID_PARAMETER", "'webhook_url' is no https URL.");
+  }
+}
+
+/** Only other models have a High: a request for it fails when it runs, as in the reference. */
+function resolutionOf({ prompts }: InferenceRequest): string | null {
+  return prompts.some(({ resolution }) => resolution === "High") ? "High" : null;
+}
+
+const printable = /^[\x20-\x7e]{1,255}$/;
+
+function idempotencyOf(request: FastifyRequest): Idempotency | undefined {
+  const key = request.headers["idempotency-key"];
+  if (key === undefined) return undefined;
+  if (typeof key !== "string" || !printable.test(key)) {
+    throw new ApiError(
+      400,
+      "INVALID_PARAMETER",
+      "The header 'Idempotency-Key' is not 1 to 255 printable characters.",
+    );
+  }
+  // The body was read already, so it is one.
+  const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
+  return { key, fingerprint: createHash("sha256").update(body).digest("hex") };
+}

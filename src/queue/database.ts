@@ -1,0 +1,189 @@
+import { createHash } from "node:crypto";
+import { mkdir, realpath } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { PGlite } from "@electric-sql/pglite";
+import { Client, Pool } from "pg";
+import type { Db } from "pg-boss";
+import { fromPglite } from "pg-boss";
+import { InputError, messageOf } from "../errors.ts";
+
+type Row = Record<string, unknown>;
+
+/** Runs one statement, `$1` standing for the first value. */
+export interface Sql {
+  query(text: string, values?: readonly unknown[]): Promise<Row[]>;
+  /** The same connection as pg-boss takes it, so that its writes are part of a transaction of ours. */
+  readonly forPgBoss: Db;
+}
+
+/** One Postgres, in this process or a server's: the same SQL for both. */
+export interface Database extends Sql {
+  readonly backend: "pglite" | "postgres";
+  transaction<Result>(work: (sql: Sql) => Promise<Result>): Promise<Result>;
+  /** Calls back for each notification on the channel, and for null when some may have been missed. */
+  listen(channel: string, onNotify: (payload: string | null) => void): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens the embedded database in a folder. @throws InputError if another process has it open */
+export async function openEmbedded(folder: string): Promise<Database> {
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
+    throw new InputError(
+      `The queue's folder ${folder} can't be made: ${messageOf(error)}. Set RETAKE_DATA to a folder that can be written.`,
+      { cause: error },
+    );
+  });
+  const unlock = await lockFolder(folder);
+  let db: PGlite;
+  try {
+    db = await PGlite.create(join(folder, "queue"));
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+  const sqlOf = (connection: Pick<PGlite, "query" | "exec">): Sql => ({
+    query: async (text, values = []) => (await connection.query<Row>(text, [...values])).rows,
+    forPgBoss: fromPglite(connection),
+  });
+  return {
+    ...sqlOf(db),
+    // With `listen`, so that pg-boss hears of new jobs too.
+    forPgBoss: fromPglite(db),
+    backend: "pglite",
+    transaction: (work) => db.transaction((transaction) => work(sqlOf(transaction))),
+    async listen(channel, onNotify) {
+      await db.listen(channel, onNotify);
+    },
+    async close() {
+      await db.close();
+      await unlock();
+    },
+  };
+}
+
+/**
+ * Two processes in one folder would destroy it. A socket's name is the lock:
+ * the system frees it when its process ends, however it ends.
+ */
+async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  const id = createHash("sha256")
+    .update(await realpath(folder))
+    .digest("hex")
+    .slice(0, 32);
+  const name =
+    process.platform === "linux" ? `\0retake-${id}` : join(tmpdir(), `retake-${id}.sock`);
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((done, fail) => {
+    server.once("error", fail).listen(name, done);
+  }).catch((error) => {
+    throw new InputError(
+      `The queue in ${folder} is open in another process. Stop that one, or give this one a folder ` +
+        "of its own with RETAKE_DATA, or set DATABASE_URL, which several can share.",
+      { cause: error },
+    );
+  });
+  server.unref();
+  return () => new Promise((done) => server.close(() => done()));
+}
+
+/** How long a lost connection that listens waits before it tries again. */
+const reconnectMilliseconds = 500;
+
+/** Opens a pool of connections to a Postgres server. @throws InputError if it can't be reached */
+export async function openPostgres(
+  url: string,
+  onError: (error: Error) => void,
+): Promise<Database> {
+  const pool = new Pool({ connectionString: url, max: 10, connectionTimeoutMillis: 10_000 });
+  // An idle connection that the server closes: the pool makes another.
+  pool.on("error", onError);
+  try {
+    await pool.query("SELECT 1");
+  } catch (error) {
+    await pool.end();
+    throw new InputError(
+      `The database that DATABASE_URL names can't be used: ${messageOf(error)}. Is it running, and are user and password right?`,
+      { cause: error },
+    );
+  }
+  const sqlOf = (connection: Pick<Pool, "query">): Sql => {
+    const query = async (text: string, values?: readonly unknown[]) =>
+      (await connection.query<Row>(text, values === undefined ? undefined : [...values])).rows;
+    return {
+      query,
+      forPgBoss: { executeSql: (text, values) => execute(connection, text, values) },
+    };
+  };
+  const closing = new AbortController();
+  return {
+    ...sqlOf(pool),
+    backend: "postgres",
+    async transaction(work) {
+      const client = await pool.connect();
+      try {
+        await client.query("BEGIN");
+        const result = await work(sqlOf(client));
+        await client.query("COMMIT");
+        client.release();
+        return result;
+      } catch (error) {
+        // A connection that can't roll back is in an unknown state: it is thrown away.
+        await client.query("ROLLBACK").then(
+          () => client.release(),
+          (lost: Error) => client.release(lost),
+        );
+        throw error;
+      }
+    },
+    listen: (channel, onNotify) =>
+      listenForEver(url, channel, { onNotify, onError, signal: closing.signal }),
+    async close() {
+      closing.abort();
+      await pool.end();
+    },
+  };
+}
+
+/** Statements without values may be several at once: node-postgres answers with a list then. */
+async function execute(connection: Pick<Pool, "query">, text: string, values?: unknown[]) {
+  const result = await connection.query<Row>(text, values);
+  const results: unknown = result;
+  return Array.isArray(results)
+    ? { rows: (results as (typeof result)[]).flatMap(({ rows }) => rows ?? []) } // node-postgres's types leave this case out
+    : { rows: result.rows };
+}
+
+interface Listening {
+  readonly onNotify: (payload: string | null) => void;
+  readonly onError: (error: Error) => void;
+  readonly signal: AbortSignal;
+}
+
+/** A connection of its own that listens, made again when it is lost. */
+async function listenForEver(url: string, channel: string, listening: Listening): Promise<void> {
+  const { onNotify, onError, signal } = listening;
+  const client = new Client({ connectionString: url, keepAlive: true });
+  const end = () => void client.end().catch(onError);
+  client.on("notification", ({ payload }) => onNotify(payload ?? ""));
+  client.on("error", onError);
+  client.once("end", () => {
+    signal.removeEventListener("abort", end);
+    if (!signal.aborted) setTimeout(again, reconnectMilliseconds).unref();
+  });
+  await client.connect();
+  await client.query(`LISTEN ${channel}`);
+  signal.addEventListener("abort", end, { once: true });
+
+  function again(): void {
+    if (signal.aborted) return;
+    listenForEver(url, channel, listening).then(
+      () => onNotify(null),
+      (error: Error) => {
+        onError(error);
+        setTimeout(again, reconnectMilliseconds).unref();
+      },
+    );
+  }
+}

@@ -1,0 +1,56 @@
+import type { JobEvent } from "../schema/job.ts";
+import { jobEventSchema } from "../schema/job.ts";
+import type { Sql } from "./database.ts";
+import { Signals } from "./signals.ts";
+
+export interface NumberedEvent {
+  /** From 1, rising, with gaps: progress that a later one replaced is gone. */
+  readonly id: number;
+  readonly event: JobEvent;
+}
+
+/**
+ * Stores an event. Only the last progress of each prompt is kept, so that a
+ * request's events don't grow with its steps.
+ *
+ * @param attempt the run that reports; an earlier run's events are dropped
+ */
+export async function addEvent(
+  sql: Sql,
+  requestId: string,
+  event: JobEvent,
+  attempt?: number,
+): Promise<void> {
+  const progress = event.type === "progress";
+  const [row] = await sql.query(
+    `UPDATE retake.request SET last_event = last_event + 1${progress ? ", progress = $3" : ""}
+     WHERE id = $1 AND ($2::int IS NULL OR (attempt = $2 AND state = 'in_progress'))
+     RETURNING last_event`,
+    [requestId, attempt ?? null, ...(progress ? [JSON.stringify(event)] : [])],
+  );
+  if (row === undefined) return;
+  const promptIndex = progress ? event.promptIndex : null;
+  if (progress) {
+    await sql.query(
+      "DELETE FROM retake.event WHERE request_id = $1 AND kind = 'progress' AND prompt_index = $2",
+      [requestId, promptIndex],
+    );
+  }
+  await sql.query(
+    "INSERT INTO retake.event (request_id, id, kind, prompt_index, data) VALUES ($1, $2, $3, $4, $5)",
+    [requestId, row.last_event, event.type, promptIndex, JSON.stringify(event)],
+  );
+  await Signals.notify(sql, `event:${requestId}`);
+}
+
+export async function eventsAfter(
+  sql: Sql,
+  requestId: string,
+  after: number,
+): Promise<NumberedEvent[]> {
+  const rows = await sql.query(
+    "SELECT id, data FROM retake.event WHERE request_id = $1 AND id > $2 ORDER BY id",
+    [requestId, after],
+  );
+  return rows.map(({ id, data }) => ({ id: Number(id), event: jobEventSchema.parse(data) }));
+}

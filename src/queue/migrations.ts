@@ -1,0 +1,76 @@
+import type { Database, Sql } from "./database.ts";
+
+/**
+ * Each entry is applied once, in order, and never changed afterwards.
+ *
+ * `json`, not `jsonb`: a prompt may hold U+0000, which `jsonb` can't.
+ */
+const migrations: readonly (readonly string[])[] = [
+  [
+    `CREATE TABLE retake.request (
+      id uuid PRIMARY KEY,
+      state text NOT NULL DEFAULT 'in_queue',
+      model text NOT NULL,
+      owner text NOT NULL,
+      priority int NOT NULL,
+      job json NOT NULL,
+      extra json NOT NULL,
+      created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+      started_at timestamptz,
+      finished_at timestamptz,
+      attempt int NOT NULL DEFAULT 0,
+      node text,
+      cancel_requested boolean NOT NULL DEFAULT false,
+      progress json,
+      result json,
+      failure json,
+      last_event int NOT NULL DEFAULT 0
+    )`,
+    "CREATE INDEX request_waiting ON retake.request (model, priority DESC, created_at) WHERE state = 'in_queue'",
+    "CREATE INDEX request_listed ON retake.request (created_at DESC, id DESC)",
+    "CREATE INDEX request_finished ON retake.request (finished_at) WHERE finished_at IS NOT NULL",
+    `CREATE TABLE retake.event (
+      request_id uuid NOT NULL REFERENCES retake.request ON DELETE CASCADE,
+      id int NOT NULL,
+      kind text NOT NULL,
+      prompt_index int,
+      data json NOT NULL,
+      PRIMARY KEY (request_id, id)
+    )`,
+    `CREATE TABLE retake.idempotency (
+      owner text NOT NULL,
+      key text NOT NULL,
+      fingerprint text NOT NULL,
+      request_id uuid NOT NULL REFERENCES retake.request ON DELETE CASCADE,
+      PRIMARY KEY (owner, key)
+    )`,
+    "CREATE INDEX idempotency_request ON retake.idempotency (request_id)",
+  ],
+];
+
+/** What serialises those who migrate or submit, on all nodes: any number that nobody else uses. */
+export const locks = { migrate: 7_265_001, submit: 7_265_002 } as const;
+
+/** Brings the tables up to this version. Several nodes may start at once. */
+export async function migrate(database: Database): Promise<void> {
+  await database.transaction(async (sql) => {
+    await sql.query("SELECT pg_advisory_xact_lock($1)", [locks.migrate]);
+    await sql.query("CREATE SCHEMA IF NOT EXISTS retake");
+    await sql.query("CREATE TABLE IF NOT EXISTS retake.version (version int NOT NULL)");
+    const current = await currentVersion(sql);
+    if (current > migrations.length) {
+      throw new Error(
+        `The queue was written by a later Retake (version ${current}; this one knows ${migrations.length}). Start that one.`,
+      );
+    }
+    for (const statements of migrations.slice(current))
+      for (const statement of statements) await sql.query(statement);
+    await sql.query("DELETE FROM retake.version");
+    await sql.query("INSERT INTO retake.version VALUES ($1)", [migrations.length]);
+  });
+}
+
+async function currentVersion(sql: Sql): Promise<number> {
+  const [row] = await sql.query("SELECT version FROM retake.version");
+  return row === undefined ? 0 : Number(row.version);
+}

@@ -1,0 +1,135 @@
+import { hostname, totalmem } from "node:os";
+import { InputError } from "../errors.ts";
+import { LoraDownloads } from "../lora-source/lora-downloads.ts";
+import { parseRanges } from "../net/addresses.ts";
+import { SafeFetcher } from "../net/safe-fetch.ts";
+import { devices } from "../onnx/device.ts";
+import type { Job } from "../schema/job.ts";
+import { JobError } from "../schema/job-error.ts";
+import type { Settings } from "../schema/settings.ts";
+import { findLocalLora } from "../worker/local-lora.ts";
+import { ResultFolder } from "../worker/result-store.ts";
+import type { WorkerLog } from "../worker/worker-process.ts";
+import { WorkerProcess } from "../worker/worker-process.ts";
+import { openEmbedded, openPostgres } from "./database.ts";
+import { Queue } from "./queue.ts";
+import type { RequestRecord } from "./record.ts";
+import type { RunningWorkers, RunObserver } from "./run-workers.ts";
+import { runWorkers } from "./run-workers.ts";
+
+/** The part of memory that weights may take; the rest is for activations and the system. */
+const memoryShare = 0.8;
+const retentionMilliseconds = 600_000;
+
+export interface NodeLog extends WorkerLog {
+  readonly error: (fields: object, message: string) => void;
+}
+
+/** One machine's share of the work: the queue, and workers that take from it. */
+export interface WorkNode {
+  readonly queue: Queue;
+  readonly results: ResultFolder;
+  readonly fetcher: SafeFetcher;
+  /** Starts the workers; without it this machine only answers requests. */
+  startWorkers(observer: RunObserver): void;
+  /** Running requests get the time to finish, then go back into the queue. */
+  close(graceMilliseconds: number): Promise<void>;
+}
+
+/** @throws InputError if a setting can't be used */
+export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNode> {
+  for (const device of settings.devices) {
+    if (!devices.some((name) => name === device)) {
+      throw new InputError(
+        `DEVICE: there is no device ${JSON.stringify(device)}. Take one or more of ${devices.join(", ")}.`,
+      );
+    }
+  }
+  const fetcher = new SafeFetcher({
+    allowed: parseRanges(settings.allowAddresses),
+    allowHttp: settings.allowHttp,
+  });
+  const downloads = new LoraDownloads(fetcher, {
+    folder: settings.loraCacheFolder,
+    maxBytes: settings.maxLoraBytes,
+    cacheBytes: settings.loraCacheBytes,
+  });
+  const results = await ResultFolder.open(settings.outputFolder);
+  const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
+  const database =
+    settings.databaseUrl === undefined
+      ? await openEmbedded(settings.dataFolder)
+      : await openPostgres(settings.databaseUrl, onError);
+  const queue = await Queue.open(database, { maxQueued: settings.maxQueued, onError });
+  let running: RunningWorkers | undefined;
+  const retention = setInterval(() => {
+    forgetOld(queue, results, settings.retentionDays).catch(onError);
+  }, retentionMilliseconds);
+  return {
+    queue,
+    results,
+    fetcher,
+    startWorkers(observer) {
+      const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
+      const workers = settings.devices.map((device) => {
+        const { weights, outputFolder, keepOpen } = settings;
+        return new WorkerProcess({ device, weights, outputFolder, keepOpen, memoryBudget }, log);
+      });
+      running = runWorkers(queue, {
+        node: `${hostname()}/${process.pid}`,
+        workers,
+        timeoutSeconds: settings.timeoutSeconds,
+        resolveLora: (job, signal) => resolveLora(job, settings.loraFolder, downloads, signal),
+        check: refuseHighResolution,
+        observer,
+        onError,
+      });
+    },
+    async close(graceMilliseconds) {
+      clearInterval(retention);
+      await running?.stop(graceMilliseconds);
+      await queue.close();
+      await database.close();
+      await fetcher.close();
+    },
+  };
+}
+
+async function resolveLora(
+  { lora }: Job,
+  folder: string,
+  downloads: LoraDownloads,
+  signal: AbortSignal,
+): Promise<string | null> {
+  if (lora === null) return null;
+  try {
+    return /^https?:\/\//.test(lora.path)
+      ? await downloads.get(lora.path, signal)
+      : await findLocalLora(folder, lora.path);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const failure = {
+      code: "LORA_NOT_USABLE",
+      message: error.message,
+      promptIndex: null,
+      images: [],
+    };
+    throw new JobError(failure, false, { cause: error });
+  }
+}
+
+/** As in the reference, where only another model has it: the request is taken and fails. */
+function refuseHighResolution({ extra, job }: RequestRecord): void {
+  if (extra.resolution !== "High") return;
+  const message = `resolution 'High' is for other models; ${job.model} takes width and height.`;
+  throw new JobError({ code: "INVALID_INPUT", message, promptIndex: null, images: [] }, false);
+}
+
+async function forgetOld(queue: Queue, results: ResultFolder, days: number): Promise<void> {
+  const time = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
+  for (;;) {
+    const removed = await queue.removeFinishedBefore(time);
+    if (removed.length === 0) return;
+    for (const { id } of removed) await results.removeAll(id);
+  }
+}

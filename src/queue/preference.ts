@@ -1,0 +1,56 @@
+import type { Sql } from "./database.ts";
+
+/** The model that a worker has loaded, and how long it was preferred to better requests. */
+export interface Loaded {
+  readonly model: string;
+  /** Jobs taken ahead of better ones since the last that wasn't. */
+  readonly ahead: number;
+  /** `performance.now()` when the first of them was taken. */
+  readonly since: number;
+}
+
+/** Loading another model takes longer than most pictures; waiting behind 8 pictures or a minute is fair. */
+const mostAhead = 8;
+const longestAheadMilliseconds = 60_000;
+
+/** The models that requests wait for, that of the best one (priority, then age) first. */
+export async function waitingModels(sql: Sql): Promise<{ model: string; priority: number }[]> {
+  // A running request counts too: its node may be dead, and only pg-boss knows.
+  const rows = await sql.query(
+    `SELECT DISTINCT ON (model) model, priority, created_at FROM retake.request
+     WHERE finished_at IS NULL ORDER BY model, state, priority DESC, created_at`,
+  );
+  return rows
+    .map(({ model, priority, created_at }) => ({
+      model: String(model),
+      priority: Number(priority),
+      created: Number(created_at),
+    }))
+    .toSorted((a, b) => b.priority - a.priority || a.created - b.created);
+}
+
+/** The order in which a worker looks: the loaded model first if none is of higher priority and its turn isn't over. */
+export function inOrder(
+  waiting: readonly { model: string; priority: number }[],
+  loaded: Loaded | undefined,
+): string[] {
+  const models = waiting.map(({ model }) => model);
+  const preferred = waiting.find(({ model }) => model === loaded?.model);
+  if (
+    loaded === undefined ||
+    preferred === undefined ||
+    preferred.priority < waiting[0]!.priority ||
+    loaded.ahead >= mostAhead ||
+    (loaded.ahead > 0 && performance.now() - loaded.since > longestAheadMilliseconds)
+  ) {
+    return models;
+  }
+  return [loaded.model, ...models.filter((model) => model !== loaded.model)];
+}
+
+/** After a job was taken. */
+export function loadedAfter(model: string, best: string, loaded: Loaded | undefined): Loaded {
+  if (model === best || loaded?.model !== model) return { model, ahead: 0, since: 0 };
+  const since = loaded.ahead === 0 ? performance.now() : loaded.since;
+  return { model, ahead: loaded.ahead + 1, since };
+}

@@ -1,0 +1,277 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { PostgresServer } from "../../test/postgres.ts";
+import type { Job, JobResult } from "../schema/job.ts";
+import { JobError } from "../schema/job-error.ts";
+import type { Run } from "./consumer.ts";
+import { consume } from "./consumer.ts";
+import type { Database } from "./database.ts";
+import { openEmbedded, openPostgres } from "./database.ts";
+import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
+import type { NumberedEvent } from "./events.ts";
+import type { Submission } from "./queue.ts";
+import { Queue } from "./queue.ts";
+import { isFinal } from "./record.ts";
+
+function jobFor(fields: Partial<Job> = {}): Job {
+  return {
+    id: randomUUID(),
+    model: "zimage_turbo",
+    lora: null,
+    prompts: [
+      {
+        // U+0000 is a character that databases like to refuse.
+        prompt: "a\0b",
+        negativePrompt: "",
+        triggerWord: null,
+        width: 64,
+        height: 64,
+        steps: 2,
+        guidanceScale: null,
+        seed: "18446744073709551615",
+      },
+    ],
+    profile: "reference",
+    format: "jpeg",
+    previewEvery: null,
+    ...fields,
+  };
+}
+
+function submission(fields: Partial<Submission> = {}): Submission {
+  return { job: jobFor(), extra: {}, priority: 0, owner: "", ...fields };
+}
+
+const noImages: JobResult = { images: [], timings: {}, inferenceTime: 0.5 };
+const died = new JobError(
+  { code: "WORKER_DIED", message: "the worker was killed", promptIndex: 0, images: [] },
+  true,
+);
+const settings = {
+  maxQueued: 5,
+  onError: (error: Error) => {
+    throw error;
+  },
+};
+
+let postgres: PostgresServer;
+beforeAll(async () => {
+  postgres = await PostgresServer.start();
+}, 60_000);
+afterAll(() => postgres.stop());
+
+let folder: string;
+let databases = 0;
+const open: Record<string, () => Promise<Database>> = {
+  embedded: () => openEmbedded(folder),
+  Postgres: async () =>
+    openPostgres(await postgres.createDatabase(`test_${databases++}`), settings.onError),
+};
+
+describe.each(Object.keys(open))("the queue on %s", (kind) => {
+  let database: Database;
+  let queue: Queue;
+  const consumers: Promise<void>[] = [];
+  let stop: AbortController;
+  let handBack: AbortController;
+
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), "retake-queue-"));
+    database = await open[kind]!();
+    queue = await Queue.open(database, settings);
+    stop = new AbortController();
+    handBack = new AbortController();
+  });
+  afterEach(async () => {
+    stop.abort();
+    await Promise.all(consumers.splice(0));
+    await queue.close();
+    await database.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  function startConsumer(run: Run, timeoutSeconds = 30): void {
+    const options = { name: "test", timeoutSeconds, stop: stop.signal, handBack: handBack.signal };
+    consumers.push(
+      consume(queue, {
+        ...options,
+        run,
+        onError: (error) => {
+          throw error;
+        },
+      }),
+    );
+  }
+
+  async function ended(id: string) {
+    for await (const _ of queue.events(id, 0, AbortSignal.timeout(20_000)));
+    return queue.get(id);
+  }
+
+  test("keeps a request, runs it and tells of it", async () => {
+    const { record, created } = await queue.submit(submission());
+    expect(created).toBe(true);
+    expect(record.state).toBe("in_queue");
+    startConsumer(async ({ job }, { onEvent }) => {
+      expect(job.prompts[0]?.prompt).toBe("a\0b");
+      const progress = { type: "progress", promptIndex: 0, total: 2, secondsLeft: null } as const;
+      onEvent({ ...progress, step: 1 });
+      onEvent({ ...progress, step: 2 });
+      return noImages;
+    });
+    const seen: NumberedEvent[] = [];
+    for await (const event of queue.events(record.id, 0, AbortSignal.timeout(20_000)))
+      seen.push(event);
+    const states = seen.map(({ event }) => (event.type === "state" ? event.state : event.type));
+    expect(states.filter((state) => state !== "progress")).toEqual([
+      "in_queue",
+      "in_progress",
+      "succeeded",
+    ]);
+    const finished = await queue.get(record.id);
+    expect(finished).toMatchObject({ state: "succeeded", result: noImages, attempt: 1 });
+    expect(finished?.progress).toMatchObject({ step: 2 });
+    // Whoever comes later sees the same, from where he left.
+    const last = seen.at(-1)!;
+    const again: NumberedEvent[] = [];
+    for await (const event of queue.events(record.id, last.id - 1, AbortSignal.timeout(20_000)))
+      again.push(event);
+    expect(again).toEqual([last]);
+  });
+
+  test("cancels a waiting request at once and a running one through its signal", async () => {
+    const waiting = await queue.submit(submission());
+    expect((await queue.cancel(waiting.record.id))?.state).toBe("canceled");
+    const running = await queue.submit(submission());
+    startConsumer(
+      (_, { signal }) =>
+        new Promise((_, fail) =>
+          signal.addEventListener("abort", () => fail(new Error("stopped"))),
+        ),
+    );
+    while ((await queue.get(running.record.id))?.state !== "in_progress");
+    await queue.cancel(running.record.id);
+    expect((await ended(running.record.id))?.state).toBe("canceled");
+    expect((await queue.cancel(running.record.id))?.state).toBe("canceled");
+  });
+
+  test("runs an interrupted request again, twice at most, and says why it failed", async () => {
+    let runs = 0;
+    const { record } = await queue.submit(submission());
+    startConsumer(async () => {
+      runs++;
+      throw died;
+    });
+    expect(await ended(record.id)).toMatchObject({
+      state: "failed",
+      failure: { message: "the worker was killed" },
+    });
+    expect(runs).toBe(3);
+  });
+
+  test("does not run a request again whose own fault it was", async () => {
+    const { record } = await queue.submit(submission());
+    startConsumer(async () => {
+      throw new JobError({ ...died.failure, code: "BAD", message: "no such LoRA" }, false);
+    });
+    const finished = await ended(record.id);
+    expect(finished).toMatchObject({ state: "failed", attempt: 1, failure: { code: "BAD" } });
+  });
+
+  test("stops a run that takes too long, for good", async () => {
+    const { record } = await queue.submit(submission());
+    startConsumer(
+      (_, { signal }) =>
+        new Promise((done) =>
+          signal.addEventListener("abort", () => setTimeout(done, 50, noImages)),
+        ),
+      0.1,
+    );
+    // The run came to its end all the same, too late: that it did is not held against the user.
+    const finished = await ended(record.id);
+    expect(isFinal(finished!)).toBe(true);
+  });
+
+  test("hands a running request back without counting the run", async () => {
+    const { record } = await queue.submit(submission());
+    startConsumer(
+      (_, { signal }) =>
+        new Promise((_, fail) =>
+          signal.addEventListener("abort", () => fail(new Error("stopped"))),
+        ),
+    );
+    while ((await queue.get(record.id))?.state !== "in_progress");
+    stop.abort();
+    handBack.abort();
+    await Promise.all(consumers);
+    expect(await queue.get(record.id)).toMatchObject({ state: "in_queue", attempt: 0 });
+    stop = new AbortController();
+    handBack = new AbortController();
+    startConsumer(async () => noImages);
+    expect((await ended(record.id))?.state).toBe("succeeded");
+  });
+
+  test("refuses more than may wait, and takes a repeated request once", async () => {
+    const idempotency = { key: "k", fingerprint: "f" };
+    const first = await queue.submit(submission({ idempotency }));
+    const second = await queue.submit(submission({ idempotency }));
+    expect(second).toMatchObject({ created: false, record: { id: first.record.id } });
+    const other = submission({ idempotency: { key: "k", fingerprint: "other" } });
+    await expect(queue.submit(other)).rejects.toBeInstanceOf(IdempotencyConflictError);
+    const more = await Promise.allSettled(
+      Array.from({ length: 10 }, () => queue.submit(submission())),
+    );
+    expect(more.filter(({ status }) => status === "fulfilled")).toHaveLength(4);
+    const refused = more.find((result) => result.status === "rejected");
+    expect(refused?.reason).toBeInstanceOf(QueueFullError);
+    expect(refused?.reason.retryAfterSeconds).toBeGreaterThan(0);
+  });
+
+  test("takes the higher priority first, then the older, and the loaded model for a while", async () => {
+    const order: string[] = [];
+    const names = new Map<string, string>();
+    const add = async (name: string, model: string, priority: number) => {
+      const { record } = await queue.submit(submission({ job: jobFor({ model }), priority }));
+      names.set(record.id, name);
+      return record.id;
+    };
+    await add("a1", "a", 0);
+    await add("b1", "b", 0);
+    await add("a2", "a", 0);
+    await add("b-urgent", "b", 5);
+    const last = await add("a3", "a", 0);
+    startConsumer(async ({ id }) => {
+      order.push(names.get(id)!);
+      return noImages;
+    });
+    await ended(last);
+    while (order.length < 5) await new Promise((done) => setTimeout(done, 10));
+    // The urgent one brings model b in; its next request then goes ahead of the older a1.
+    expect(order).toEqual(["b-urgent", "b1", "a1", "a2", "a3"]);
+  });
+
+  test("lists newest first, in pages, and forgets what has ended only", async () => {
+    const ids: string[] = [];
+    for (let i = 0; i < 3; i++) ids.push((await queue.submit(submission())).record.id);
+    const page = await queue.list({ limit: 2 });
+    expect(page.map(({ id }) => id)).toEqual([ids[2], ids[1]]);
+    const rest = await queue.list({ limit: 2, after: page.at(-1)?.id });
+    expect(rest.map(({ id }) => id)).toEqual([ids[0]]);
+    expect(await queue.remove(ids[0]!)).toBeUndefined();
+    await queue.cancel(ids[0]!);
+    expect((await queue.remove(ids[0]!))?.id).toBe(ids[0]);
+    expect(await queue.get(ids[0]!)).toBeUndefined();
+  });
+});
+
+test("two processes can't open one folder", async () => {
+  folder = mkdtempSync(join(tmpdir(), "retake-queue-"));
+  const database = await openEmbedded(folder);
+  await expect(openEmbedded(folder)).rejects.toThrow(/is open in another process.*RETAKE_DATA/);
+  await database.close();
+  await (await openEmbedded(folder)).close();
+  rmSync(folder, { recursive: true });
+});

@@ -1,0 +1,304 @@
+import { PgBoss } from "pg-boss";
+import type { Job, JobState } from "../schema/job.ts";
+import type { Database, Sql } from "./database.ts";
+import { endRequest, webhookQueue } from "./end-request.ts";
+import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
+import type { NumberedEvent } from "./events.ts";
+import { addEvent, eventsAfter } from "./events.ts";
+import { locks, migrate } from "./migrations.ts";
+import type { RequestRecord } from "./record.ts";
+import { isFinal, parseRecord, recordColumns } from "./record.ts";
+import { Signals } from "./signals.ts";
+
+export interface QueueSettings {
+  /** Requests that may wait at once, on all nodes together. */
+  readonly maxQueued: number;
+  readonly onError: (error: Error) => void;
+}
+
+export interface Submission {
+  readonly job: Job;
+  /** What else belongs to the request, such as where its webhook goes. */
+  readonly extra: RequestRecord["extra"];
+  readonly priority: number;
+  /** Whose request it is; "" where nobody is asked for a key. */
+  readonly owner: string;
+  readonly idempotency?: Idempotency | undefined;
+}
+
+/** A client's word that two requests are one. */
+export interface Idempotency {
+  readonly key: string;
+  /** Says whether what was asked for is the same: a hash of the request as it came. */
+  readonly fingerprint: string;
+}
+
+export interface Listing {
+  readonly owner?: string | undefined;
+  readonly state?: JobState | undefined;
+  readonly model?: string | undefined;
+  readonly limit: number;
+  /** Id of the last request of the page before. */
+  readonly after?: string | undefined;
+}
+
+/** A worker that sends no sign of life for so long is taken for dead, and its job runs again. */
+export const heartbeatSeconds = 15;
+
+/** An event that no notification announced is seen after this. */
+const eventPollMilliseconds = 1000;
+
+/** pg-boss keeps one queue per model, so that a worker can ask for the model it has loaded. */
+export function queueName(model: string): string {
+  return `generate.${model}`;
+}
+
+/** Accepted requests and what becomes of them. Any number of nodes share one Postgres. */
+export class Queue {
+  readonly database: Database;
+  readonly boss: PgBoss;
+  readonly signals: Signals;
+  readonly #maxQueued: number;
+  readonly #queues = new Set<string>();
+
+  private constructor(database: Database, boss: PgBoss, signals: Signals, maxQueued: number) {
+    this.database = database;
+    this.boss = boss;
+    this.signals = signals;
+    this.#maxQueued = maxQueued;
+  }
+
+  static async open(database: Database, settings: QueueSettings): Promise<Queue> {
+    await migrate(database);
+    const boss = new PgBoss({
+      db: database.forPgBoss,
+      backend: database.backend,
+      schedule: false,
+      superviseIntervalSeconds: 5,
+      monitorIntervalSeconds: 5,
+    });
+    boss.on("error", settings.onError);
+    await boss.start();
+    // About four hours of tries, each after twice the time.
+    await boss.createQueue(webhookQueue, {
+      retryLimit: 12,
+      retryDelay: 2,
+      retryBackoff: true,
+      retryDelayMax: 3600,
+      expireInSeconds: 120,
+    });
+    const signals = await Signals.open(database);
+    const queue = new Queue(database, boss, signals, settings.maxQueued);
+    // Nobody else can be running a job of an embedded queue: what is active was interrupted.
+    if (database.backend === "pglite") await queue.#requeueInterrupted();
+    return queue;
+  }
+
+  /**
+   * Keeps a request. When this returns it survives a crash.
+   *
+   * @returns the record, which an earlier call with the same idempotency key may have made
+   * @throws QueueFullError, IdempotencyConflictError
+   */
+  async submit(submission: Submission): Promise<{ record: RequestRecord; created: boolean }> {
+    const { job, extra, priority, owner, idempotency } = submission;
+    await this.#ensureQueue(job.model);
+    return this.database.transaction(async (sql) => {
+      // One at a time, so that the bound is exact and a key is used once.
+      await sql.query("SELECT pg_advisory_xact_lock($1)", [locks.submit]);
+      if (idempotency !== undefined) {
+        const earlier = await findByKey(sql, owner, idempotency);
+        if (earlier !== undefined) return { record: earlier, created: false };
+      }
+      await this.#requireRoom(sql);
+      const [row] = await sql.query(
+        `INSERT INTO retake.request (id, model, owner, priority, job, extra)
+         VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${recordColumns}`,
+        [job.id, job.model, owner, priority, JSON.stringify(job), JSON.stringify(extra)],
+      );
+      if (idempotency !== undefined) {
+        await sql.query(
+          "INSERT INTO retake.idempotency (owner, key, fingerprint, request_id) VALUES ($1, $2, $3, $4)",
+          [owner, idempotency.key, idempotency.fingerprint, job.id],
+        );
+      }
+      await this.boss.send(queueName(job.model), {}, { id: job.id, priority, db: sql.forPgBoss });
+      await addEvent(sql, job.id, { type: "state", state: "in_queue" });
+      await Signals.notify(sql, "queued");
+      return { record: parseRecord(row), created: true };
+    });
+  }
+
+  async get(id: string): Promise<RequestRecord | undefined> {
+    const [row] = await this.database.query(
+      `SELECT ${recordColumns} FROM retake.request WHERE id = $1`,
+      [id],
+    );
+    return row === undefined ? undefined : parseRecord(row);
+  }
+
+  /** Newest first. */
+  async list({ owner, state, model, limit, after }: Listing): Promise<RequestRecord[]> {
+    const rows = await this.database.query(
+      `SELECT ${recordColumns} FROM retake.request
+       WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR state = $2)
+         AND ($3::text IS NULL OR model = $3)
+         AND ($4::uuid IS NULL OR (created_at, id) < (SELECT created_at, id FROM retake.request WHERE id = $4))
+       ORDER BY created_at DESC, id DESC LIMIT $5`,
+      [owner ?? null, state ?? null, model ?? null, after ?? null, limit],
+    );
+    return rows.map(parseRecord);
+  }
+
+  /** How many requests are in each state, and how long the oldest has waited. */
+  async counts(): Promise<{ states: Map<string, number>; oldestWaitSeconds: number }> {
+    const rows = await this.database.query(
+      `SELECT state, count(*)::int AS count,
+         extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS age
+       FROM retake.request GROUP BY state`,
+    );
+    const waiting = rows.find(({ state }) => state === "in_queue");
+    return {
+      states: new Map(rows.map(({ state, count }) => [String(state), Number(count)])),
+      oldestWaitSeconds: waiting === undefined ? 0 : Number(waiting.age),
+    };
+  }
+
+  /**
+   * A waiting request is canceled at once, a running one within its step; one
+   * that has ended stays as it is.
+   *
+   * @returns the record as it is now, or undefined if there is none
+   */
+  async cancel(id: string): Promise<RequestRecord | undefined> {
+    await this.database.transaction(async (sql) => {
+      const [waiting] = await sql.query(
+        "SELECT model FROM retake.request WHERE id = $1 AND state = 'in_queue' FOR UPDATE",
+        [id],
+      );
+      if (waiting !== undefined) {
+        await this.boss.cancel(queueName(String(waiting.model)), id, { db: sql.forPgBoss });
+        await endRequest(this.boss, sql, { id, state: "canceled" });
+        return;
+      }
+      await sql.query(
+        "UPDATE retake.request SET cancel_requested = true WHERE id = $1 AND state = 'in_progress'",
+        [id],
+      );
+      await Signals.notify(sql, `cancel:${id}`);
+    });
+    return this.get(id);
+  }
+
+  /**
+   * Forgets a request that has ended.
+   *
+   * @returns its record, so that its files can go too; undefined if there is none or it hasn't ended
+   */
+  async remove(id: string): Promise<RequestRecord | undefined> {
+    const [row] = await this.database.query(
+      `DELETE FROM retake.request WHERE id = $1 AND finished_at IS NOT NULL RETURNING ${recordColumns}`,
+      [id],
+    );
+    return row === undefined ? undefined : parseRecord(row);
+  }
+
+  /** Forgets what ended before the time, up to 100 at once, and returns it. */
+  async removeFinishedBefore(time: Date): Promise<RequestRecord[]> {
+    const rows = await this.database.query(
+      `DELETE FROM retake.request WHERE id IN
+         (SELECT id FROM retake.request WHERE finished_at < $1 ORDER BY finished_at LIMIT 100)
+       RETURNING ${recordColumns}`,
+      [time],
+    );
+    return rows.map(parseRecord);
+  }
+
+  /** A request's events after a number, those to come included; ends after the one that says how it ended. */
+  async *events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent> {
+    let last = after;
+    while (!signal.aborted) {
+      // Asked for before looking, so that what happens in between isn't missed.
+      const waited = new AbortController();
+      const next = this.signals.wait(
+        `event:${id}`,
+        eventPollMilliseconds,
+        AbortSignal.any([signal, waited.signal]),
+      );
+      const record = await this.get(id);
+      const events = await eventsAfter(this.database, id, last);
+      for (const numbered of events) {
+        yield numbered;
+        last = numbered.id;
+      }
+      if (record === undefined || (isFinal(record) && events.length === 0)) {
+        waited.abort();
+        return;
+      }
+      if (events.length > 0) waited.abort();
+      await next;
+    }
+  }
+
+  /** Ends everything that uses the database; the database stays open. */
+  async close(): Promise<void> {
+    await this.boss.stop({ graceful: false });
+  }
+
+  async #ensureQueue(model: string): Promise<void> {
+    if (this.#queues.has(model)) return;
+    await this.boss.createQueue(queueName(model), {
+      heartbeatSeconds,
+      // The consumer ends a job that takes too long; this is for one that can't.
+      expireInSeconds: 24 * 60 * 60,
+      // How often a job runs is counted in its record, with the reason.
+      retryLimit: 1000,
+      retentionSeconds: 365 * 24 * 60 * 60,
+      deleteAfterSeconds: 60,
+    });
+    this.#queues.add(model);
+  }
+
+  async #requireRoom(sql: Sql): Promise<void> {
+    const [row] = await sql.query(
+      "SELECT count(*)::int AS waiting FROM retake.request WHERE state = 'in_queue'",
+    );
+    const waiting = Number(row?.waiting);
+    if (waiting < this.#maxQueued) return;
+    const [recent] = await sql.query(
+      `SELECT extract(epoch FROM avg(finished_at - started_at))::float8 AS seconds FROM
+         (SELECT finished_at, started_at FROM retake.request
+          WHERE finished_at IS NOT NULL AND started_at IS NOT NULL ORDER BY finished_at DESC LIMIT 20) AS last`,
+    );
+    const seconds = Math.ceil(Number(recent?.seconds ?? 0));
+    throw new QueueFullError(waiting, Math.min(Math.max(seconds, 1), 600));
+  }
+
+  async #requeueInterrupted(): Promise<void> {
+    const rows = await this.database.query(
+      "SELECT id, model FROM retake.request WHERE state = 'in_progress'",
+    );
+    for (const { id, model } of rows) {
+      await this.boss.fail(queueName(String(model)), String(id));
+      await this.database.query("UPDATE retake.request SET state = 'in_queue' WHERE id = $1", [id]);
+      await addEvent(this.database, String(id), { type: "state", state: "in_queue" });
+    }
+  }
+}
+
+async function findByKey(
+  sql: Sql,
+  owner: string,
+  { key, fingerprint }: Idempotency,
+): Promise<RequestRecord | undefined> {
+  const [row] = await sql.query(
+    "SELECT request_id, fingerprint FROM retake.idempotency WHERE owner = $1 AND key = $2",
+    [owner, key],
+  );
+  if (row === undefined) return undefined;
+  if (row.fingerprint !== fingerprint) throw new IdempotencyConflictError();
+  const [record] = await sql.query(`SELECT ${recordColumns} FROM retake.request WHERE id = $1`, [
+    row.request_id,
+  ]);
+  return parseRecord(record);
+}

@@ -1,0 +1,39 @@
+import { z } from "zod";
+import {
+  jobEventSchema,
+  jobFailureSchema,
+  jobResultSchema,
+  jobSchema,
+  jobStates,
+} from "../schema/job.ts";
+
+const rowSchema = z.object({
+  id: z.uuid(),
+  state: z.enum(jobStates),
+  owner: z.string(),
+  priority: z.int(),
+  job: jobSchema,
+  extra: z.record(z.string(), z.json()),
+  created_at: z.date(),
+  started_at: z.date().nullable(),
+  finished_at: z.date().nullable(),
+  attempt: z.int(),
+  cancel_requested: z.boolean(),
+  progress: jobEventSchema.nullable(),
+  result: jobResultSchema.nullable(),
+  failure: jobFailureSchema.nullable(),
+});
+
+/** An accepted request, as the database holds it. */
+export type RequestRecord = Readonly<z.output<typeof rowSchema>>;
+
+export const recordColumns = Object.keys(rowSchema.shape).join(", ");
+
+export function parseRecord(row: unknown): RequestRecord {
+  return rowSchema.parse(row);
+}
+
+/** States that never change again. */
+export function isFinal({ state }: Pick<RequestRecord, "state">): boolean {
+  return state === "succeeded" || state === "failed" || state === "canceled";
+}

@@ -1,0 +1,77 @@
+import type { Job, JobEvent, JobResult } from "../schema/job.ts";
+import type { WorkerProcess } from "../worker/worker-process.ts";
+import { consume } from "./consumer.ts";
+import type { Queue } from "./queue.ts";
+import type { RequestRecord } from "./record.ts";
+
+/** What a node is told of the runs on it. */
+export interface RunObserver {
+  started(record: RequestRecord): void;
+  event(record: RequestRecord, event: JobEvent): void;
+  ended(record: RequestRecord, seconds: number, outcome: JobResult | Error): void;
+}
+
+export interface WorkersOptions {
+  readonly node: string;
+  readonly workers: readonly WorkerProcess[];
+  readonly timeoutSeconds: number;
+  /** Finds or fetches a job's LoRA on this machine. @throws JobError */
+  readonly resolveLora: (job: Job, signal: AbortSignal) => Promise<string | null>;
+  /** Refuses what can't run, before anything is loaded. @throws JobError */
+  readonly check: (record: RequestRecord) => void;
+  readonly observer: RunObserver;
+  readonly onError: (error: unknown) => void;
+}
+
+export interface RunningWorkers {
+  /** Takes no more jobs; running ones get the time to finish, then go back into the queue. */
+  stop(graceMilliseconds: number): Promise<void>;
+}
+
+/** One consumer for each worker process. */
+export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
+  const { node, workers, timeoutSeconds, resolveLora, check, observer, onError } = options;
+  const stop = new AbortController();
+  const handBack = new AbortController();
+  const consumers = workers.map((worker, i) =>
+    consume(queue, {
+      name: `${node}/${i}`,
+      timeoutSeconds,
+      stop: stop.signal,
+      handBack: handBack.signal,
+      onError,
+      async run(record, { signal, onEvent }) {
+        const startedAt = performance.now();
+        const ended = (outcome: JobResult | Error) =>
+          observer.ended(record, (performance.now() - startedAt) / 1000, outcome);
+        observer.started(record);
+        try {
+          check(record);
+          const loraFile = await resolveLora(record.job, signal);
+          const result = await worker.run(record.job, loraFile, {
+            signal,
+            onEvent(event) {
+              observer.event(record, event);
+              onEvent(event);
+            },
+          });
+          ended(result);
+          return result;
+        } catch (error) {
+          ended(error instanceof Error ? error : new Error(String(error)));
+          throw error;
+        }
+      },
+    }),
+  );
+  return {
+    async stop(graceMilliseconds) {
+      stop.abort();
+      const all = Promise.all(consumers);
+      const grace = setTimeout(() => handBack.abort(), graceMilliseconds);
+      await all;
+      clearTimeout(grace);
+      await Promise.all(workers.map((worker) => worker.stop()));
+    },
+  };
+}

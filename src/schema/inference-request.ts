@@ -1,0 +1,129 @@
+import { imageFormats } from "./job.ts";
+import type { JsonValue } from "./python-json.ts";
+import { profileNames } from "./request.ts";
+import type { Field, FieldError } from "./wire-fields.ts";
+import {
+  decimal,
+  integer,
+  listOf,
+  objectOf,
+  oneOf,
+  optional,
+  required,
+  text,
+  truth,
+} from "./wire-fields.ts";
+
+/** What the server bounds and the reference doesn't. */
+export interface RequestLimits {
+  readonly prompts: number;
+  readonly promptCharacters: number;
+  /** Width x height x steps of one prompt. */
+  readonly pixelSteps: number;
+}
+
+/** Longer paths, words and URLs are refused; nothing real comes near. */
+const mostCharacters = 4096;
+/** Control images are read past: Z-Image takes none. The body's own bound holds for them. */
+const anyText = text();
+/** torch's generator takes no larger seed. */
+const largestSeed = 2n ** 64n - 1n;
+
+/** The body of POST /v1/inference: the reference's fields in its order, which errors follow, then ours. */
+export function inferenceRequest({ prompts, promptCharacters }: RequestLimits) {
+  const short = text({ maxLength: mostCharacters });
+  const prompt = text({ maxLength: promptCharacters });
+  const pixels = integer({ ge: 64, le: 4096 });
+  const lora = objectOf("LoraItem", {
+    path: required(short),
+    transformer: optional(oneOf(["low", "high"])),
+    network_multiplier: optional(decimal({ ge: -2, le: 2 })),
+  });
+  const item = objectOf("PromptItem", {
+    prompt: required(prompt),
+    trigger_word: optional(short),
+    width: optional(pixels),
+    height: optional(pixels),
+    guidance_scale: optional(decimal({ ge: 0, le: 20 })),
+    sample_steps: optional(integer({ ge: 1, le: 150 })),
+    neg: optional(prompt),
+    seed: optional(integer({ ge: -1 })),
+    sampler: optional(short),
+    num_frames: optional(integer({ ge: 1, le: 1000 })),
+    fps: optional(integer({ ge: 1, le: 120 })),
+    resolution: optional(oneOf(["Default", "High"])),
+    ctrl_img: optional(anyText),
+    ctrl_img_1: optional(anyText),
+    ctrl_img_2: optional(anyText),
+    ctrl_img_3: optional(anyText),
+  });
+  return objectOf("InferenceInput", {
+    model: required(short),
+    loras: required(listOf(lora, { maxItems: prompts })),
+    hf_token: optional(short),
+    trigger_word: optional(short),
+    prompts: required(listOf(item, { maxItems: prompts })),
+    kv_cache: optional(truth()),
+    match_target_res: optional(truth()),
+    output_format: optional(oneOf(imageFormats)),
+    profile: optional(oneOf(profileNames)),
+    priority: optional(integer({ ge: -10, le: 10 })),
+    preview_every: optional(integer({ ge: 1, le: 150 })),
+    webhook_url: optional(short),
+  });
+}
+
+type FieldOf<Schema> = Schema extends Field<infer Value> ? Value : never;
+export type InferenceRequest = FieldOf<ReturnType<typeof inferenceRequest>>;
+
+export type ParsedRequest =
+  | { readonly request: InferenceRequest; readonly errors?: never }
+  | { readonly request?: never; readonly errors: readonly FieldError[] };
+
+/** Checks a body. Errors carry what was sent, but never a token. */
+export function parseInferenceRequest(body: JsonValue, limits: RequestLimits): ParsedRequest {
+  const errors: FieldError[] = [];
+  const request = inferenceRequest(limits).parse(body, ["body"], errors);
+  if (request === undefined) return { errors: errors.map(withoutToken) };
+  if (request.prompts.length === 0) {
+    const type = "value_error";
+    const msg = "Value error, At least one prompt must be provided in 'prompts'";
+    const ctx = { error: {} };
+    return { errors: [withoutToken({ type, loc: ["body"], msg, input: body, ctx })] };
+  }
+  const excess = request.prompts.flatMap((prompt, i) => excessOf(prompt, i, limits));
+  return excess.length > 0 ? { errors: excess } : { request };
+}
+
+/** What the reference lets through and fails later, or never ends. */
+function excessOf(
+  { seed, width, height, sample_steps }: InferenceRequest["prompts"][number],
+  index: number,
+  { pixelSteps }: RequestLimits,
+): FieldError[] {
+  const loc = ["body", "prompts", index] as const;
+  const errors: FieldError[] = [];
+  if (seed !== null && seed > largestSeed) {
+    const msg = `Input should be less than or equal to ${largestSeed}`;
+    const ctx = { le: largestSeed };
+    errors.push({ type: "less_than_equal", loc: [...loc, "seed"], msg, input: seed, ctx });
+  }
+  const work = (width ?? 1024n) * (height ?? 1024n) * (sample_steps ?? 1n);
+  if (work > BigInt(pixelSteps)) {
+    const msg = `Width x height x sample_steps should be at most ${pixelSteps}`;
+    const ctx = { limit: pixelSteps };
+    errors.push({ type: "too_much_work", loc, msg, input: null, ctx });
+  }
+  return errors;
+}
+
+/** An error that names the whole body would send the token back. */
+function withoutToken(error: FieldError): FieldError {
+  const { input } = error;
+  if (error.loc.at(-1) === "hf_token" && typeof input === "string")
+    return { ...error, input: "***" };
+  if (input === null || typeof input !== "object" || !("hf_token" in input)) return error;
+  return typeof input.hf_token === "string"
+    ? { ...error, input: { ...input, hf_token: "***" } }
+    : error;
+}

@@ -1,0 +1,196 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { z } from "zod";
+import { InputError } from "../errors.ts";
+
+const flag = z
+  .string()
+  .toLowerCase()
+  .pipe(z.enum(["1", "true", "yes", "on", "0", "false", "no", "off"]))
+  .transform((word) => ["1", "true", "yes", "on"].includes(word));
+const count = z
+  .string()
+  .regex(/^\d+$/, "is not a whole number")
+  .transform(Number)
+  .pipe(z.int().min(1).max(1_000_000_000));
+const bytes = z
+  .string()
+  .regex(/^\d+$/, "is not a number of bytes")
+  .transform(Number)
+  .pipe(z.int().min(1));
+const port = z
+  .string()
+  .regex(/^\d+$/, "is not a port")
+  .transform(Number)
+  .pipe(z.int().min(0).max(65535));
+const list = z.string().transform((text) => text.split(/[\s,]+/).filter((item) => item !== ""));
+const httpUrl = z.url({ protocol: /^https?$/ });
+
+/**
+ * The server's settings, each an environment variable. Names without RETAKE_
+ * are the reference server's, and mean here what they mean there.
+ */
+const environmentSchema = z.object({
+  /** Only this machine reaches the server unless another address is given. */
+  HOST: z.string().default("127.0.0.1"),
+  PORT: port.default(8000),
+  /** What status and result links start with; default: where the server listens. */
+  BASE_URL: httpUrl.optional(),
+  /** Folder that LoRA paths are taken from; default: the demonstration's, or the reference's. */
+  WORKFLOWS_BASE_PATH: z.string().optional(),
+  OUTPUT_BASE_PATH: z.string().default("/tmp/inference_output"),
+  LORA_DOWNLOAD_CACHE_DIR: z.string().default("/tmp/lora_cache"),
+  DEVICE: z.string().default("cpu"),
+  /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
+  OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
+  ENABLE_CPU_OFFLOAD: flag.default(false),
+  HF_TOKEN: z.string().optional(),
+  /** Seconds that one request may take once it has started. */
+  INFERENCE_TIMEOUT: count.default(3600),
+  /** postgres://...; without it the queue is a folder. */
+  DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+  /** Folder of the embedded queue. */
+  RETAKE_DATA: z.string().optional(),
+  /** Model store, hub cache folder, or demo. */
+  RETAKE_WEIGHTS: z.string().default("demo"),
+  /** Requests that may wait; one more is answered 429. */
+  RETAKE_MAX_QUEUED: count.default(1000),
+  RETAKE_MAX_PROMPTS: count.default(64),
+  RETAKE_MAX_PROMPT_CHARACTERS: count.default(20_000),
+  /** Bytes of a request's body. */
+  RETAKE_MAX_BODY: count.default(1_048_576),
+  /** Width x height x steps of one prompt; the reference's bounds allow this much. */
+  RETAKE_MAX_PIXEL_STEPS: z.coerce
+    .number()
+    .min(64 * 64)
+    .default(4096 * 4096 * 150),
+  /** Days that finished requests and their pictures are kept. */
+  RETAKE_RETENTION_DAYS: count.default(30),
+  /** File with API keys, made by `retake keys add`; without it every client is let in. */
+  RETAKE_API_KEYS: z.string().optional(),
+  /** Requests per minute and key. */
+  RETAKE_RATE_LIMIT: count.default(600),
+  /** Origins of web pages that may call the server. */
+  RETAKE_CORS_ORIGINS: list.default([]),
+  /** Private addresses (CIDR) that LoRA URLs and webhooks may reach. */
+  RETAKE_ALLOW_ADDRESSES: list.default([]),
+  /** LoRA URLs and webhooks may be http. */
+  RETAKE_ALLOW_HTTP: flag.default(false),
+  /** Bytes of one LoRA download, and of all that are kept. */
+  RETAKE_MAX_LORA: bytes.default(4 * 2 ** 30),
+  RETAKE_LORA_CACHE: bytes.default(50 * 2 ** 30),
+  /** Secret that signs webhooks; without it requests with a webhook are refused. */
+  RETAKE_WEBHOOK_SECRET: z.string().min(16, "is shorter than 16 characters").optional(),
+  RETAKE_LOG_LEVEL: z
+    .enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"])
+    .default("info"),
+});
+
+export interface Settings {
+  readonly host: string;
+  readonly port: number;
+  readonly baseUrl: string | undefined;
+  readonly loraFolder: string;
+  readonly outputFolder: string;
+  readonly loraCacheFolder: string;
+  readonly devices: readonly string[];
+  readonly keepOpen: boolean;
+  readonly hfToken: string | undefined;
+  readonly timeoutSeconds: number;
+  readonly databaseUrl: string | undefined;
+  readonly dataFolder: string;
+  readonly weights: string;
+  readonly maxQueued: number;
+  readonly limits: {
+    readonly prompts: number;
+    readonly promptCharacters: number;
+    readonly pixelSteps: number;
+    readonly bodyBytes: number;
+  };
+  readonly retentionDays: number;
+  readonly apiKeysFile: string | undefined;
+  readonly rateLimit: number;
+  readonly corsOrigins: readonly string[];
+  readonly allowAddresses: readonly string[];
+  readonly allowHttp: boolean;
+  readonly maxLoraBytes: number;
+  readonly loraCacheBytes: number;
+  readonly webhookSecret: string | undefined;
+  readonly logLevel: string;
+}
+
+/** Where the reference's container image keeps LoRAs. */
+const referenceLoraFolder = "/app/ai-toolkit/lora_weights";
+
+/**
+ * Reads settings from environment variables; names are case-insensitive, as
+ * in the reference. An empty value counts as not set.
+ *
+ * @param demoLoras folder of the demonstration's LoRAs
+ * @throws InputError naming each variable that is wrong, and each unknown one that starts with RETAKE_
+ */
+export function parseSettings(
+  environment: Readonly<Record<string, string | undefined>>,
+  demoLoras: string,
+): Settings {
+  const known = new Set(Object.keys(environmentSchema.shape));
+  const given: Record<string, string> = {};
+  const problems: string[] = [];
+  for (const [name, value] of Object.entries(environment)) {
+    const upper = name.toUpperCase();
+    if (known.has(upper) && value !== undefined && value !== "") given[upper] = value;
+    if (upper.startsWith("RETAKE_") && !known.has(upper)) problems.push(`${name} is no setting.`);
+  }
+  const parsed = environmentSchema.safeParse(given);
+  if (!parsed.success) {
+    problems.push(
+      ...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}.`),
+    );
+  }
+  if (problems.length > 0 || !parsed.success) {
+    throw new InputError(
+      `The settings can't be used. ${problems.join(" ")} See docs/server.md for all of them.`,
+    );
+  }
+  const env = parsed.data;
+  return {
+    host: env.HOST,
+    port: env.PORT,
+    baseUrl: env.BASE_URL?.replace(/\/+$/, ""),
+    loraFolder:
+      env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
+    outputFolder: env.OUTPUT_BASE_PATH,
+    loraCacheFolder: env.LORA_DOWNLOAD_CACHE_DIR,
+    devices: env.DEVICE.split(",").map((device) => device.trim()),
+    keepOpen: env.OFFLOAD_MODE === "none" && !env.ENABLE_CPU_OFFLOAD,
+    hfToken: env.HF_TOKEN,
+    timeoutSeconds: env.INFERENCE_TIMEOUT,
+    databaseUrl: env.DATABASE_URL,
+    dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
+    weights: env.RETAKE_WEIGHTS,
+    maxQueued: env.RETAKE_MAX_QUEUED,
+    limits: {
+      prompts: env.RETAKE_MAX_PROMPTS,
+      promptCharacters: env.RETAKE_MAX_PROMPT_CHARACTERS,
+      pixelSteps: env.RETAKE_MAX_PIXEL_STEPS,
+      bodyBytes: env.RETAKE_MAX_BODY,
+    },
+    retentionDays: env.RETAKE_RETENTION_DAYS,
+    apiKeysFile: env.RETAKE_API_KEYS,
+    rateLimit: env.RETAKE_RATE_LIMIT,
+    corsOrigins: env.RETAKE_CORS_ORIGINS,
+    allowAddresses: env.RETAKE_ALLOW_ADDRESSES,
+    allowHttp: env.RETAKE_ALLOW_HTTP,
+    maxLoraBytes: env.RETAKE_MAX_LORA,
+    loraCacheBytes: env.RETAKE_LORA_CACHE,
+    webhookSecret: env.RETAKE_WEBHOOK_SECRET,
+    logLevel: env.RETAKE_LOG_LEVEL,
+  };
+}
+
+function userDataFolder(environment: Readonly<Record<string, string | undefined>>): string {
+  const configured = environment.XDG_DATA_HOME;
+  return configured === undefined || configured === ""
+    ? join(homedir(), ".local", "share")
+    : configured;
+}

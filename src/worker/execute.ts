@@ -1,0 +1,246 @@
+import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { encodeImage } from "../image/encode-image.ts";
+import { modelById } from "../models/registry.ts";
+import type { Generated, StepProgress } from "../pipeline/generate.ts";
+import { generate } from "../pipeline/generate.ts";
+import { describeResult } from "../pipeline/result.ts";
+import type { Job, JobEvent, JobImage, JobResult } from "../schema/job.ts";
+import { JobError } from "../schema/job-error.ts";
+import type { GenerateRequest } from "../schema/request.ts";
+import { version } from "../version.ts";
+import type { Pipelines } from "./pipelines.ts";
+import { previewOf } from "./preview.ts";
+import type { ResultStore } from "./result-store.ts";
+
+export interface Execution {
+  readonly pipelines: Pipelines;
+  readonly results: ResultStore;
+  /** Where the job's LoRA lies, or null if it has none. */
+  readonly loraFile: string | null;
+  /** Paths of this machine and what stands for them in messages to the client. */
+  readonly hiddenPaths: ReadonlyMap<string, string>;
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: JobEvent) => void;
+}
+
+type LoadedPipeline = Awaited<ReturnType<Pipelines["get"]>>;
+
+const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
+
+/** Text that a JPEG's Exif surely holds, escapes included. */
+const mostJpegText = 60_000;
+
+/**
+ * Makes a job's pictures in order with one pipeline.
+ *
+ * @throws JobError naming the prompt that failed; pictures finished before it are kept and listed
+ */
+export async function execute(job: Job, execution: Execution): Promise<JobResult> {
+  const startedAt = performance.now();
+  const images: JobImage[] = [];
+  let promptIndex: number | null = null;
+  try {
+    const loading = performance.now();
+    const loaded = await execution.pipelines.get(job.model);
+    const loadedAt = performance.now();
+    const lora = execution.loraFile;
+    const swapped = lora === null ? false : await loadLora(loaded, lora);
+    const loadTimings = {
+      get_pipeline: seconds(performance.now() - loading),
+      pipeline_details: {
+        cache_hit: !loaded.fresh,
+        cache_action: cacheAction(loaded, swapped),
+        load_model: seconds(loadedAt - loading),
+        load_lora: seconds(performance.now() - loadedAt),
+      },
+    };
+    const timings: { generate: number; save: number }[] = [];
+    const clock = stepClock(job);
+    for (const index of job.prompts.keys()) {
+      promptIndex = index;
+      const made = await makeImage(job, index, loaded, execution, clock);
+      images.push(made.image);
+      timings.push(made.timings);
+      execution.onEvent({ type: "image", image: made.image });
+    }
+    const inferenceTime = seconds(performance.now() - startedAt);
+    return {
+      images,
+      timings: { ...loadTimings, inference_total: inferenceTime, prompts: timings },
+      inferenceTime,
+    };
+  } catch (error) {
+    throw failureOf(error, { promptIndex, prompts: job.prompts.length, images }, execution);
+  }
+}
+
+/** @returns whether the LoRA was not in memory yet */
+async function loadLora({ pipeline }: LoadedPipeline, file: string): Promise<boolean> {
+  const known = await pipeline.hasLora(file);
+  await pipeline.openLora(file);
+  return !known;
+}
+
+/** The reference's words for what happened to its one pipeline. */
+function cacheAction({ fresh, evicted }: LoadedPipeline, swapped: boolean): string {
+  if (fresh) return evicted ? "reload_model_changed" : "fresh_load";
+  return swapped ? "hot_swap" : "reuse";
+}
+
+async function makeImage(
+  job: Job,
+  promptIndex: number,
+  { pipeline, fingerprint }: LoadedPipeline,
+  { results, loraFile, signal, onEvent }: Execution,
+  clock: StepClock,
+): Promise<{ image: JobImage; timings: { generate: number; save: number } }> {
+  const request = requestFor(job, promptIndex, loraFile);
+  const generating = performance.now();
+  const onStep = async (progress: StepProgress) => {
+    const { step, total } = progress;
+    onEvent({
+      type: "progress",
+      promptIndex,
+      step,
+      total,
+      secondsLeft: clock(promptIndex, progress),
+    });
+    if (job.previewEvery === null || step % job.previewEvery !== 0 || step === total) return;
+    const file = `${job.id}_preview_${promptIndex}_${step}.jpg`;
+    await results.write(file, await encodeImage(await previewOf(pipeline, progress), "jpeg", {}));
+    onEvent({ type: "preview", promptIndex, step, file });
+  };
+  const generated = await generate(pipeline, request, { signal, onStep });
+  const saving = performance.now();
+  const described = { ...describeResult(request, generated, version), weights: fingerprint };
+  const { file, bytes } = await saveImage(job, promptIndex, generated, described, results);
+  const [, height, width] = generated.image.shape;
+  return {
+    image: {
+      promptIndex,
+      format: job.format,
+      width: width!,
+      height: height!,
+      seed: String(generated.effective.seed),
+      file,
+      bytes,
+      effective: {
+        ...described,
+        seed: String(generated.effective.seed),
+        warnings: [...generated.warnings],
+      },
+    },
+    timings: {
+      generate: seconds(saving - generating),
+      save: seconds(performance.now() - saving),
+    },
+  };
+}
+
+async function saveImage(
+  job: Job,
+  promptIndex: number,
+  { image }: Generated,
+  described: ReturnType<typeof describeResult>,
+  results: ResultStore,
+): Promise<{ file: string; bytes: number }> {
+  const file = `${job.id}_output_${promptIndex}.${extensions[job.format]}`;
+  const encoded = await encodeImage(image, job.format, fitting(job, described));
+  try {
+    await results.write(file, encoded);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : messageOf(error);
+    throw new OutputError(
+      code === "ENOSPC"
+        ? "The disk that holds results is full."
+        : `The picture could not be written to the server's results (${code}).`,
+      { cause: error },
+    );
+  }
+  return { file, bytes: encoded.byteLength };
+}
+
+/** A result that can't be kept: not the client's fault. */
+class OutputError extends Error {
+  override readonly name = "OutputError";
+}
+
+/** A prompt that is too long for a JPEG's metadata is left out of it, and the metadata says so. */
+function fitting(job: Job, described: ReturnType<typeof describeResult>): object {
+  const escaped = JSON.stringify(described).replaceAll(/[^\0-\x7f]/g, "\\u0000");
+  if (job.format === "png" || escaped.length <= mostJpegText) return described;
+  const { prompt: _, negative_prompt: __, ...rest } = described;
+  return { ...rest, omitted: ["prompt", "negative_prompt"] };
+}
+
+function requestFor(job: Job, promptIndex: number, loraFile: string | null): GenerateRequest {
+  const prompt = job.prompts[promptIndex]!;
+  return {
+    model: job.model,
+    prompt: prompt.prompt,
+    negativePrompt: prompt.negativePrompt,
+    profile: job.profile,
+    seed: BigInt(prompt.seed),
+    ...(prompt.triggerWord === null ? {} : { triggerWord: prompt.triggerWord }),
+    ...(prompt.width === null ? {} : { width: prompt.width }),
+    ...(prompt.height === null ? {} : { height: prompt.height }),
+    ...(prompt.steps === null ? {} : { steps: prompt.steps }),
+    ...(prompt.guidanceScale === null ? {} : { guidanceScale: prompt.guidanceScale }),
+    ...(job.lora === null || loraFile === null
+      ? {}
+      : { lora: { path: loraFile, multiplier: job.lora.multiplier } }),
+  };
+}
+
+type StepClock = (promptIndex: number, progress: StepProgress) => number | null;
+
+/** Tells how long the rest of a job takes, from the steps so far; prompts to come count by their own steps. */
+function stepClock({ prompts, model }: Job): StepClock {
+  const { steps: defaultSteps } = modelById(model);
+  let first: number | undefined;
+  let timed = 0;
+  return (promptIndex, { step, total }) => {
+    const now = performance.now();
+    if (first === undefined) {
+      // The first step also reads weights from disk: counting begins at its end.
+      first = now;
+      return null;
+    }
+    timed++;
+    const later = prompts
+      .slice(promptIndex + 1)
+      .reduce((sum, { steps }) => sum + (steps ?? defaultSteps), 0);
+    return seconds(((now - first) / timed) * (total - step + later));
+  };
+}
+
+function failureOf(
+  error: unknown,
+  {
+    promptIndex,
+    prompts,
+    images,
+  }: { promptIndex: number | null; prompts: number; images: JobImage[] },
+  { hiddenPaths }: Execution,
+): JobError {
+  if (error instanceof CanceledError) {
+    return new JobError({ code: "CANCELED", message: "Canceled.", promptIndex, images }, false, {
+      cause: error,
+    });
+  }
+  const where =
+    promptIndex === null || prompts === 1 ? "" : `prompt ${promptIndex + 1} of ${prompts}: `;
+  const code =
+    error instanceof OutputError
+      ? "OUTPUT_NOT_WRITTEN"
+      : error instanceof InputError
+        ? "INVALID_INPUT"
+        : "INFERENCE_ERROR";
+  let message = `${where}${messageOf(error)}`;
+  for (const [path, name] of hiddenPaths) message = message.replaceAll(path, name);
+  return new JobError({ code, message, promptIndex, images }, false, { cause: error });
+}
+
+function seconds(milliseconds: number): number {
+  return milliseconds / 1000;
+}

@@ -1,0 +1,44 @@
+import { realpath, stat } from "node:fs/promises";
+import { resolve, sep } from "node:path";
+import { InputError } from "../errors.ts";
+
+/** A LoRA path that names no usable file of the LoRA folder. `path` is as the client gave it. */
+export class LoraNotFoundError extends InputError {
+  readonly path: string;
+
+  constructor(path: string, why: string) {
+    super(
+      `The LoRA ${JSON.stringify(path)} can't be used: ${why}. Give a path of a .safetensors file inside the server's LoRA folder, or an https URL.`,
+    );
+    this.path = path;
+  }
+}
+
+/**
+ * The file that a LoRA path of a request names. Nothing outside the folder is
+ * ever opened or told apart: whether a file exists there stays unknown.
+ *
+ * @returns its real path
+ * @throws LoraNotFoundError
+ */
+export async function findLocalLora(folder: string, path: string): Promise<string> {
+  if (path === "" || path.includes("\0")) throw new LoraNotFoundError(path, "it names no file");
+  // Backslashes separate folders on Windows only; no LoRA has one in its name.
+  const parts = path.split(/[/\\]/);
+  if (parts.includes("..")) {
+    throw new LoraNotFoundError(path, "it leaves the LoRA folder");
+  }
+  const root = await realpath(folder).catch(() => undefined);
+  if (root === undefined) throw new LoraNotFoundError(path, "the server has no LoRA folder");
+  let file: string;
+  try {
+    // An absolute path is taken as one: clients of the reference may give the folder's own.
+    file = await realpath(resolve(root, path));
+  } catch {
+    throw new LoraNotFoundError(path, "there is no such file");
+  }
+  // A link or an absolute path may lead elsewhere.
+  if (!file.startsWith(root + sep)) throw new LoraNotFoundError(path, "there is no such file");
+  if (!(await stat(file)).isFile()) throw new LoraNotFoundError(path, "it is not a file");
+  return file;
+}

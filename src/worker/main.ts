@@ -1,0 +1,94 @@
+import { stat } from "node:fs/promises";
+import { messageOf } from "../errors.ts";
+import type { Device } from "../onnx/device.ts";
+import { devices } from "../onnx/device.ts";
+import type { JobFailure } from "../schema/job.ts";
+import { JobError } from "../schema/job-error.ts";
+import { execute } from "./execute.ts";
+import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
+import { toWorkerSchema } from "./messages.ts";
+import { Pipelines } from "./pipelines.ts";
+import type { ResultStore } from "./result-store.ts";
+import { ResultFolder } from "./result-store.ts";
+
+// A process of its own that holds the networks: it may be killed at any time.
+
+let pipelines: Pipelines;
+let results: ResultStore;
+let weights: string;
+let running: AbortController | undefined;
+
+process.on("message", (message) => {
+  handle(toWorkerSchema.parse(message)).catch((error: unknown) => {
+    process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
+    process.exit(1);
+  });
+});
+// Without a server there is nobody to work for. Its signals (Ctrl-C reaches the whole group) are its own business.
+process.on("disconnect", () => process.exit(0));
+process.on("SIGINT", () => {});
+process.on("SIGTERM", () => {});
+
+async function handle(message: ToWorker): Promise<void> {
+  if (message.type === "start") await start(message.options);
+  else if (message.type === "cancel") running?.abort();
+  else await run(message);
+}
+
+async function start(options: WorkerOptions): Promise<void> {
+  const device = devices.find((name) => name === options.device);
+  if (device === undefined) throw new Error(`no device ${options.device}`);
+  weights = options.weights;
+  pipelines = new Pipelines({ ...options, device: device satisfies Device });
+  results = await ResultFolder.open(options.outputFolder);
+  send({ type: "ready" });
+}
+
+async function run({ job, loraFile }: Extract<ToWorker, { type: "run" }>): Promise<void> {
+  running = new AbortController();
+  try {
+    const result = await execute(job, {
+      pipelines,
+      results,
+      loraFile,
+      hiddenPaths: await hiddenPaths(job.lora?.path, loraFile),
+      signal: running.signal,
+      onEvent: (event) => send({ type: "event", event }),
+    });
+    send({ type: "result", result });
+  } catch (error) {
+    send({ type: "failure", failure: failureOf(error) });
+  } finally {
+    running = undefined;
+  }
+}
+
+async function hiddenPaths(
+  loraPath: string | undefined,
+  loraFile: string | null,
+): Promise<Map<string, string>> {
+  const hidden = new Map<string, string>();
+  if (loraFile !== null && loraPath !== undefined) hidden.set(loraFile, loraPath);
+  const isFolder = await stat(weights).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) hidden.set(weights, "the model store");
+  return hidden;
+}
+
+function failureOf(error: unknown): JobFailure {
+  if (error instanceof JobError) {
+    // The client is told what went wrong; where in the code, is for the log.
+    if (error.failure.code === "INFERENCE_ERROR") {
+      const cause = error.cause instanceof Error ? error.cause.stack : error.message;
+      process.stderr.write(`${cause}\n`);
+    }
+    return error.failure;
+  }
+  return { code: "INFERENCE_ERROR", message: messageOf(error), promptIndex: null, images: [] };
+}
+
+function send(message: FromWorker): void {
+  process.send?.(message);
+}

@@ -1,0 +1,35 @@
+import { z } from "zod";
+import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../schema/job.ts";
+
+/** What a worker process needs to know when it starts; it gets no other environment of ours. */
+const workerOptionsSchema = z.strictObject({
+  device: z.string(),
+  weights: z.string(),
+  outputFolder: z.string(),
+  keepOpen: z.boolean(),
+  /** Bytes of weights that pipelines may hold together. */
+  memoryBudget: z.number(),
+});
+export type WorkerOptions = z.output<typeof workerOptionsSchema>;
+
+/** From the server to its worker process. */
+export const toWorkerSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("start"), options: workerOptionsSchema }),
+  z.strictObject({
+    type: z.literal("run"),
+    job: jobSchema,
+    /** Where the job's LoRA lies on this machine. */
+    loraFile: z.string().nullable(),
+  }),
+  z.strictObject({ type: z.literal("cancel") }),
+]);
+export type ToWorker = z.output<typeof toWorkerSchema>;
+
+/** From a worker process to its server. */
+export const fromWorkerSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("ready") }),
+  z.strictObject({ type: z.literal("event"), event: jobEventSchema }),
+  z.strictObject({ type: z.literal("result"), result: jobResultSchema }),
+  z.strictObject({ type: z.literal("failure"), failure: jobFailureSchema }),
+]);
+export type FromWorker = z.output<typeof fromWorkerSchema>;

@@ -1,0 +1,222 @@
+import { randomUUID } from "node:crypto";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Job, JobEvent } from "../schema/job.ts";
+import { JobError } from "../schema/job-error.ts";
+import { findLocalLora } from "./local-lora.ts";
+import { ResultFolder } from "./result-store.ts";
+import { WorkerProcess } from "./worker-process.ts";
+
+const demo = fileURLToPath(new URL("../../demo", import.meta.url));
+const zorple = join(demo, "loras", "zorple.safetensors");
+const never = new AbortController().signal;
+const quiet = { info: () => {}, warn: () => {} };
+type JobPrompt = Job["prompts"][number];
+
+function prompt(fields: Partial<JobPrompt> = {}): JobPrompt {
+  const open = { triggerWord: null, guidanceScale: 1, negativePrompt: "" };
+  return {
+    prompt: "a red circle",
+    ...open,
+    width: 64,
+    height: 64,
+    steps: 3,
+    seed: "42",
+    ...fields,
+  };
+}
+
+function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
+  return {
+    id: randomUUID(),
+    model: "zimage_turbo",
+    lora: null,
+    prompts,
+    profile: "reference",
+    format: "jpeg",
+    previewEvery: null,
+    ...fields,
+  };
+}
+
+let folder: string;
+let worker: WorkerProcess;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "retake-worker-"));
+  worker = workerIn(folder);
+});
+afterAll(async () => {
+  await worker.stop();
+  rmSync(folder, { recursive: true });
+});
+
+function workerIn(outputFolder: string): WorkerProcess {
+  const options = { device: "cpu", weights: "demo", keepOpen: true, memoryBudget: 2 ** 30 };
+  return new WorkerProcess({ ...options, outputFolder }, quiet);
+}
+
+test("makes a job's pictures in order, with what made them, events and previews", async () => {
+  const events: JobEvent[] = [];
+  const job = jobOf(
+    [prompt({ steps: 4, width: 95, height: 70 }), prompt({ seed: "18446744073709551615" })],
+    { lora: { path: "zorple.safetensors", multiplier: 0.5 }, previewEvery: 2 },
+  );
+  const run = { signal: never, onEvent: (event: JobEvent) => events.push(event) };
+  const result = await worker.run(job, zorple, run);
+  expect(result.images.map(({ file }) => file)).toEqual([
+    `${job.id}_output_0.jpg`,
+    `${job.id}_output_1.jpg`,
+  ]);
+  expect(result.images[0]).toMatchObject({ width: 64, height: 64, format: "jpeg", seed: "42" });
+  expect(result.images[1]?.seed).toBe("18446744073709551615");
+  expect(result.images[0]?.effective).toMatchObject({
+    num_inference_steps: 4,
+    guidance_scale: 1,
+    standard_cfg: 2,
+    lora: { network_multiplier: 0.5 },
+  });
+  expect(result.timings.pipeline_details).toMatchObject({ cache_action: "fresh_load" });
+  const progress = events.filter((event) => event.type === "progress");
+  expect(progress[0]).toMatchObject({ promptIndex: 0, step: 1, total: 3 });
+  const previews = events.filter((event) => event.type === "preview");
+  expect(previews.map(({ file }) => file)).toEqual(
+    [`${job.id}_preview_0_2.jpg`, `${job.id}_preview_1_2.jpg`].slice(0, previews.length),
+  );
+  expect((await sharp(join(folder, previews[0]!.file)).metadata()).width).toBe(64);
+  expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+});
+
+test("keeps the pipeline and the LoRA, and gives the same picture with or without them in memory", async () => {
+  const job = () => jobOf([prompt()], { format: "png" });
+  const lora = { path: "zorple.safetensors", multiplier: 1 };
+  const run = { signal: never, onEvent: () => {} };
+  const bytesOf = async (made: Job, file: string | null) => {
+    const { images, timings } = await worker.run(made, file, run);
+    const { data } = await sharp(join(folder, images[0]!.file))
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    return { data, action: timings.pipeline_details };
+  };
+  const plain = await bytesOf(job(), null);
+  const styled = await bytesOf({ ...job(), lora }, zorple);
+  const plainAgain = await bytesOf(job(), null);
+  expect(plainAgain.action).toMatchObject({ cache_hit: true, cache_action: "reuse" });
+  expect(plainAgain.data.equals(plain.data)).toBe(true);
+  expect(styled.data.equals(plain.data)).toBe(false);
+});
+
+test("a failed prompt is named, and the pictures before it are kept", async () => {
+  const job = jobOf([prompt(), prompt({ width: 100 })], { profile: "diffusers" });
+  const failed = await worker.run(job, null, { signal: never, onEvent: () => {} }).catch((e) => e);
+  expect(failed).toBeInstanceOf(JobError);
+  expect(failed.retryable).toBe(false);
+  expect(failed.failure).toMatchObject({ code: "INVALID_INPUT", promptIndex: 1 });
+  expect(failed.failure.message).toMatch(/^prompt 2 of 2: width 100: .*multiples of 16/);
+  expect(failed.failure.images).toHaveLength(1);
+});
+
+test("messages name a LoRA as the client did", async () => {
+  const file = join(folder, "secret-place.safetensors");
+  writeFileSync(file, "<!doctype html>");
+  const job = jobOf([prompt()], { lora: { path: "mine.safetensors", multiplier: 1 } });
+  const failed = await worker.run(job, file, { signal: never, onEvent: () => {} }).catch((e) => e);
+  expect(failed.failure.message).toContain("mine.safetensors");
+  expect(failed.failure.message).not.toContain("secret-place");
+});
+
+test("a cancel ends the run within a step", async () => {
+  const stop = new AbortController();
+  const job = jobOf([prompt({ steps: 150, width: 512, height: 512 })]);
+  let steps = 0;
+  const onEvent = (event: JobEvent) => {
+    if (event.type === "progress" && ++steps === 2) stop.abort();
+  };
+  const failed = await worker.run(job, null, { signal: stop.signal, onEvent }).catch((e) => e);
+  expect(failed.failure.code).toBe("CANCELED");
+  expect(steps).toBeLessThanOrEqual(4);
+});
+
+test("a killed worker fails its run as one to try again, and another takes its place", async () => {
+  const job = jobOf([prompt({ steps: 150, width: 512, height: 512 })]);
+  const onEvent = () => {
+    const [pid] = childrenOfThis();
+    if (pid !== undefined) process.kill(pid, "SIGKILL");
+  };
+  const failed = await worker.run(job, null, { signal: never, onEvent }).catch((e) => e);
+  expect(failed).toMatchObject({ retryable: true, failure: { code: "WORKER_DIED" } });
+  expect(failed.message).toMatch(/cpu was ended by SIGKILL/);
+  const next = await worker.run(jobOf([prompt()]), null, { signal: never, onEvent: () => {} });
+  expect(next.images).toHaveLength(1);
+  expect(worker.restarts).toBe(1);
+});
+
+/** Process ids of the forks of this test, found as an operator would. */
+function childrenOfThis(): number[] {
+  const task = `/proc/${process.pid}/task`;
+  return readdirSync(task)
+    .flatMap((thread) =>
+      readFileSync(join(task, thread, "children"), "utf8")
+        .trim()
+        .split(" "),
+    )
+    .filter(
+      (pid) =>
+        pid !== "" && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("worker/main.ts"),
+    )
+    .map(Number);
+}
+
+test("a folder that can't be written fails the job with its reason and leaves nothing", async () => {
+  const results = await ResultFolder.open(join(folder, "gone"));
+  rmSync(join(folder, "gone"), { recursive: true });
+  await expect(results.write(`${randomUUID()}_output_0.jpg`, new Uint8Array(3))).rejects.toThrow();
+  expect(() => results.pathOf("../secret.jpg")).toThrow(/not the name of a result/);
+});
+
+describe("LoRA paths stay in their folder", () => {
+  beforeAll(() => {
+    mkdirSync(join(folder, "loras", "sub"), { recursive: true });
+    writeFileSync(join(folder, "loras", "sub", "a.safetensors"), "x");
+    writeFileSync(join(folder, "outside.safetensors"), "x");
+    symlinkSync(join(folder, "outside.safetensors"), join(folder, "loras", "link.safetensors"));
+    symlinkSync("sub/a.safetensors", join(folder, "loras", "inner.safetensors"));
+  });
+
+  test.each(["sub/a.safetensors", "./sub//a.safetensors", "inner.safetensors"])(
+    "%s",
+    async (path) => {
+      const file = await findLocalLora(join(folder, "loras"), path);
+      expect(file.endsWith("/loras/sub/a.safetensors")).toBe(true);
+    },
+  );
+
+  test.each([
+    "../outside.safetensors",
+    "sub/../../outside.safetensors",
+    "..\\outside.safetensors",
+    "/etc/passwd",
+    "link.safetensors",
+    "sub",
+    ".",
+    "",
+    "a\0b",
+    "none.safetensors",
+    "%2e%2e/outside.safetensors",
+  ])("%s is refused", async (path) => {
+    await expect(findLocalLora(join(folder, "loras"), path)).rejects.toThrow(
+      /^The LoRA ".*" can't be used: /,
+    );
+  });
+});
