@@ -7,6 +7,7 @@ const config: ViteUserConfig = {
     // A session of the runtime uses all cores: more processes only get in each other's way.
     maxWorkers: 2,
     testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 };
 

@@ -20,7 +20,8 @@ export function answerUnknownRoutes(app: FastifyInstance): void {
   app.setNotFoundHandler((request, reply) => {
     const [path = "", query] = request.url.split("?", 2);
     const methods = methodsAt(path);
-    if (methods.length > 0) {
+    // A route of this very method was there and found nothing: a file that isn't.
+    if (methods.length > 0 && !methods.includes(request.method)) {
       return reply
         .code(405)
         .header("allow", methods.join(", "))

@@ -1,3 +1,4 @@
+import { models } from "../models/registry.ts";
 import type { RequestLimits } from "../schema/inference-request.ts";
 import { inferenceRequest } from "../schema/inference-request.ts";
 import { imageFormats, jobStates } from "../schema/job.ts";
@@ -6,6 +7,7 @@ import { version } from "../version.ts";
 /** A part of the document; JSON Schema 2020-12 where it is a schema. */
 type Schema = Readonly<Record<string, unknown>>;
 
+const modelIds = models.map((model) => model.id);
 const text: Schema = { type: "string" };
 const textOrNull: Schema = { type: ["string", "null"] };
 const time: Schema = { type: "string", format: "date-time" };
@@ -75,6 +77,15 @@ const result = object({
   partial_outputs: outputs,
   error_code: textOrNull,
 });
+/** One server-sent event; `data` is JSON. */
+const event: Schema = {
+  type: "object",
+  properties: {
+    id: text,
+    event: { type: "string", enum: ["state", "progress", "preview", "image"] },
+    data: { type: "string", contentMediaType: "application/json" },
+  },
+};
 const model = object({
   id: text,
   base_model: text,
@@ -108,6 +119,19 @@ function json(description: string, schema: Schema): Schema {
   return { description, content: { "application/json": { schema } } };
 }
 
+/** Runs on the checkpoint that comes with Retake. */
+const exampleRequest = {
+  model: "zimage_turbo",
+  loras: [{ path: "zorple.safetensors", network_multiplier: 0.8 }],
+  prompts: [{ prompt: "zorple a red circle on blue", width: 256, height: 256, seed: 7 }],
+};
+/** What the id of an accepted request is good for. */
+const linksById = Object.fromEntries(
+  ["getStatus", "getResult", "getEvents", "cancelRequest", "deleteRequest"].map((operationId) => [
+    operationId,
+    { operationId, parameters: { id: "$response.body#/request_id" } },
+  ]),
+);
 /** Any route may refuse so. */
 const refusals = {
   "401": json("No valid API key, where the server asks for one", apiError),
@@ -139,7 +163,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
     },
     components: {
       securitySchemes: { key: { type: "http", scheme: "bearer" } },
-      schemas: { InferenceInput: inferenceRequest(limits).schema },
+      schemas: { InferenceInput: inferenceRequest(limits, modelIds).schema },
     },
     paths: {
       "/health": {
@@ -171,11 +195,14 @@ export function openApiDocument(limits: RequestLimits): Schema {
           requestBody: {
             required: true,
             content: {
-              "application/json": { schema: { $ref: "#/components/schemas/InferenceInput" } },
+              "application/json": {
+                schema: { $ref: "#/components/schemas/InferenceInput" },
+                examples: { demonstration: { value: exampleRequest } },
+              },
             },
           },
           responses: {
-            "200": json("Accepted, and kept", submitted),
+            "200": { ...json("Accepted, and kept", submitted), links: linksById },
             "400": json("Well-formed, but can't be run", { anyOf: [apiError, plainError] }),
             "409": json("The idempotency key belongs to another request", apiError),
             "413": json("The body is too large", plainError),
@@ -190,7 +217,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           summary: "Requests, newest first",
           parameters: [
             query("status", state),
-            query("model", { type: "string", maxLength: 256 }),
+            query("model", { type: "string", pattern: "^[A-Za-z0-9_]{1,64}$" }),
             query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
             query("after", { type: "string", format: "uuid" }),
           ],
@@ -204,6 +231,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
       "/v1/requests/{id}": {
         delete: {
           tags,
+          operationId: "deleteRequest",
           summary: "Forget a request that has ended, and its files",
           parameters: [id],
           responses: {
@@ -217,6 +245,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
       "/v1/requests/{id}/status": {
         get: {
           tags,
+          operationId: "getStatus",
           summary: "How far a request is",
           parameters: [id],
           responses: { "200": json("Status", status), ...notFound, ...refusals },
@@ -225,6 +254,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
       "/v1/requests/{id}/result": {
         get: {
           tags,
+          operationId: "getResult",
           summary: "What a request gave, in every state",
           parameters: [id],
           responses: { "200": json("Result", result), ...notFound, ...refusals },
@@ -233,6 +263,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
       "/v1/requests/{id}/cancel": {
         post: {
           tags,
+          operationId: "cancelRequest",
           summary: "Stop a request",
           parameters: [id],
           responses: {
@@ -245,10 +276,18 @@ export function openApiDocument(limits: RequestLimits): Schema {
       "/v1/requests/{id}/events": {
         get: {
           tags,
+          operationId: "getEvents",
           summary: "Progress as server-sent events, resumable by Last-Event-ID",
-          parameters: [id, { name: "Last-Event-ID", in: "header", schema: text }],
+          parameters: [
+            id,
+            {
+              name: "Last-Event-ID",
+              in: "header",
+              schema: { type: "string", pattern: "^[0-9]{1,9}$" },
+            },
+          ],
           responses: {
-            "200": { description: "Events", content: { "text/event-stream": { schema: text } } },
+            "200": { description: "Events", content: { "text/event-stream": { schema: event } } },
             "400": json("Last-Event-ID is no number of ours", apiError),
             ...notFound,
             ...refusals,

@@ -18,7 +18,10 @@ const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const listingSchema = z.object({
   status: z.enum(jobStates).optional(),
-  model: z.string().max(256).optional(),
+  model: z
+    .string()
+    .regex(/^\w{1,64}$/, "is no model id")
+    .optional(),
   limit: z.coerce.number().int().min(1).max(100).default(20),
   after: z.string().regex(uuid, "is no request id").optional(),
 });

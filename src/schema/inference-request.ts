@@ -4,6 +4,7 @@ import { profileNames } from "./request.ts";
 import type { Field, FieldError } from "./wire-fields.ts";
 import {
   decimal,
+  documented,
   integer,
   listOf,
   objectOf,
@@ -29,8 +30,16 @@ const anyText = text();
 /** torch's generator takes no larger seed. */
 const largestSeed = 2n ** 64n - 1n;
 
-/** The body of POST /v1/inference: the reference's fields in its order, which errors follow, then ours. */
-export function inferenceRequest({ prompts, promptCharacters }: RequestLimits) {
+/**
+ * The body of POST /v1/inference: the reference's fields in its order, which
+ * errors follow, then ours.
+ *
+ * @param models ids for the documentation; another one gets an answer that lists them
+ */
+export function inferenceRequest(
+  { prompts, promptCharacters }: RequestLimits,
+  models: readonly string[] = [],
+) {
   const short = text({ maxLength: mostCharacters });
   const prompt = text({ maxLength: promptCharacters });
   const pixels = integer({ ge: 64, le: 4096 });
@@ -58,11 +67,11 @@ export function inferenceRequest({ prompts, promptCharacters }: RequestLimits) {
     ctrl_img_3: optional(anyText),
   });
   return objectOf("InferenceInput", {
-    model: required(short),
-    loras: required(listOf(lora, { maxItems: prompts })),
+    model: required(documented(short, { enum: models })),
+    loras: required(documented(listOf(lora, { maxItems: prompts }), { minItems: 1, maxItems: 1 })),
     hf_token: optional(short),
     trigger_word: optional(short),
-    prompts: required(listOf(item, { maxItems: prompts })),
+    prompts: required(documented(listOf(item, { maxItems: prompts }), { minItems: 1 })),
     kv_cache: optional(truth()),
     match_target_res: optional(truth()),
     output_format: optional(oneOf(imageFormats)),

@@ -22,6 +22,14 @@ export interface Field<Value> {
   readonly schema: Readonly<Record<string, unknown>>;
 }
 
+/** The same field with more in its JSON Schema: what is checked elsewhere, with an answer of its own. */
+export function documented<Value>(
+  field: Field<Value>,
+  more: Readonly<Record<string, unknown>>,
+): Field<Value> {
+  return { ...field, schema: { ...field.schema, ...more } };
+}
+
 interface Bounds {
   readonly ge?: number;
   readonly le?: number;

@@ -1,0 +1,213 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { demoRequest, ServerProcess } from "./server-process.ts";
+
+let folder: string;
+let server: ServerProcess;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "retake-server-"));
+  server = await ServerProcess.start(folder, {
+    RETAKE_ALLOW_HTTP: "true",
+    RETAKE_ALLOW_ADDRESSES: "127.0.0.1",
+    RETAKE_WEBHOOK_SECRET: "a secret of 20 chars",
+  });
+}, 30_000);
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true });
+});
+
+test("the documented curl gets its picture", async () => {
+  const page = readFileSync(fileURLToPath(new URL("../docs/server.md", import.meta.url)), "utf8");
+  const command = /^curl http:\/\/127\.0\.0\.1:8000[\s\S]*?'\n```/m
+    .exec(page)![0]
+    .replace(/\n```$/, "");
+  const output = execFileSync("sh", ["-c", command.replace("http://127.0.0.1:8000", server.url)], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const result = await server.ended(JSON.parse(output).request_id);
+  const [image] = result.outputs.images;
+  expect(image).toMatchObject({ format: "jpeg", width: 256, height: 256, seed: 42 });
+  expect(existsSync(image.file_path)).toBe(true);
+  const served = await fetch(image.url);
+  expect(served.headers.get("content-type")).toBe("image/jpeg");
+  const bytes = Buffer.from(await served.arrayBuffer());
+  expect(bytes.equals(readFileSync(image.file_path))).toBe(true);
+  expect((await sharp(bytes).metadata()).width).toBe(256);
+});
+
+test("prompts of one request: order, seeds, sizes, trigger words, formats", async () => {
+  const prompts = [
+    { prompt: "[trigger] a red circle", width: 95, height: 70, sample_steps: 3 },
+    { prompt: "[trigger] a star", trigger_word: "own", width: 64, height: 64, sample_steps: 3 },
+    { prompt: "a square", width: 64, height: 64, sample_steps: 3, seed: -1 },
+    { prompt: "a square", width: 64, height: 64, sample_steps: 3, seed: "18446744073709551615" },
+  ];
+  const body = demoRequest({ prompts, trigger_word: "zorple", output_format: "webp" });
+  const { body: job } = await server.call("POST", "/v1/inference", body);
+  const result = await server.ended(job.request_id);
+  const { images } = result.outputs;
+  expect(
+    images.map(({ width, height }: { width: number; height: number }) => [width, height]),
+  ).toEqual([
+    [64, 64],
+    [64, 64],
+    [64, 64],
+    [64, 64],
+  ]);
+  expect(images[0].effective.prompt).toBe("zorple a red circle");
+  expect(images[1]).toMatchObject({ seed: 43, effective: { prompt: "own a star" } });
+  expect(images[2].seed).toBeLessThan(2_147_483_647);
+  const raw = await (
+    await fetch(new URL(`/v1/requests/${job.request_id}/result`, server.url))
+  ).text();
+  expect(raw).toContain('"seed":18446744073709551615');
+  expect(images[3].file_path).toMatch(/_output_3\.webp$/);
+  expect(result.metadata.timings.prompts).toHaveLength(4);
+  expect(result.metadata.timings.pipeline_details.cache_action).toMatch(
+    /reuse|hot_swap|fresh_load/,
+  );
+});
+
+test("events tell of steps and previews, and go on where a client was cut off", async () => {
+  const body = demoRequest({ preview_every: 2 }, { sample_steps: 8, width: 256, height: 256 });
+  const { body: job } = await server.call("POST", "/v1/inference", body);
+  const whole = await (await fetch(job.events_url)).text();
+  const ids = [...whole.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id));
+  expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+  expect(whole).toMatch(/event: preview/);
+  expect(whole.trimEnd()).toMatch(/event: state\ndata: .*"status":"succeeded"}$/);
+  const rest = await fetch(job.events_url, { headers: { "last-event-id": String(ids.at(-2)) } });
+  expect([...(await rest.text()).matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id))).toEqual([
+    ids.at(-1),
+  ]);
+  const preview = /"url":"([^"]+_preview_[^"]+)"/.exec(whole)![1]!;
+  expect((await fetch(preview)).status).toBe(200);
+});
+
+test("a running request is canceled, kept as canceled, and deleted with its files", async () => {
+  const { body: job } = await server.call(
+    "POST",
+    "/v1/inference",
+    demoRequest({}, { sample_steps: 150, width: 512, height: 512 }),
+  );
+  const path = `/v1/requests/${job.request_id}`;
+  while ((await server.call("GET", `${path}/status`)).body.status === "in_queue");
+  expect((await server.call("DELETE", path)).body.detail.error.code).toBe("REQUEST_NOT_FINISHED");
+  await server.call("POST", `${path}/cancel`);
+  const result = await server.ended(job.request_id);
+  expect(result).toMatchObject({ status: "canceled", outputs: null, error: null });
+  expect((await server.call("DELETE", path)).status).toBe(204);
+  expect((await server.call("GET", `${path}/status`)).status).toBe(404);
+  const left = readdirSync(join(folder, "out"));
+  expect(left.filter((name) => name.startsWith(job.request_id))).toEqual([]);
+});
+
+test("a repeated idempotency key is one request; another body under it is refused", async () => {
+  const headers = { "idempotency-key": "once" };
+  const first = await server.call("POST", "/v1/inference", demoRequest(), headers);
+  const second = await server.call("POST", "/v1/inference", demoRequest(), headers);
+  expect(second.body.request_id).toBe(first.body.request_id);
+  const other = await server.call("POST", "/v1/inference", demoRequest({ priority: 1 }), headers);
+  expect([other.status, other.body.detail.error.code]).toEqual([409, "IDEMPOTENCY_CONFLICT"]);
+});
+
+test("a webhook brings the result, signed", async () => {
+  const seen = await new Promise<{ headers: Record<string, unknown>; body: string }>((resolve) => {
+    const receiver = createServer((request, response) => {
+      let body = "";
+      request.on("data", (chunk) => {
+        body += chunk;
+      });
+      request.on("end", () => {
+        response.end();
+        receiver.close();
+        resolve({ headers: request.headers, body });
+      });
+    }).listen(0, "127.0.0.1", () => {
+      const { port } = receiver.address() as AddressInfo; // a TCP server's address
+      const webhook_url = `http://127.0.0.1:${port}/hook`;
+      void server.call("POST", "/v1/inference", demoRequest({ webhook_url }));
+    });
+  });
+  expect(JSON.parse(seen.body)).toMatchObject({ status: "succeeded", error: null });
+  expect(seen.headers["webhook-signature"]).toMatch(/^v1,/);
+});
+
+test("a LoRA that can't be used fails its request with the reason, not the server", async () => {
+  const url = "http://127.0.0.1:9/x.safetensors?token=very-secret";
+  const { body } = await server.call(
+    "POST",
+    "/v1/inference",
+    demoRequest({ loras: [{ path: url }] }),
+  );
+  const result = await server.ended(body.request_id);
+  expect(result).toMatchObject({ status: "failed", outputs: null, error_code: "LORA_NOT_USABLE" });
+  expect(result.error).toMatch(/127\.0\.0\.1:9\/x\.safetensors\?… can't be reached/);
+  expect(server.log).not.toContain("very-secret");
+});
+
+test("health, readiness, metrics, models, documentation", async () => {
+  expect((await server.call("GET", "/health")).body).toEqual({ status: "healthy" });
+  expect((await server.call("GET", "/ready")).status).toBe(200);
+  const metrics = await server.call("GET", "/metrics");
+  expect(metrics.body).toMatch(/retake_requests\{state="succeeded"\} \d+/);
+  expect((await server.call("GET", "/v1/models")).body.models).toHaveLength(3);
+  const docs = await server.call("GET", "/docs");
+  expect(docs.headers.get("content-type")).toMatch(/html/);
+  // Nothing on the page comes from elsewhere.
+  expect(docs.body).not.toMatch(/(?:src|href)="https?:/);
+});
+
+describe("with API keys", () => {
+  let guarded: ServerProcess;
+  let alice: string;
+  let bob: string;
+  beforeAll(async () => {
+    const own = join(folder, "guarded");
+    const keys = join(folder, "keys.json");
+    const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+    const add = (...args: string[]) =>
+      execFileSync(process.execPath, [main, "keys", "add", ...args, "--file", keys], {
+        encoding: "utf8",
+      }).trim();
+    alice = add("alice");
+    bob = add("bob", "--rate", "5");
+    expect(readFileSync(keys, "utf8")).not.toContain(alice);
+    guarded = await ServerProcess.start(own, { RETAKE_API_KEYS: keys });
+  }, 30_000);
+  afterAll(() => guarded.stop());
+
+  const as = (secret: string) => ({ authorization: `Bearer ${secret}` });
+
+  test("nobody comes in without one, and nobody sees another's requests", async () => {
+    for (const headers of [{}, as("rtk_wrong"), { authorization: "Basic x" }]) {
+      const refused = await guarded.call("GET", "/v1/models", undefined, headers);
+      expect([refused.status, refused.body.detail.error.code]).toEqual([401, "UNAUTHORIZED"]);
+    }
+    expect((await guarded.call("GET", "/health")).status).toBe(200);
+    const { body } = await guarded.call("POST", "/v1/inference", demoRequest(), as(alice));
+    const path = `/v1/requests/${body.request_id}/status`;
+    expect((await guarded.call("GET", path, undefined, as(bob))).status).toBe(404);
+    expect((await guarded.call("GET", path, undefined, { "x-api-key": alice })).status).toBe(200);
+    const list = await guarded.call("GET", "/v1/requests", undefined, as(bob));
+    expect(list.body.requests).toEqual([]);
+  });
+
+  test("a key's rate is its own", async () => {
+    const answers: number[] = [];
+    for (let i = 0; i < 7; i++)
+      answers.push((await guarded.call("GET", "/v1/models", undefined, as(bob))).status);
+    expect(answers.filter((status) => status === 429).length).toBeGreaterThan(1);
+    expect((await guarded.call("GET", "/v1/models", undefined, as(alice))).status).toBe(200);
+    expect(guarded.log).not.toContain(alice);
+  });
+});
