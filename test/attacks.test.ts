@@ -118,14 +118,14 @@ describe("URLs that lead inside", () => {
       const { body: job } = await server.call("POST", "/v1/inference", body);
       const result = await server.ended(job.request_id);
       expect(result).toMatchObject({ status: "failed", error_code: "LORA_NOT_USABLE" });
-      expect(result.error).toMatch(/private address/);
+      expect(result.error).toMatch(/ is refused: /);
       expect(JSON.stringify(result)).not.toContain(secret);
     }
     inside.close();
     expect(reached).toBe(0);
     expect(server.log).not.toContain(secret);
     // Named in the log, so that an operator sees who knocks.
-    expect(server.log).toMatch(/LORA_NOT_USABLE.*private address/);
+    expect(server.log).toMatch(/LORA_NOT_USABLE.*not on the public internet/);
   });
 
   test("webhooks too", async () => {

@@ -153,7 +153,7 @@ describe("a damaged store is refused by file and repository", () => {
 });
 
 test("Ctrl-C stops between steps and leaves nothing", async () => {
-  const big = ["--width", "512", "--height", "512", "--steps", "150"];
+  const big = ["--width", "1024", "--height", "1024", "--steps", "150"];
   const { child, ended } = start(generateArgs(...big));
   await setTimeout(2500);
   child.kill("SIGINT");

@@ -68,6 +68,11 @@ const differences: readonly {
     type: "less_than_equal",
   },
   {
+    why: "a URL's scheme in capitals is a URL here; there it is a path that doesn't exist",
+    fits: ({ name }) => name === "upper url",
+    status: 200,
+  },
+  {
     why: "a path with nothing in it is a folder, which the reference takes and fails on later",
     fits: ({ name }) => name === "lora path=''",
     status: 400,

@@ -1,5 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import { messageOf } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
 import { deliverWebhook } from "../net/webhook.ts";
 import { webhookQueue } from "../queue/end-request.ts";
 import type { WorkNode } from "../queue/node.ts";
@@ -29,7 +31,7 @@ export async function serve(settings: Settings, node: WorkNode, log: Logger): Pr
   node.startWorkers(observe(metrics, log));
   await app.listen({ host: settings.host, port: settings.port });
   place.baseUrl ||= urlOf(app);
-  if (settings.webhookSecret !== undefined) await sendWebhooks(node, settings.webhookSecret, place);
+  await sendWebhooks(node, settings, place, log);
   return { url: place.baseUrl, close: () => app.close() };
 }
 
@@ -42,17 +44,26 @@ function urlOf(app: FastifyInstance): string {
   return `http://${host.replace(/^(?:0\.0\.0\.0|\[::\])$/, "localhost")}:${address.port}`;
 }
 
-/** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes it. */
-async function sendWebhooks({ queue, fetcher }: WorkNode, secret: string, place: Place) {
-  await queue.boss.work<{ id: string }>(
-    webhookQueue,
-    { pollingIntervalSeconds: 1 },
-    async ([job]) => {
-      const record = await queue.get(job!.data.id);
-      const url = record?.extra.webhook_url;
-      if (record === undefined || typeof url !== "string") return;
-      const message = { url, secret, id: record.id, body: writeJson(resultBody(record, place)) };
-      await deliverWebhook(fetcher, message, job!.signal);
-    },
-  );
+/** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
+async function sendWebhooks(
+  { queue }: WorkNode,
+  { webhookSecret: secret, webhooks }: Settings,
+  place: Place,
+  log: Logger,
+): Promise<void> {
+  if (secret === undefined) return;
+  const options = { pollingIntervalSeconds: 1 };
+  await queue.boss.work<{ id: string }>(webhookQueue, options, async ([job]) => {
+    const record = await queue.get(job!.data.id);
+    const url = record?.extra.webhook_url;
+    if (record === undefined || typeof url !== "string") return;
+    const message = { url, secret, id: record.id, body: writeJson(resultBody(record, place)) };
+    try {
+      await deliverWebhook(message, webhooks, job!.signal);
+    } catch (error) {
+      const again = error instanceof TransferError && error.transient;
+      log.warn({ request_id: record.id, again, error: messageOf(error) }, "webhook not delivered");
+      if (again) throw error;
+    }
+  });
 }

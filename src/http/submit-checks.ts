@@ -1,13 +1,9 @@
+import { isLoraLink } from "../lora-source/link.ts";
 import type { ModelDefinition } from "../models/model.ts";
 import { models } from "../models/registry.ts";
 import type { InferenceRequest } from "../schema/inference-request.ts";
 import { findLocalLora, LoraNotFoundError } from "../worker/local-lora.ts";
 import { ApiError } from "./api-error.ts";
-
-/** What tells a URL from a path, as in the reference: any other spelling is a path. */
-function isUrl(path: string): boolean {
-  return path.startsWith("http://") || path.startsWith("https://");
-}
 
 /**
  * The reference's checks of a well-formed request, in its order; the first that fails decides.
@@ -46,9 +42,8 @@ export async function checkSubmission(
     refuse("SINGLE_LORA_ONLY", `${id} takes one LoRA a request, and ${loras.length} were given.`);
   }
   for (const { path } of loras) {
-    if (isUrl(path)) continue;
     try {
-      await findLocalLora(loraFolder, path);
+      if (!isLoraLink(path)) await findLocalLora(loraFolder, path);
     } catch (error) {
       if (!(error instanceof LoraNotFoundError)) throw error;
       throw new ApiError(400, "LORA_NOT_FOUND", error.message, { lora_path: path });

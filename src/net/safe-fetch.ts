@@ -1,154 +1,239 @@
-import type { LookupFunction } from "node:net";
-import { isIP } from "node:net";
-import type { Dispatcher } from "undici";
-import { Agent, request } from "undici";
-import { InputError } from "../errors.ts";
-import type { AddressRange, Lookup } from "./addresses.ts";
-import { isAllowedAddress, lookupAll } from "./addresses.ts";
+import { Agent, type Dispatcher, request as send } from "undici";
+import { CanceledError } from "../errors.ts";
+import type { NetworkPolicy } from "../schema/network.ts";
+import { checkRedirect, checkUrl } from "./check-url.ts";
+import { checkedLookup, type Resolve } from "./checked-lookup.ts";
+import { RefusedUrlError, TransferError } from "./errors.ts";
 import { redactUrl } from "./redact.ts";
-
-/** A URL that must not be followed, or that gave no usable answer. Its message holds no secret. */
-export class FetchError extends InputError {
-  /** Another try may go well. */
-  readonly transient: boolean;
-
-  constructor(url: string, what: string, transient: boolean, options?: ErrorOptions) {
-    super(`${redactUrl(url)} ${what}`, options);
-    this.transient = transient;
-  }
-}
-
-export interface FetchPolicy {
-  /** Beyond the public internet. */
-  readonly allowed: readonly AddressRange[];
-  /** Whoever is on the way can exchange what plain http brings. */
-  readonly allowHttp: boolean;
-  readonly lookup?: Lookup;
-}
+import { retryAfterMs } from "./retry-after.ts";
 
 export interface SafeRequest {
-  readonly method: "GET" | "POST";
+  readonly policy: NetworkPolicy;
+  readonly limits: Limits;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent to this host alone, never along a redirect to another. */
-  readonly authorization?: { readonly host: string; readonly value: string } | undefined;
+  /** Sent to these origins (`https://host`) only, whatever redirects to where. */
+  readonly authorization?: { readonly value: string; readonly origins: readonly string[] };
+  /** Makes it a POST, which follows no redirect: nobody else is to get the body. */
   readonly body?: string;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal;
+  readonly resolve?: Resolve;
 }
 
-export type SafeResponse = Dispatcher.ResponseData & { readonly url: string };
+interface Limits {
+  /** From the start of a hop to the end of its headers. */
+  readonly headersMs: number;
+  /** Between two pieces of the body. */
+  readonly idleMs: number;
+  /** All hops and the body. */
+  readonly totalMs: number;
+  /** Of the body. */
+  readonly bytes: number;
+}
+
+export interface SafeResponse {
+  readonly status: number;
+  readonly header: (name: string) => string | undefined;
+  /** Fails when it breaks a limit. */
+  readonly body: AsyncIterable<Uint8Array>;
+}
 
 const mostRedirects = 5;
-const connectMilliseconds = 15_000;
-const headersMilliseconds = 60_000;
-/** A body that stands still for so long is given up. */
-const idleMilliseconds = 60_000;
+const redirectStatuses: readonly number[] = [301, 302, 303, 307, 308];
 
-/** Fetches URLs that strangers give: every address is checked when it is connected to, at each redirect again. */
-export class SafeFetcher {
-  readonly #policy: FetchPolicy;
-  readonly #agent: Agent;
-
-  constructor(policy: FetchPolicy) {
-    this.#policy = policy;
-    this.#agent = new Agent({
-      connect: { lookup: checkedLookup(policy), timeout: connectMilliseconds },
-      headersTimeout: headersMilliseconds,
-      bodyTimeout: idleMilliseconds,
-      maxHeaderSize: 32 * 1024,
-      pipelining: 1,
-    });
-  }
-
-  /** @throws FetchError; the answer's status is the caller's business */
-  async fetch(start: string, options: SafeRequest): Promise<SafeResponse> {
-    let url = start;
-    for (let hop = 0; hop <= mostRedirects; hop++) {
-      const response = await this.#send(url, options);
-      if (![301, 302, 303, 307, 308].includes(response.statusCode)) return { ...response, url };
-      const { location } = response.headers;
-      await response.body.dump();
-      if (typeof location !== "string" || !URL.canParse(location, url))
-        throw new FetchError(start, "redirects to nowhere.", false);
-      // A POST goes where it was sent, or not at all.
-      if (options.method === "POST")
-        throw new FetchError(start, "redirects, and a POST doesn't follow.", false);
-      const next = new URL(location, url).href;
-      if (url.startsWith("https:") && next.startsWith("http:"))
-        throw new FetchError(start, "redirects from https to http.", false);
-      url = next;
+/**
+ * Requests a URL that somebody else chose and hands the answer to `use`. Every
+ * hop is checked against the policy by name before, and by address while, it
+ * connects. The connection ends with `use`, read to its end or not.
+ *
+ * @throws RefusedUrlError if the policy forbids the URL or one that it redirects to
+ * @throws TransferError if the transfer fails or breaks a limit
+ * @throws CanceledError at the signal
+ */
+export async function safeFetch<T>(
+  link: string,
+  request: SafeRequest,
+  use: (response: SafeResponse) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const deadline = failAfter(request.limits.totalMs, stop, link, "in all");
+  const forward = () => stop.abort(new CanceledError());
+  request.signal?.addEventListener("abort", forward);
+  if (request.signal?.aborted === true) forward();
+  try {
+    let url = checkUrl(link, request.policy);
+    for (let redirects = 0; redirects <= mostRedirects; redirects++) {
+      const agent = agentFor(url, request);
+      try {
+        const response = await answer(url, agent, request, stop);
+        const next = redirectTarget(url, response, request);
+        if (next === undefined) return await use(checkedResponse(url, response, request, stop));
+        url = next;
+      } finally {
+        await agent.destroy();
+      }
     }
-    throw new FetchError(start, `redirects more than ${mostRedirects} times.`, false);
-  }
-
-  async close(): Promise<void> {
-    await this.#agent.destroy();
-  }
-
-  async #send(url: string, options: SafeRequest): Promise<Dispatcher.ResponseData> {
-    this.#check(url);
-    const { method, headers, authorization, body, signal } = options;
-    const { host } = new URL(url);
-    try {
-      return await request(url, {
-        method,
-        dispatcher: this.#agent,
-        signal,
-        headers: {
-          "user-agent": "retake",
-          "accept-encoding": "identity",
-          ...headers,
-          ...(authorization?.host === host ? { authorization: authorization.value } : {}),
-        },
-        ...(body === undefined ? {} : { body }),
-      });
-    } catch (error) {
-      if (signal.aborted || error instanceof FetchError) throw error;
-      const refused = error instanceof Error && error.cause instanceof FetchError;
-      if (refused) throw error.cause;
-      const code = error instanceof Error && "code" in error ? String(error.code) : "no answer";
-      throw new FetchError(url, `can't be reached (${code}).`, true, { cause: error });
-    }
-  }
-
-  #check(url: string): void {
-    if (!URL.canParse(url)) throw new FetchError(url, "is no URL.", false);
-    const { protocol, hostname } = new URL(url);
-    if (protocol !== "https:" && !(protocol === "http:" && this.#policy.allowHttp)) {
-      const advice =
-        protocol === "http:" ? " Its operator can allow http with RETAKE_ALLOW_HTTP." : "";
-      throw new FetchError(url, `is not https, which this server asks for.${advice}`, false);
-    }
-    // The URL parser has turned 0x7f.1 and 2130706433 into 127.0.0.1; brackets stand around IPv6.
-    const literal = hostname.replace(/^\[|\]$/g, "");
-    if (isIP(literal) !== 0) this.#checkAddress(url, literal);
-  }
-
-  #checkAddress(url: string, address: string): void {
-    if (!isAllowedAddress(address, this.#policy.allowed)) throw privateAddress(url);
+    throw new TransferError(
+      `${redactUrl(link)} redirects more than ${mostRedirects} times. Give the last address itself.`,
+      { transient: false },
+    );
+  } finally {
+    clearTimeout(deadline);
+    request.signal?.removeEventListener("abort", forward);
   }
 }
 
-function privateAddress(url: string): FetchError {
-  return new FetchError(
-    url,
-    "leads to a private address, which this server doesn't fetch from. Its operator can allow it with RETAKE_ALLOW_ADDRESSES.",
-    false,
+/** One for each hop: a pooled connection would have been checked for another request. */
+function agentFor(url: URL, { policy, limits, resolve }: SafeRequest): Agent {
+  return new Agent({
+    connect: { lookup: checkedLookup(url, policy, resolve), timeout: limits.headersMs },
+    // Not HTTP/2: the header limits below hold for one answer on one connection.
+    allowH2: false,
+    maxHeaderSize: 32_768,
+    // Ours are exact and name the URL.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+}
+
+async function answer(
+  url: URL,
+  agent: Agent,
+  { headers, authorization, body, limits }: SafeRequest,
+  stop: AbortController,
+): Promise<Dispatcher.ResponseData> {
+  const timer = failAfter(limits.headersMs, stop, url, "to answer");
+  const authorized = authorization?.origins.includes(url.origin) === true;
+  try {
+    return await send(url, {
+      dispatcher: agent,
+      method: body === undefined ? "GET" : "POST",
+      headers: {
+        // What is counted and checked is what was sent: no decompression here.
+        "accept-encoding": "identity",
+        "user-agent": "retake",
+        ...headers,
+        ...(authorized ? { authorization: authorization.value } : {}),
+      },
+      ...(body === undefined ? {} : { body }),
+      signal: stop.signal,
+    });
+  } catch (error) {
+    throw transferError(error, url, stop);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Where the answer sends us, checked like the first URL; undefined if nowhere. */
+function redirectTarget(
+  url: URL,
+  response: Dispatcher.ResponseData,
+  { policy, body }: SafeRequest,
+): URL | undefined {
+  if (!redirectStatuses.includes(response.statusCode)) return undefined;
+  const location = headerOf(response, "location");
+  const target = location === undefined ? null : URL.parse(location, url.href);
+  if (target === null || body !== undefined) {
+    throw new TransferError(
+      `${redactUrl(url)} redirects elsewhere, which is not followed here. Give the last address itself.`,
+      { transient: false },
+    );
+  }
+  return checkRedirect(url, target, policy);
+}
+
+function checkedResponse(
+  url: URL,
+  response: Dispatcher.ResponseData,
+  { limits }: SafeRequest,
+  stop: AbortController,
+): SafeResponse {
+  return {
+    status: response.statusCode,
+    header: (name) => headerOf(response, name),
+    body: boundedBody(url, response, limits, stop),
+  };
+}
+
+async function* boundedBody(
+  url: URL,
+  response: Dispatcher.ResponseData,
+  { bytes, idleMs }: Limits,
+  stop: AbortController,
+): AsyncGenerator<Uint8Array> {
+  const encoding = headerOf(response, "content-encoding") ?? "identity";
+  if (encoding.toLowerCase() !== "identity") {
+    throw new TransferError(
+      `${redactUrl(url)} sends compressed data though plain data was asked for. Use another link.`,
+      { transient: false },
+    );
+  }
+  const tooLarge = () =>
+    new TransferError(
+      `${redactUrl(url)} is larger than the ${bytes} bytes allowed here. Use a smaller file, or ask the operator to raise the limit.`,
+      { transient: false },
+    );
+  if (Number(headerOf(response, "content-length") ?? 0) > bytes) throw tooLarge();
+
+  const chunks = response.body[Symbol.asyncIterator]();
+  for (let received = 0; ; ) {
+    const timer = failAfter(idleMs, stop, url, "to send more");
+    let next: IteratorResult<Uint8Array>;
+    try {
+      next = await chunks.next();
+    } catch (error) {
+      throw transferError(error, url, stop);
+    } finally {
+      clearTimeout(timer);
+    }
+    if (next.done === true) return;
+    received += next.value.length;
+    if (received > bytes) throw tooLarge();
+    yield next.value;
+  }
+}
+
+function headerOf({ headers }: Dispatcher.ResponseData, name: string): string | undefined {
+  const value = headers[name];
+  // A header that came several times: the first counts.
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function failAfter(
+  ms: number,
+  stop: AbortController,
+  url: string | URL,
+  what: string,
+): NodeJS.Timeout {
+  return setTimeout(() => {
+    stop.abort(
+      new TransferError(`${redactUrl(url)} took longer than ${ms / 1000} s ${what}. Try again.`, {
+        transient: true,
+      }),
+    );
+  }, ms);
+}
+
+/** What undici throws for one failure varies; the signal and the refusal of an address go first. */
+function transferError(error: unknown, url: URL, stop: AbortController): Error {
+  if (stop.signal.aborted) return stop.signal.reason;
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof RefusedUrlError) return cause;
+  }
+  const code = error instanceof Error && "code" in error ? String(error.code) : "unknown";
+  const permanent = code === "ENOTFOUND" || /CERT|TLS|SSL|SELF_SIGNED|SIGNATURE/.test(code);
+  return new TransferError(
+    `${redactUrl(url)} can't be read: the connection failed or was cut (${code}). Check the link and try again.`,
+    { transient: !permanent, cause: error },
   );
 }
 
-/** The connection goes to the very addresses that were checked: a second answer of the name server is never asked for. */
-function checkedLookup({ allowed, lookup = lookupAll }: FetchPolicy): LookupFunction {
-  return (host, options, callback) => {
-    lookup(host).then(
-      (addresses) => {
-        const bad = addresses.find(({ address }) => !isAllowedAddress(address, allowed));
-        const [first] = addresses;
-        if (bad !== undefined || first === undefined) {
-          callback(privateAddress(`https://${host}`), "", 0);
-        } else if (options.all === true) callback(null, [...addresses]);
-        else callback(null, first.address, first.family);
-      },
-      (error: NodeJS.ErrnoException) => callback(error, "", 0),
-    );
-  };
+/** The error for a status that is not a success. */
+export function statusError(url: string, { status, header }: SafeResponse): TransferError {
+  const transient = status === 408 || status === 425 || status === 429 || status >= 500;
+  return new TransferError(`${redactUrl(url)} answered with HTTP status ${status}.`, {
+    transient,
+    status,
+    retryAfterMs: retryAfterMs(header("retry-after"), Date.now()),
+  });
 }

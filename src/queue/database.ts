@@ -3,6 +3,7 @@ import { mkdir, realpath } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { PGlite } from "@electric-sql/pglite";
 import { Client, Pool } from "pg";
 import type { Db } from "pg-boss";
@@ -161,29 +162,46 @@ interface Listening {
   readonly signal: AbortSignal;
 }
 
-/** A connection of its own that listens, made again when it is lost. */
+/** Listens on a connection of its own, which is made again whenever it is lost. */
 async function listenForEver(url: string, channel: string, listening: Listening): Promise<void> {
   const { onNotify, onError, signal } = listening;
+  let connection = await listenOnce(url, channel, listening);
+  const keep = async () => {
+    for (;;) {
+      await connection.ended;
+      await sleep(reconnectMilliseconds, undefined, { ref: false });
+      if (signal.aborted) return;
+      try {
+        connection = await listenOnce(url, channel, listening);
+        onNotify(null);
+      } catch (error) {
+        onError(error instanceof Error ? error : new Error(String(error)));
+      }
+    }
+  };
+  keep().catch(onError);
+}
+
+async function listenOnce(
+  url: string,
+  channel: string,
+  { onNotify, onError, signal }: Listening,
+): Promise<{ readonly ended: Promise<void> }> {
   const client = new Client({ connectionString: url, keepAlive: true });
-  const end = () => void client.end().catch(onError);
   client.on("notification", ({ payload }) => onNotify(payload ?? ""));
   client.on("error", onError);
-  client.once("end", () => {
-    signal.removeEventListener("abort", end);
-    if (!signal.aborted) setTimeout(again, reconnectMilliseconds).unref();
+  const ended = new Promise<void>((resolve) => {
+    client.once("end", resolve);
   });
-  await client.connect();
-  await client.query(`LISTEN ${channel}`);
-  signal.addEventListener("abort", end, { once: true });
-
-  function again(): void {
-    if (signal.aborted) return;
-    listenForEver(url, channel, listening).then(
-      () => onNotify(null),
-      (error: Error) => {
-        onError(error);
-        setTimeout(again, reconnectMilliseconds).unref();
-      },
-    );
+  try {
+    await client.connect();
+    await client.query(`LISTEN ${channel}`);
+  } catch (error) {
+    await client.end().catch(onError);
+    throw error;
   }
+  const end = () => void client.end().catch(onError);
+  signal.addEventListener("abort", end, { once: true });
+  const forget = () => signal.removeEventListener("abort", end);
+  return { ended: ended.then(forget) };
 }

@@ -1,8 +1,8 @@
 import { hostname, totalmem } from "node:os";
 import { InputError } from "../errors.ts";
-import { LoraDownloads } from "../lora-source/lora-downloads.ts";
-import { parseRanges } from "../net/addresses.ts";
-import { SafeFetcher } from "../net/safe-fetch.ts";
+import { isLoraLink } from "../lora-source/link.ts";
+import { resolveLoraSource } from "../lora-source/resolve.ts";
+import { TransferError } from "../net/errors.ts";
 import { devices } from "../onnx/device.ts";
 import type { Job } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
@@ -20,6 +20,7 @@ import { runWorkers } from "./run-workers.ts";
 /** The part of memory that weights may take; the rest is for activations and the system. */
 const memoryShare = 0.8;
 const retentionMilliseconds = 600_000;
+const downloadLogMilliseconds = 10_000;
 
 export interface NodeLog extends WorkerLog {
   readonly error: (fields: object, message: string) => void;
@@ -29,7 +30,6 @@ export interface NodeLog extends WorkerLog {
 export interface WorkNode {
   readonly queue: Queue;
   readonly results: ResultFolder;
-  readonly fetcher: SafeFetcher;
   /** Starts the workers; without it this machine only answers requests. */
   startWorkers(observer: RunObserver): void;
   /** Running requests get the time to finish, then go back into the queue. */
@@ -45,15 +45,6 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       );
     }
   }
-  const fetcher = new SafeFetcher({
-    allowed: parseRanges(settings.allowAddresses),
-    allowHttp: settings.allowHttp,
-  });
-  const downloads = new LoraDownloads(fetcher, {
-    folder: settings.loraCacheFolder,
-    maxBytes: settings.maxLoraBytes,
-    cacheBytes: settings.loraCacheBytes,
-  });
   const results = await ResultFolder.open(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
@@ -68,7 +59,6 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
   return {
     queue,
     results,
-    fetcher,
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = settings.devices.map((device) => {
@@ -79,7 +69,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
-        resolveLora: (job, signal) => resolveLora(job, settings.loraFolder, downloads, signal),
+        resolveLora: (job, signal) => resolveLora(job, settings, { signal, log }),
         check: refuseHighResolution,
         observer,
         onError,
@@ -90,30 +80,30 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       await running?.stop(graceMilliseconds);
       await queue.close();
       await database.close();
-      await fetcher.close();
     },
   };
 }
 
 async function resolveLora(
-  { lora }: Job,
-  folder: string,
-  downloads: LoraDownloads,
-  signal: AbortSignal,
+  { id, lora }: Job,
+  { loraFolder, loraSource }: Settings,
+  { signal, log }: { signal: AbortSignal; log: NodeLog },
 ): Promise<string | null> {
   if (lora === null) return null;
   try {
-    return /^https?:\/\//.test(lora.path)
-      ? await downloads.get(lora.path, signal)
-      : await findLocalLora(folder, lora.path);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    const failure = {
-      code: "LORA_NOT_USABLE",
-      message: error.message,
-      promptIndex: null,
-      images: [],
+    if (!isLoraLink(lora.path)) return await findLocalLora(loraFolder, lora.path);
+    let lastLine = performance.now();
+    const onProgress = (progress: object) => {
+      const now = performance.now();
+      if (now - lastLine < downloadLogMilliseconds) return;
+      lastLine = now;
+      log.info({ request_id: id, ...progress }, "downloading the LoRA");
     };
+    return (await resolveLoraSource(lora.path, loraSource, { signal, onProgress })).file;
+  } catch (error) {
+    if (!(error instanceof InputError || error instanceof TransferError)) throw error;
+    const { message } = error;
+    const failure = { code: "LORA_NOT_USABLE", message, promptIndex: null, images: [] };
     throw new JobError(failure, false, { cause: error });
   }
 }

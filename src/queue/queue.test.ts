@@ -45,6 +45,15 @@ function submission(fields: Partial<Submission> = {}): Submission {
   return { job: jobFor(), extra: {}, priority: 0, owner: "", ...fields };
 }
 
+/** A run that ends with its signal, even one that came before it began. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, fail) => {
+    const end = () => fail(new Error("stopped"));
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  });
+}
+
 const noImages: JobResult = { images: [], timings: {}, inferenceTime: 0.5 };
 const died = new JobError(
   { code: "WORKER_DIED", message: "the worker was killed", promptIndex: 0, images: [] },
@@ -146,12 +155,7 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
     const waiting = await queue.submit(submission());
     expect((await queue.cancel(waiting.record.id))?.state).toBe("canceled");
     const running = await queue.submit(submission());
-    startConsumer(
-      (_, { signal }) =>
-        new Promise((_, fail) =>
-          signal.addEventListener("abort", () => fail(new Error("stopped"))),
-        ),
-    );
+    startConsumer((_, { signal }) => untilAborted(signal));
     while ((await queue.get(running.record.id))?.state !== "in_progress");
     await queue.cancel(running.record.id);
     expect((await ended(running.record.id))?.state).toBe("canceled");
@@ -197,12 +201,7 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
 
   test("hands a running request back without counting the run", async () => {
     const { record } = await queue.submit(submission());
-    startConsumer(
-      (_, { signal }) =>
-        new Promise((_, fail) =>
-          signal.addEventListener("abort", () => fail(new Error("stopped"))),
-        ),
-    );
+    startConsumer((_, { signal }) => untilAborted(signal));
     while ((await queue.get(record.id))?.state !== "in_progress");
     stop.abort();
     handBack.abort();

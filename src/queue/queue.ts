@@ -79,13 +79,13 @@ export class Queue {
     });
     boss.on("error", settings.onError);
     await boss.start();
-    // About four hours of tries, each after twice the time.
+    // Each try is six of its own in five minutes; the next comes after twice the time, for a day or so.
     await boss.createQueue(webhookQueue, {
       retryLimit: 12,
       retryDelay: 2,
       retryBackoff: true,
       retryDelayMax: 3600,
-      expireInSeconds: 120,
+      expireInSeconds: 600,
     });
     const signals = await Signals.open(database);
     const queue = new Queue(database, boss, signals, settings.maxQueued);

@@ -2,6 +2,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
+import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 
 const flag = z
   .string()
@@ -39,7 +41,9 @@ const environmentSchema = z.object({
   /** Folder that LoRA paths are taken from; default: the demonstration's, or the reference's. */
   WORKFLOWS_BASE_PATH: z.string().optional(),
   OUTPUT_BASE_PATH: z.string().default("/tmp/inference_output"),
-  LORA_DOWNLOAD_CACHE_DIR: z.string().default("/tmp/lora_cache"),
+  LORA_DOWNLOAD_CACHE_DIR: z.string().optional(),
+  /** The hub, or a mirror of it. */
+  HF_ENDPOINT: z.string().optional(),
   DEVICE: z.string().default("cpu"),
   /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
   OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
@@ -72,13 +76,13 @@ const environmentSchema = z.object({
   RETAKE_RATE_LIMIT: count.default(600),
   /** Origins of web pages that may call the server. */
   RETAKE_CORS_ORIGINS: list.default([]),
-  /** Private addresses (CIDR) that LoRA URLs and webhooks may reach. */
+  /** Private addresses, ranges and hosts that LoRA links and webhooks may reach. */
   RETAKE_ALLOW_ADDRESSES: list.default([]),
   /** LoRA URLs and webhooks may be http. */
   RETAKE_ALLOW_HTTP: flag.default(false),
   /** Bytes of one LoRA download, and of all that are kept. */
-  RETAKE_MAX_LORA: bytes.default(4 * 2 ** 30),
-  RETAKE_LORA_CACHE: bytes.default(50 * 2 ** 30),
+  RETAKE_MAX_LORA: bytes.optional(),
+  RETAKE_LORA_CACHE: bytes.optional(),
   /** Secret that signs webhooks; without it requests with a webhook are refused. */
   RETAKE_WEBHOOK_SECRET: z.string().min(16, "is shorter than 16 characters").optional(),
   RETAKE_LOG_LEVEL: z
@@ -92,10 +96,10 @@ export interface Settings {
   readonly baseUrl: string | undefined;
   readonly loraFolder: string;
   readonly outputFolder: string;
-  readonly loraCacheFolder: string;
+  readonly loraSource: LoraSourceSettings;
+  readonly webhooks: WebhookSettings;
   readonly devices: readonly string[];
   readonly keepOpen: boolean;
-  readonly hfToken: string | undefined;
   readonly timeoutSeconds: number;
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
@@ -111,10 +115,6 @@ export interface Settings {
   readonly apiKeysFile: string | undefined;
   readonly rateLimit: number;
   readonly corsOrigins: readonly string[];
-  readonly allowAddresses: readonly string[];
-  readonly allowHttp: boolean;
-  readonly maxLoraBytes: number;
-  readonly loraCacheBytes: number;
   readonly webhookSecret: string | undefined;
   readonly logLevel: string;
 }
@@ -160,10 +160,9 @@ export function parseSettings(
     loraFolder:
       env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
     outputFolder: env.OUTPUT_BASE_PATH,
-    loraCacheFolder: env.LORA_DOWNLOAD_CACHE_DIR,
+    ...networkSettings(env),
     devices: env.DEVICE.split(",").map((device) => device.trim()),
     keepOpen: env.OFFLOAD_MODE === "none" && !env.ENABLE_CPU_OFFLOAD,
-    hfToken: env.HF_TOKEN,
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
     dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
@@ -179,13 +178,37 @@ export function parseSettings(
     apiKeysFile: env.RETAKE_API_KEYS,
     rateLimit: env.RETAKE_RATE_LIMIT,
     corsOrigins: env.RETAKE_CORS_ORIGINS,
-    allowAddresses: env.RETAKE_ALLOW_ADDRESSES,
-    allowHttp: env.RETAKE_ALLOW_HTTP,
-    maxLoraBytes: env.RETAKE_MAX_LORA,
-    loraCacheBytes: env.RETAKE_LORA_CACHE,
     webhookSecret: env.RETAKE_WEBHOOK_SECRET,
     logLevel: env.RETAKE_LOG_LEVEL,
   };
+}
+
+/** @throws InputError if an address, a host or the hub's URL is none */
+function networkSettings(
+  env: z.output<typeof environmentSchema>,
+): Pick<Settings, "loraSource" | "webhooks"> {
+  const network = {
+    schemes: env.RETAKE_ALLOW_HTTP ? ["https", "http"] : ["https"],
+    allow: env.RETAKE_ALLOW_ADDRESSES,
+  };
+  const parsed = z
+    .object({ loraSource: loraSourceSettingsSchema, webhooks: webhookSettingsSchema })
+    .safeParse({
+      loraSource: {
+        cacheDir: env.LORA_DOWNLOAD_CACHE_DIR,
+        cacheBytes: env.RETAKE_LORA_CACHE,
+        fileBytes: env.RETAKE_MAX_LORA,
+        hubEndpoint: env.HF_ENDPOINT,
+        network,
+      },
+      webhooks: { network },
+    });
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const name = issue?.path.includes("hubEndpoint") ? "HF_ENDPOINT" : "RETAKE_ALLOW_ADDRESSES";
+  throw new InputError(
+    `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
+  );
 }
 
 function userDataFolder(environment: Readonly<Record<string, string | undefined>>): string {

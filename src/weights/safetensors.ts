@@ -8,7 +8,7 @@ import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { findDuplicateKey } from "./duplicate-keys.ts";
 
 /** A header larger than this is refused; the format's own library has the same limit. */
-const largestHeader = 100_000_000;
+export const largestHeader = 100_000_000;
 
 export interface SafetensorsFile {
   /** Real, absolute path. */
@@ -193,10 +193,11 @@ function damaged(path: string, what: string): InputError {
 }
 
 /** What people rename to .safetensors, by its first bytes. */
-function otherFormat(start: Uint8Array): string | undefined {
+export function otherFormat(start: Uint8Array): string | undefined {
   const text = new TextDecoder("latin1").decode(start);
   if (text.startsWith("PK\x03\x04")) return "a zip archive (a PyTorch .pt or .ckpt file)";
   if (start[0] === 0x80) return "a Python pickle";
+  if (start[0] === 0x1f && start[1] === 0x8b) return "gzip-compressed data";
   if (text.startsWith("GGUF")) return "a GGUF file";
   if (/^\s*<(!|h|\?)/i.test(text)) return "a web page: the download needs a login or another link";
   if (text.startsWith("version ")) return "a Git LFS pointer: fetch the file itself (git lfs pull)";

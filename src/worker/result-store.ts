@@ -33,6 +33,7 @@ export class ResultFolder implements ResultStore {
         { cause: error },
       );
     }
+    await removeLeftovers(folder);
     return new ResultFolder(folder);
   }
 
@@ -70,5 +71,19 @@ export class ResultFolder implements ResultStore {
     const names = await readdir(this.#folder);
     for (const name of names)
       if (name.startsWith(prefix) && namePattern.test(name)) await rm(this.pathOf(name));
+  }
+}
+
+/** Nobody writes one file for so long. */
+const leftoverMilliseconds = 3_600_000;
+
+/** What a killed worker had half-written. Others may be writing to the folder: fresh ones are theirs. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && Date.now() - found.mtimeMs > leftoverMilliseconds)
+      await rm(path, { force: true });
   }
 }

@@ -1,0 +1,145 @@
+import { open, rename } from "node:fs/promises";
+import { CanceledError, InputError } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
+import { redactUrl } from "../net/redact.ts";
+import { type SafeRequest, type SafeResponse, safeFetch, statusError } from "../net/safe-fetch.ts";
+import { readSafetensors } from "../weights/safetensors.ts";
+import {
+  dropPartial,
+  dropStamp,
+  type Partial,
+  partOf,
+  readPartial,
+  stampPartial,
+} from "./partial.ts";
+import { enoughToRecognise, recogniseOther, webPage } from "./recognise.ts";
+
+export interface Progress {
+  readonly received: number;
+  readonly total: number | undefined;
+}
+
+/**
+ * Downloads a safetensors file, whole or not at all: to a part beside it first,
+ * which takes its name once it is checked. Goes on with an earlier part if the
+ * server still has the same version. The caller holds the file's lock.
+ *
+ * @throws InputError if what comes is not a safetensors file
+ * @throws TransferError if it does not come
+ */
+export async function downloadLora(
+  url: string,
+  file: string,
+  request: SafeRequest,
+  onProgress: (progress: Progress) => void,
+): Promise<void> {
+  const partial = await readPartial(file);
+  const range: Record<string, string> =
+    partial === undefined ? {} : { range: `bytes=${partial.bytes}-`, "if-range": partial.etag };
+  try {
+    await safeFetch(url, { ...request, headers: range }, async (response) => {
+      const start = await startOf(response, partial, url, file);
+      const total = totalOf(response, start);
+      if (total !== undefined && total > request.limits.bytes) {
+        throw new InputError(
+          `${redactUrl(url)} has ${total} bytes, and ${request.limits.bytes} is the most allowed here. Use a smaller LoRA, or ask the operator to raise the limit.`,
+        );
+      }
+      if (start === 0) await stampPartial(file, response.header("etag"), total);
+      await receive(response, { url, file, start, total, onProgress });
+    });
+    await publish(url, file, partial !== undefined);
+  } catch (error) {
+    const mayGoOn =
+      error instanceof CanceledError || (error instanceof TransferError && error.transient);
+    if (!mayGoOn) await dropPartial(file);
+    throw error;
+  }
+}
+
+/** At which byte the answer begins. */
+async function startOf(
+  response: SafeResponse,
+  partial: Partial | undefined,
+  url: string,
+  file: string,
+): Promise<number> {
+  const { status, header } = response;
+  if (status === 200) {
+    if (/^text\/html\b/i.test(header("content-type") ?? "")) throw notSafetensors(url, webPage);
+    return 0;
+  }
+  if (partial !== undefined && (status === 206 || status === 416)) {
+    const expected = `bytes ${partial.bytes}-${partial.total - 1}/${partial.total}`;
+    const sameVersion = (header("etag") ?? partial.etag) === partial.etag;
+    if (status === 206 && header("content-range") === expected && sameVersion) return partial.bytes;
+    await dropStamp(file);
+    throw new TransferError(`${redactUrl(url)} changed while it was downloaded. Try again.`, {
+      transient: true,
+    });
+  }
+  throw statusError(url, response);
+}
+
+function totalOf({ header }: SafeResponse, start: number): number | undefined {
+  const length = header("content-length");
+  return length === undefined ? undefined : start + Number(length);
+}
+
+interface Receiving {
+  readonly url: string;
+  readonly file: string;
+  readonly start: number;
+  readonly total: number | undefined;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+async function receive(
+  response: SafeResponse,
+  { url, file, start, total, onProgress }: Receiving,
+): Promise<void> {
+  const handle = await open(partOf(file), start === 0 ? "w" : "a");
+  try {
+    let received = start;
+    let head = Buffer.alloc(0);
+    for await (const chunk of response.body) {
+      if (received < enoughToRecognise) {
+        head = Buffer.concat([head, chunk]).subarray(0, enoughToRecognise);
+        const other = head.length < enoughToRecognise ? undefined : recogniseOther(head);
+        if (other !== undefined) throw notSafetensors(url, other);
+      }
+      // Not write(): on a full disk that writes a part, says how much, and does not fail.
+      await handle.writeFile(chunk);
+      received += chunk.length;
+      onProgress({ received, total });
+    }
+    if (total !== undefined && received !== total) {
+      throw new TransferError(`${redactUrl(url)} ended early. Try again.`, { transient: true });
+    }
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function publish(url: string, file: string, resumed: boolean): Promise<void> {
+  const part = partOf(file);
+  // From here on it is a whole file or none: another attempt must not add to it.
+  await dropStamp(file);
+  try {
+    await readSafetensors(part);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const message = error.message.replaceAll(part, redactUrl(url));
+    // Two parts that don't fit together: one download from the start settles it.
+    if (resumed) throw new TransferError(message, { transient: true, cause: error });
+    throw new InputError(message, { cause: error });
+  }
+  await rename(part, file);
+}
+
+function notSafetensors(url: string, what: string): InputError {
+  return new InputError(
+    `${redactUrl(url)} gives ${what}, not a safetensors file. Give the download link of the .safetensors file itself; if it needs a login, send hf_token for a file of the Hugging Face hub, or put the site's own key into the link for another site.`,
+  );
+}

@@ -1,0 +1,88 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { beforeEach, onTestFinished } from "vitest";
+import { type ResolvedLora, resolveLoraSource } from "../src/lora-source/resolve.ts";
+import { type LoraSourceSettings, loraSourceSettingsSchema } from "../src/schema/network.ts";
+import { serve } from "./loopback.ts";
+
+/** A real LoRA, and a place in it where connections are cut. */
+export const lora: Buffer = readFileSync(
+  fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url)),
+);
+export const half: number = lora.length >> 1;
+
+type Handler = (request: IncomingMessage, response: ServerResponse, count: number) => void;
+
+/** A server for one test, and the requests that it got. */
+export async function site(
+  handler: Handler,
+): Promise<{ url: string; requests: IncomingMessage[] }> {
+  const requests: IncomingMessage[] = [];
+  const url = await serve((request, response) => {
+    requests.push(request);
+    handler(request, response, requests.length);
+  });
+  return { url, requests };
+}
+
+/** Sends the LoRA as servers do that can go on: with a tag, and ranges for whoever names it. */
+export function sendFile(
+  request: IncomingMessage,
+  response: ServerResponse,
+  upTo: number = lora.length,
+): void {
+  const etag = '"v1"';
+  const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? "") ?? [];
+  const start = from !== undefined && request.headers["if-range"] === etag ? Number(from) : 0;
+  response.writeHead(start === 0 ? 200 : 206, {
+    etag,
+    "content-length": lora.length - start,
+    ...(start === 0 ? {} : { "content-range": `bytes ${start}-${lora.length - 1}/${lora.length}` }),
+  });
+  if (upTo === lora.length) response.end(lora.subarray(start));
+  else response.write(lora.subarray(start, upTo), () => setTimeout(() => response.destroy(), 50));
+}
+
+interface GetOptions {
+  readonly hfToken?: string;
+  readonly signal?: AbortSignal;
+  readonly [setting: string]: unknown;
+}
+
+interface TemporaryCache {
+  readonly folder: () => string;
+  /** The names of the files in it. */
+  readonly list: () => string[];
+  readonly settings: (changes?: Record<string, unknown>) => LoraSourceSettings;
+  readonly get: (link: string, options?: GetOptions) => Promise<ResolvedLora>;
+}
+
+/** A new cache folder for each test of the file that calls this, and settings that reach loopback. */
+export function temporaryCache(): TemporaryCache {
+  let cacheDir: string;
+  beforeEach(() => {
+    cacheDir = mkdtempSync(join(tmpdir(), "retake-lora-cache-"));
+    onTestFinished(() => rmSync(cacheDir, { recursive: true }));
+  });
+  const settings = (changes: Record<string, unknown> = {}) =>
+    loraSourceSettingsSchema.parse({
+      cacheDir,
+      retryMs: 5,
+      network: { schemes: ["http"], allow: ["127.0.0.1"] },
+      ...changes,
+    });
+  return {
+    folder: () => cacheDir,
+    list: () => readdirSync(cacheDir).sort(),
+    settings,
+    get: (link, { hfToken, signal = new AbortController().signal, ...changes } = {}) =>
+      resolveLoraSource(link, settings(changes), {
+        ...(hfToken === undefined ? {} : { hfToken }),
+        signal,
+        onProgress: () => {},
+      }),
+  };
+}
