@@ -64,8 +64,8 @@ const faults: Record<string, (round: Round) => Promise<void>> = {
   },
   async "disk full"({ folder }) {
     const out = join(folder, "out");
-    // 64 KiB hold a few of the pictures and no more.
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", out]);
+    // 24 KiB hold a few of the pictures and no more.
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=24k", "tmpfs", out]);
     await pause(1500);
     execFileSync("umount", ["--lazy", out]);
   },
