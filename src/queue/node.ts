@@ -38,10 +38,10 @@ export interface WorkNode {
 
 /** @throws InputError if a setting can't be used */
 export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNode> {
-  for (const device of settings.devices) {
+  for (const device of devicesOf(settings)) {
     if (!devices.some((name) => name === device)) {
       throw new InputError(
-        `DEVICE: there is no device ${JSON.stringify(device)}. Take one or more of ${devices.join(", ")}.`,
+        `DEVICE: there is no device ${JSON.stringify(device)}. Take one or more of ${devices.join(", ")}, or none for a server that leaves the work to others.`,
       );
     }
   }
@@ -61,7 +61,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     results,
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
-      const workers = settings.devices.map((device) => {
+      const workers = devicesOf(settings).map((device) => {
         const { weights, outputFolder, keepOpen } = settings;
         return new WorkerProcess({ device, weights, outputFolder, keepOpen, memoryBudget }, log);
       });
@@ -82,6 +82,11 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       await database.close();
     },
   };
+}
+
+/** `none` is a node that only answers clients: others do the work. */
+function devicesOf({ devices: names }: Settings): readonly string[] {
+  return names.length === 1 && names[0] === "none" ? [] : names;
 }
 
 async function resolveLora(
