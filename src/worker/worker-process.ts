@@ -17,8 +17,6 @@ const watchMilliseconds = 5000;
 const cancelGraceMilliseconds = 10_000;
 const shortestBackOff = 250;
 const longestBackOff = 30_000;
-/** A worker that lived this long was healthy: the next start is quick again. */
-const healthyMilliseconds = 60_000;
 /** As `nice` counts: 0 is everybody's, 19 the lowest. */
 const workerPriority = 5;
 /** How much of a dead worker's last words is kept. */
@@ -119,7 +117,6 @@ export class WorkerProcess {
   }
 
   #fork(): void {
-    const startedAt = performance.now();
     const environment = Object.entries(process.env).filter(([name]) => passedOn.test(name));
     const child = fork(entry, {
       env: Object.fromEntries(environment),
@@ -139,13 +136,16 @@ export class WorkerProcess {
         const parsed = fromWorkerSchema.parse(message);
         if (parsed.type === "ready") ready();
         else if (parsed.type === "event") this.#running?.onEvent(parsed.event);
-        else if (parsed.type === "result") this.#running?.resolve(parsed.result);
-        else this.#running?.reject(new JobError(parsed.failure, false));
+        else if (parsed.type === "result") {
+          // It can do its work: the next start is quick again.
+          this.#backOff = shortestBackOff;
+          this.#running?.resolve(parsed.result);
+        } else this.#running?.reject(new JobError(parsed.failure, false));
       });
       child.once("error", fail);
       child.once("exit", (code, signal) => {
         const error = died(reasonOf(this.#options.device, code, signal), this.#running?.job);
-        this.#ended(startedAt, lastWords, error);
+        this.#ended(lastWords, error);
         fail(error);
       });
     });
@@ -154,16 +154,15 @@ export class WorkerProcess {
     this.#send({ type: "start", options: this.#options });
   }
 
-  #ended(startedAt: number, lastWords: string, error: JobError): void {
+  #ended(lastWords: string, error: JobError): void {
     this.#child = undefined;
     if (this.#stopped) {
       this.#running?.reject(error);
       return;
     }
     this.#restarts++;
-    const healthy = performance.now() - startedAt > healthyMilliseconds;
-    this.#backOff = healthy ? shortestBackOff : Math.min(this.#backOff * 2, longestBackOff);
     this.#restartAt = performance.now() + this.#backOff;
+    this.#backOff = Math.min(this.#backOff * 2, longestBackOff);
     this.#log.warn({ device: this.#options.device, stderr: lastWords }, error.message);
     this.#running?.reject(error);
   }
