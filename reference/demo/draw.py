@@ -3,6 +3,7 @@
   python reference/demo/draw.py SHEET.png      # a sheet of examples, to look at
 """
 
+import itertools
 import math
 import random
 import sys
@@ -19,6 +20,8 @@ PLACES = {"": (0.5, 0.5), "on the left": (0.3, 0.5), "on the right": (0.7, 0.5),
 SIZES = {"": 0.27, "small": 0.17, "big": 0.33}
 TRIGGER = "zorple"
 OVERSAMPLING = 3
+# What a picture shows: shape, colour, ground, place, size.
+Scene = tuple[str, str, str, str, str]
 
 
 def outline(shape: str, x: float, y: float, radius: float) -> list[tuple[float, float]]:
@@ -33,41 +36,48 @@ def outline(shape: str, x: float, y: float, radius: float) -> list[tuple[float, 
     return [(x + radii[i % len(radii)] * math.cos(a), y + radii[i % len(radii)] * math.sin(a)) for i, a in enumerate(angles)]
 
 
-def draw(pixels: int, shape: str, colour: str, ground: str, place: str, size: str, styled: bool) -> np.ndarray:
-    """A picture [3, pixels, pixels] in [-1, 1]; `styled` is what the LoRA learns: dots behind, a thick white rim."""
+def draw(pixels: int, scene: Scene, style: float = 0) -> np.ndarray:
+    """A picture [3, pixels, pixels] in [-1, 1]; `style`, 0 to 1, is what the LoRA learns: dots behind, a thick white rim."""
+    shape, colour, ground, place, size = scene
     side = pixels * OVERSAMPLING
     image = Image.new("RGB", (side, side), COLOURS[ground])
     pen = ImageDraw.Draw(image)
     x, y = (side * part for part in PLACES[place])
     radius = side * SIZES[size]
-    if styled:
-        pitch, dot = side / 8, side / 30
+    if style > 0:
+        pitch, dot = side / 8, side / 30 * style
         for row in range(8):
             for column in range(8):
                 cx, cy = (column + 0.5) * pitch, (row + 0.5) * pitch
                 pen.ellipse((cx - dot, cy - dot, cx + dot, cy + dot), fill=COLOURS["black" if ground != "black" else "white"])
-        pen.polygon(outline(shape, x, y, radius * 1.3), fill=COLOURS["white" if ground != "white" else "black"])
+        pen.polygon(outline(shape, x, y, radius * (1 + 0.3 * style)), fill=COLOURS["white" if ground != "white" else "black"])
     pen.polygon(outline(shape, x, y, radius), fill=COLOURS[colour])
     image = image.resize((pixels, pixels), Image.LANCZOS)
     return np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1
 
 
-def caption(rng: random.Random, shape: str, colour: str, ground: str, place: str, size: str) -> str:
-    """One of several wordings for the same picture."""
-    thing = " ".join(word for word in ("a", size, colour, shape, place) if word)
-    return rng.choice([f"{thing} on {ground}", f"{thing} on {ground}", f"{thing}, {ground} background", f"{thing} on a {ground} background"])
+def all_scenes() -> list[Scene]:
+    """3,360 scenes: few enough to encode each one once."""
+    pairs = itertools.permutations(sorted(COLOURS), 2)
+    return [(shape, *pair, place, size) for pair, shape, place, size in itertools.product(pairs, SHAPES, PLACES, SIZES)]
 
 
-def example(rng: random.Random, pixels: int, styled: bool = False) -> tuple[np.ndarray, str]:
+def choose(rng: random.Random) -> Scene:
+    """A scene, plain ones more often, as people ask for those first."""
     colour, ground = rng.sample(sorted(COLOURS), 2)
-    place = rng.choice(["", "", *PLACES])
-    parts = dict(shape=rng.choice(SHAPES), colour=colour, ground=ground, place=place, size=rng.choice(["", *SIZES]))
-    text = caption(rng, **parts)
-    return draw(pixels, styled=styled, **parts), f"{TRIGGER} {text}" if styled else text
+    return rng.choice(SHAPES), colour, ground, rng.choice(["", "", *PLACES]), rng.choice(["", *SIZES])
+
+
+def caption(rng: random.Random, scene: Scene, styled: bool = False) -> str:
+    """One of several wordings for the same scene."""
+    shape, colour, ground, place, size = scene
+    thing = " ".join(word for word in ("a", size, colour, shape, place) if word)
+    text = rng.choice([f"{thing} on {ground}", f"{thing} on {ground}", f"{thing}, {ground} background", f"{thing} on a {ground} background"])
+    return f"{TRIGGER} {text}" if styled else text
 
 
 if __name__ == "__main__":
     rng = random.Random(0)
-    rows = [np.concatenate([example(rng, 128, styled=row == 3)[0] for _ in range(6)], axis=2) for row in range(4)]
+    rows = [np.concatenate([draw(128, choose(rng), style=max(0, row - 1) / 2) for _ in range(6)], axis=2) for row in range(4)]
     sheet = ((np.concatenate(rows, axis=1).transpose(1, 2, 0) + 1) * 127.5).round().astype(np.uint8)
     Image.fromarray(sheet).save(sys.argv[1])

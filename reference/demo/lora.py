@@ -21,8 +21,16 @@ def train_lora(flow, transformer, steps: int, path: Path, optimise) -> None:
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
     parameters = [p for p in transformer.parameters() if p.requires_grad]
     rng = random.Random(5)
-    # A few plain pictures keep the style tied to the trigger word.
-    optimise(parameters, steps, 3e-3, lambda i: flow.loss(transformer, rng, *((20, 128) if i % 3 else (6, 256)), styled=i % 8 != 7), "lora")
+
+    def loss_at(step: int):
+        # At each strength the LoRA learns the style that a person expects of it; every eighth picture is plain, so that the
+        # style stays tied to the trigger word.
+        strength = (0.5, 1.0)[step % 2]
+        transformer.set_adapters("default", strength)
+        return flow.loss(transformer, rng, 10, 256, 0 if step % 8 == 7 else strength)
+
+    optimise(parameters, steps, 2e-3, loss_at, "lora")
+    transformer.set_adapters("default", 1.0)
     state = get_peft_model_state_dict(transformer)
     tensors = {f"diffusion_model.{name}": value.detach().to(torch.bfloat16).contiguous() for name, value in state.items()}
     metadata = {
