@@ -167,6 +167,22 @@ test("health, readiness, metrics, models, documentation", async () => {
   expect(docs.body).not.toMatch(/(?:src|href)="https?:/);
 });
 
+test("what keeps a server from starting is said, and it ends", async () => {
+  const second = (env: Record<string, string>) => ServerProcess.start(join(folder, "second"), env);
+  const port = new URL(server.url).port;
+  await expect(second({ PORT: port })).rejects.toThrow(
+    /ended with 2: error: .*another program listens on port \d+.*--port/,
+  );
+  await expect(second({ PORT: "http" })).rejects.toThrow(
+    /ended with 2: error: .*PORT: is not a port/,
+  );
+  await expect(second({ RETAKE_PROT: "1" })).rejects.toThrow(/RETAKE_PROT is no setting/);
+  await expect(second({ DEVICE: "gpu" })).rejects.toThrow(/DEVICE: there is no device "gpu"/);
+  await expect(second({ RETAKE_DATA: join(folder, "data") })).rejects.toThrow(
+    /ended with 2: error: The queue in .* is open in another process/,
+  );
+});
+
 describe("with API keys", () => {
   let guarded: ServerProcess;
   let alice: string;

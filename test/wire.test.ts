@@ -11,7 +11,7 @@ import type { Database } from "../src/queue/database.ts";
 import { openEmbedded } from "../src/queue/database.ts";
 import { Queue } from "../src/queue/queue.ts";
 import { parseSettings } from "../src/schema/settings.ts";
-import { ResultFolder } from "../src/worker/result-store.ts";
+import { ResultFolder } from "../src/worker/result-folder.ts";
 import { goldenFolder } from "./golden.ts";
 
 const pairSchema = z.object({

@@ -38,7 +38,10 @@ async function runServe(flags: NodeFlags): Promise<void> {
   const settings = settingsOf(flags);
   const log = logFor(settings);
   const node = await openNode(settings, log);
-  const server = await serve(settings, node, log);
+  const server = await serve(settings, node, log).catch(async (error: unknown) => {
+    await node.close(0);
+    throw error;
+  });
   process.stdout.write(`Retake listens on ${server.url}\n${exampleFor(settings, server.url)}\n`);
   await stopSignal();
   log.info({}, "stopping");

@@ -81,11 +81,18 @@ function imagesOf({ id }: RequestRecord, images: readonly JobImage[], place: Pla
     format,
     width,
     height,
-    file_path: join(place.outputFolder, file),
+    file_path: placeOf(file, place),
     seed: BigInt(seed),
     url: `${place.baseUrl}/v1/requests/${id}/files/${file}`,
     effective: { ...effective, seed: BigInt(seed) },
   }));
+}
+
+/** A folder's path, or the URL of an object. */
+function placeOf(file: string, { outputFolder }: Place): string {
+  return outputFolder.startsWith("s3://")
+    ? `${outputFolder.replace(/\/+$/, "")}/${file}`
+    : join(outputFolder, file);
 }
 
 function errorOf({ state, failure }: RequestRecord): string | null {

@@ -1,4 +1,3 @@
-import { createReadStream } from "node:fs";
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
@@ -122,7 +121,7 @@ export function addRequestRoutes(app: FastifyInstance, context: AppContext): voi
           .header("content-length", file.bytes)
           // A name's content never changes.
           .header("cache-control", "private, max-age=31536000, immutable")
-          .send(createReadStream(file.path))
+          .send(file.content)
       );
     },
   );

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
-import { messageOf } from "../errors.ts";
+import { InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { deliverWebhook } from "../net/webhook.ts";
 import { webhookQueue } from "../queue/end-request.ts";
@@ -28,11 +28,29 @@ export async function serve(settings: Settings, node: WorkNode, log: Logger): Pr
   const metrics = new Metrics(queue);
   const place = { baseUrl: settings.baseUrl ?? "", outputFolder: settings.outputFolder };
   const app = await buildApp({ settings, place, queue, results, keys, metrics, log });
-  node.startWorkers(observe(metrics, log));
-  await app.listen({ host: settings.host, port: settings.port });
+  await listen(app, settings);
   place.baseUrl ||= urlOf(app);
+  node.startWorkers(observe(metrics, log));
   await sendWebhooks(node, settings, place, log);
   return { url: place.baseUrl, close: () => app.close() };
+}
+
+async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {
+  try {
+    await app.listen({ host, port });
+  } catch (error) {
+    await app.close();
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const reasons: Readonly<Record<string, string>> = {
+      EADDRINUSE: `another program listens on port ${port}. Stop it, or take another with --port`,
+      EACCES: `this user may not listen on port ${port}. Take one above 1023 with --port`,
+      EADDRNOTAVAIL: `${host} is no address of this machine. Give one with --host`,
+      ENOTFOUND: `there is no host ${host}. Give an address with --host`,
+    };
+    const reason = reasons[String(code)];
+    if (reason === undefined) throw error;
+    throw new InputError(`The server can't start: ${reason}.`, { cause: error });
+  }
 }
 
 function urlOf(app: FastifyInstance): string {

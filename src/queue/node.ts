@@ -8,7 +8,8 @@ import type { Job } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
 import type { Settings } from "../schema/settings.ts";
 import { findLocalLora } from "../worker/local-lora.ts";
-import { ResultFolder } from "../worker/result-store.ts";
+import { openResults } from "../worker/open-results.ts";
+import type { ResultStore } from "../worker/result-store.ts";
 import type { WorkerLog } from "../worker/worker-process.ts";
 import { WorkerProcess } from "../worker/worker-process.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
@@ -29,7 +30,7 @@ export interface NodeLog extends WorkerLog {
 /** One machine's share of the work: the queue, and workers that take from it. */
 export interface WorkNode {
   readonly queue: Queue;
-  readonly results: ResultFolder;
+  readonly results: ResultStore;
   /** Starts the workers; without it this machine only answers requests. */
   startWorkers(observer: RunObserver): void;
   /** Running requests get the time to finish, then go back into the queue. */
@@ -45,7 +46,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       );
     }
   }
-  const results = await ResultFolder.open(settings.outputFolder);
+  const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
     settings.databaseUrl === undefined
@@ -120,7 +121,7 @@ function refuseHighResolution({ extra, job }: RequestRecord): void {
   throw new JobError({ code: "INVALID_INPUT", message, promptIndex: null, images: [] }, false);
 }
 
-async function forgetOld(queue: Queue, results: ResultFolder, days: number): Promise<void> {
+async function forgetOld(queue: Queue, results: ResultStore, days: number): Promise<void> {
   const time = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
   for (;;) {
     const removed = await queue.removeFinishedBefore(time);

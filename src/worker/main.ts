@@ -7,9 +7,9 @@ import { JobError } from "../schema/job-error.ts";
 import { execute } from "./execute.ts";
 import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
 import { toWorkerSchema } from "./messages.ts";
+import { openResults } from "./open-results.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { ResultStore } from "./result-store.ts";
-import { ResultFolder } from "./result-store.ts";
 
 // A process of its own that holds the networks: it may be killed at any time.
 
@@ -40,7 +40,7 @@ async function start(options: WorkerOptions): Promise<void> {
   if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
   pipelines = new Pipelines({ ...options, device: device satisfies Device });
-  results = await ResultFolder.open(options.outputFolder);
+  results = await openResults(options.outputFolder);
   send({ type: "ready" });
 }
 

@@ -1,89 +1,17 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import type { Readable } from "node:stream";
 
 /** Where finished pictures go, and come from when somebody asks for them. */
 export interface ResultStore {
   /** Keeps a file, whole or not at all. When it returns, the file survives a crash. */
   write(name: string, bytes: Uint8Array): Promise<void>;
-  read(name: string): Promise<{ bytes: number; path: string } | undefined>;
-  /** Removes every file whose name starts with the prefix. */
-  removeAll(prefix: string): Promise<void>;
+  read(name: string): Promise<{ bytes: number; content: Readable } | undefined>;
+  /** Removes every file of a request. */
+  removeAll(requestId: string): Promise<void>;
 }
 
 /** Names are made here, `{request id}_output_0.jpg`: nothing else is read or written. */
 const namePattern = /^[0-9a-f-]{36}_(?:output_\d+|preview_\d+_\d+)\.(?:jpg|png|webp)$/;
 
-/** Results in one flat folder, as the reference keeps them. */
-export class ResultFolder implements ResultStore {
-  readonly #folder: string;
-
-  private constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  /** @throws InputError if the folder can't be made */
-  static async open(folder: string): Promise<ResultFolder> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (error) {
-      throw new InputError(
-        `The folder for results, ${folder}, can't be made: ${messageOf(error)}. Set OUTPUT_BASE_PATH to one that can be written.`,
-        { cause: error },
-      );
-    }
-    await removeLeftovers(folder);
-    return new ResultFolder(folder);
-  }
-
-  pathOf(name: string): string {
-    if (!namePattern.test(name)) throw new RangeError(`${name} is not the name of a result`);
-    return join(this.#folder, name);
-  }
-
-  async write(name: string, bytes: Uint8Array): Promise<void> {
-    const path = this.pathOf(name);
-    const temporary = join(this.#folder, `.${randomUUID()}.tmp`);
-    try {
-      const handle = await open(temporary, "wx", 0o644);
-      try {
-        await handle.writeFile(bytes);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-  }
-
-  async read(name: string): Promise<{ bytes: number; path: string } | undefined> {
-    if (!namePattern.test(name)) return undefined;
-    const path = this.pathOf(name);
-    const found = await stat(path).catch(() => undefined);
-    return found?.isFile() ? { bytes: found.size, path } : undefined;
-  }
-
-  async removeAll(prefix: string): Promise<void> {
-    const names = await readdir(this.#folder);
-    for (const name of names)
-      if (name.startsWith(prefix) && namePattern.test(name)) await rm(this.pathOf(name));
-  }
-}
-
-/** Nobody writes one file for so long. */
-const leftoverMilliseconds = 3_600_000;
-
-/** What a killed worker had half-written. Others may be writing to the folder: fresh ones are theirs. */
-async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
-    const path = join(folder, name);
-    const found = await stat(path).catch(() => undefined);
-    if (found !== undefined && Date.now() - found.mtimeMs > leftoverMilliseconds)
-      await rm(path, { force: true });
-  }
+export function isResultName(name: string): boolean {
+  return namePattern.test(name);
 }

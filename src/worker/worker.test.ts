@@ -16,7 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Job, JobEvent } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
 import { findLocalLora } from "./local-lora.ts";
-import { ResultFolder } from "./result-store.ts";
+import { ResultFolder } from "./result-folder.ts";
 import { WorkerProcess } from "./worker-process.ts";
 
 const demo = fileURLToPath(new URL("../../demo", import.meta.url));

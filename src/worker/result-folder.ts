@@ -1,0 +1,80 @@
+import { randomUUID } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { InputError, messageOf } from "../errors.ts";
+import type { ResultStore } from "./result-store.ts";
+import { isResultName } from "./result-store.ts";
+
+/** Results in one flat folder, as the reference keeps them. */
+export class ResultFolder implements ResultStore {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws InputError if the folder can't be made */
+  static async open(folder: string): Promise<ResultFolder> {
+    try {
+      await mkdir(folder, { recursive: true });
+    } catch (error) {
+      throw new InputError(
+        `The folder for results, ${folder}, can't be made: ${messageOf(error)}. Set OUTPUT_BASE_PATH to one that can be written.`,
+        { cause: error },
+      );
+    }
+    await removeLeftovers(folder);
+    return new ResultFolder(folder);
+  }
+
+  pathOf(name: string): string {
+    if (!isResultName(name)) throw new RangeError(`${name} is not the name of a result`);
+    return join(this.#folder, name);
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    const path = this.pathOf(name);
+    const temporary = join(this.#folder, `.${randomUUID()}.tmp`);
+    try {
+      const handle = await open(temporary, "wx", 0o644);
+      try {
+        await handle.writeFile(bytes);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  async read(name: string): ReturnType<ResultStore["read"]> {
+    if (!isResultName(name)) return undefined;
+    const path = this.pathOf(name);
+    const found = await stat(path).catch(() => undefined);
+    return found?.isFile() ? { bytes: found.size, content: createReadStream(path) } : undefined;
+  }
+
+  async removeAll(requestId: string): Promise<void> {
+    const names = await readdir(this.#folder);
+    for (const name of names)
+      if (name.startsWith(`${requestId}_`) && isResultName(name)) await rm(this.pathOf(name));
+  }
+}
+
+/** Nobody writes one file for so long. */
+const leftoverMilliseconds = 3_600_000;
+
+/** What a killed worker had half-written. Others may be writing to the folder: fresh ones are theirs. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && Date.now() - found.mtimeMs > leftoverMilliseconds)
+      await rm(path, { force: true });
+  }
+}
