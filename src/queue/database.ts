@@ -23,6 +23,8 @@ export interface Sql {
 export interface Database extends Sql {
   readonly backend: "pglite" | "postgres";
   transaction<Result>(work: (sql: Sql) => Promise<Result>): Promise<Result>;
+  /** Runs the work while no other node runs work under the same lock. */
+  exclusively<Result>(lock: number, work: () => Promise<Result>): Promise<Result>;
   /** Calls back for each notification on the channel, and for null when some may have been missed. */
   listen(channel: string, onNotify: (payload: string | null) => void): Promise<void>;
   close(): Promise<void>;
@@ -54,6 +56,8 @@ export async function openEmbedded(folder: string): Promise<Database> {
     forPgBoss: fromPglite(db),
     backend: "pglite",
     transaction: (work) => db.transaction((transaction) => work(sqlOf(transaction))),
+    // The folder is open in this process alone.
+    exclusively: (_, work) => work(),
     async listen(channel, onNotify) {
       await db.listen(channel, onNotify);
     },
@@ -136,6 +140,16 @@ export async function openPostgres(
           (lost: Error) => client.release(lost),
         );
         throw error;
+      }
+    },
+    async exclusively(lock, work) {
+      const client = await pool.connect();
+      try {
+        await client.query("SELECT pg_advisory_lock($1)", [lock]);
+        return await work();
+      } finally {
+        // The lock ends with its connection, whatever state that is in.
+        client.release(true);
       }
     },
     listen: (channel, onNotify) =>

@@ -48,13 +48,12 @@ const migrations: readonly (readonly string[])[] = [
   ],
 ];
 
-/** What serialises those who migrate or submit, on all nodes: any number that nobody else uses. */
-export const locks = { migrate: 7_265_001, submit: 7_265_002 } as const;
+/** What serialises those who open the queue or submit, on all nodes: any numbers that nobody else uses. */
+export const locks = { open: 7_265_001, submit: 7_265_002 } as const;
 
-/** Brings the tables up to this version. Several nodes may start at once. */
+/** Brings the tables up to this version. Nodes that start at once do it one after another: see `locks.open`. */
 export async function migrate(database: Database): Promise<void> {
   await database.transaction(async (sql) => {
-    await sql.query("SELECT pg_advisory_xact_lock($1)", [locks.migrate]);
     await sql.query("CREATE SCHEMA IF NOT EXISTS retake");
     await sql.query("CREATE TABLE IF NOT EXISTS retake.version (version int NOT NULL)");
     const current = await currentVersion(sql);

@@ -266,6 +266,20 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
   });
 });
 
+test("many nodes may open an empty Postgres at once", async () => {
+  const url = await postgres.createDatabase("many");
+  const opened = await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      const database = await openPostgres(url, settings.onError);
+      return { database, queue: await Queue.open(database, settings) };
+    }),
+  );
+  for (const { queue, database } of opened) {
+    await queue.close();
+    await database.close();
+  }
+});
+
 test("two processes can't open one folder", async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-queue-"));
   const database = await openEmbedded(folder);

@@ -69,7 +69,6 @@ export class Queue {
   }
 
   static async open(database: Database, settings: QueueSettings): Promise<Queue> {
-    await migrate(database);
     const boss = new PgBoss({
       db: database.forPgBoss,
       backend: database.backend,
@@ -78,7 +77,11 @@ export class Queue {
       monitorIntervalSeconds: 5,
     });
     boss.on("error", settings.onError);
-    await boss.start();
+    // pg-boss makes its tables too, and two of it that do so at once get in each other's way.
+    await database.exclusively(locks.open, async () => {
+      await migrate(database);
+      await boss.start();
+    });
     // Each try is six of its own in five minutes; the next comes after twice the time, for a day or so.
     await boss.createQueue(webhookQueue, {
       retryLimit: 12,
