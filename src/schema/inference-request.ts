@@ -14,6 +14,7 @@ import {
   text,
   truth,
 } from "./wire-fields.ts";
+import { withoutTokens } from "./without-tokens.ts";
 
 /** What the server bounds and the reference doesn't. */
 export interface RequestLimits {
@@ -126,13 +127,7 @@ function excessOf(
   return errors;
 }
 
-/** An error that names the whole body would send the token back. */
+/** The reference sends tokens back in its errors; ours never does. */
 function withoutToken(error: FieldError): FieldError {
-  const { input } = error;
-  if (error.loc.at(-1) === "hf_token" && typeof input === "string")
-    return { ...error, input: "***" };
-  if (input === null || typeof input !== "object" || !("hf_token" in input)) return error;
-  return typeof input.hf_token === "string"
-    ? { ...error, input: { ...input, hf_token: "***" } }
-    : error;
+  return { ...error, input: withoutTokens(error.loc.at(-1), error.input) };
 }
