@@ -1,3 +1,4 @@
+import { parseDecimalText, parseIntegerText } from "./number-text.ts";
 import type { JsonValue } from "./python-json.ts";
 
 /** One thing wrong with a body, as pydantic 2 reports it: the reference's clients know this shape. */
@@ -74,10 +75,8 @@ function withinBounds<Value extends number | bigint>(
   return number;
 }
 
-/** Digits with single underscores between them; a fraction of zeros is no fraction. */
-const integerText = /^[+-]?\d+(?:_\d+)*(?:\.0+)?$/;
-const mostDigits = 4300;
-const largestFromFloat = 2 ** 63;
+/** Rust's i64 ends here, and with it what pydantic makes an integer of. */
+const endOfInt64 = 2 ** 63;
 
 export function integer(bounds: Bounds): Field<bigint> {
   return {
@@ -92,18 +91,17 @@ export function integer(bounds: Bounds): Field<bigint> {
   };
 }
 
-const notParsed = [
-  "int_parsing",
-  "Input should be a valid integer, unable to parse string as an integer",
-] as const;
+const integerTextErrors = {
+  int_parsing: "Input should be a valid integer, unable to parse string as an integer",
+  int_parsing_size: "Unable to parse input string as an integer, exceeded maximum size",
+} as const;
 
 function toInteger(value: JsonValue): bigint | readonly [string, string] {
   if (typeof value === "bigint") return value;
   if (typeof value === "boolean") return value ? 1n : 0n;
   if (typeof value === "string") {
-    const trimmed = value.trim();
-    if (!integerText.test(trimmed) || trimmed.length > mostDigits) return notParsed;
-    return BigInt(trimmed.replaceAll("_", "").replace(/\..*$/, "").replace(/^\+/, ""));
+    const parsed = parseIntegerText(value);
+    return typeof parsed === "bigint" ? parsed : [parsed, integerTextErrors[parsed]];
   }
   if (typeof value !== "number") return ["int_type", "Input should be a valid integer"];
   if (!Number.isFinite(value)) return ["finite_number", "Input should be a finite number"];
@@ -113,21 +111,11 @@ function toInteger(value: JsonValue): bigint | readonly [string, string] {
       "Input should be a valid integer, got a number with a fractional part",
     ];
   }
-  if (Math.abs(value) >= largestFromFloat) {
-    return [
-      "int_parsing_size",
-      "Unable to parse input string as an integer, exceeded maximum size",
-    ];
+  if (Math.abs(value) >= endOfInt64) {
+    return ["int_parsing_size", integerTextErrors.int_parsing_size];
   }
   return BigInt(value);
 }
-
-const floatText = /^[+-]?(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:[eE][+-]?\d+)?$/;
-const floatWords: Readonly<Record<string, number>> = {
-  nan: Number.NaN,
-  inf: Number.POSITIVE_INFINITY,
-  infinity: Number.POSITIVE_INFINITY,
-};
 
 export function decimal(bounds: Bounds): Field<number> {
   return {
@@ -143,16 +131,18 @@ export function decimal(bounds: Bounds): Field<number> {
 
 function toDecimal(value: JsonValue): number | readonly [string, string] {
   if (typeof value === "number") return value;
-  if (typeof value === "bigint") return Number(value);
   if (typeof value === "boolean") return value ? 1 : 0;
-  if (typeof value !== "string") return ["float_type", "Input should be a valid number"];
-  const trimmed = value.trim();
-  const word = /^([+-]?)([a-z]+)$/i.exec(trimmed);
-  const named = floatWords[word?.[2]?.toLowerCase() ?? ""];
-  if (named !== undefined) return word?.[1] === "-" ? -named : named;
-  return floatText.test(trimmed)
-    ? Number(trimmed.replaceAll("_", ""))
-    : ["float_parsing", "Input should be a valid number, unable to parse string as a number"];
+  if (typeof value === "string") {
+    return (
+      parseDecimalText(value) ?? [
+        "float_parsing",
+        "Input should be a valid number, unable to parse string as a number",
+      ]
+    );
+  }
+  // Python refuses to make a float of an integer that none can hold.
+  const number = typeof value === "bigint" ? Number(value) : Number.NaN;
+  return Number.isFinite(number) ? number : ["float_type", "Input should be a valid number"];
 }
 
 const yes = new Set(["1", "on", "t", "true", "y", "yes"]);
@@ -174,11 +164,16 @@ export function truth(): Field<boolean> {
         if (no.has(word)) return false;
         return invalid(errors, loc, value, notParsed);
       }
-      return Number.isInteger(value) || typeof value === "bigint"
+      return isInt64(value)
         ? invalid(errors, loc, value, notParsed)
         : invalid(errors, loc, value, ["bool_type", "Input should be a valid boolean"]);
     },
   };
+}
+
+function isInt64(value: JsonValue): boolean {
+  if (typeof value === "bigint") return BigInt.asIntN(64, value) === value;
+  return Number.isInteger(value) && Math.abs(Number(value)) < endOfInt64;
 }
 
 export function oneOf<const Name extends string>(names: readonly Name[]): Field<Name> {
