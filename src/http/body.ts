@@ -16,7 +16,7 @@ export class BodyError extends Error {
   }
 }
 
-const jsonType = /^application\/(?:[^;\s]+\+)?json(?:\s*;|\s*$)/i;
+const jsonType = /^application\/(?:[^;\s]*\+)?json(?:\s*;|\s*$)/i;
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -51,13 +51,14 @@ export function readJsonBody(request: FastifyRequest): JsonValue {
   try {
     text = new TextDecoder(encodingOf(bytes), { fatal: true }).decode(bytes);
   } catch {
-    throw new BodyError(400, "There was an error parsing the body");
+    throw unreadable();
   }
   if (!isJson) return text;
   try {
     const value = parsePythonJson(text);
     return value === null ? missing() : value;
   } catch (error) {
+    if (error instanceof RangeError) throw unreadable();
     if (!(error instanceof JsonSyntaxError)) throw error;
     throw new BodyError(422, [
       {
@@ -71,11 +72,18 @@ export function readJsonBody(request: FastifyRequest): JsonValue {
   }
 }
 
+function unreadable(): BodyError {
+  return new BodyError(400, "There was an error parsing the body");
+}
+
 /** Python's `json` takes UTF-16 too, and tells it by its mark or by where the zeros are. */
-function encodingOf([first, second]: Buffer): string {
-  if ((first === 0xff && second === 0xfe) || (first !== 0 && second === 0)) return "utf-16le";
-  if ((first === 0xfe && second === 0xff) || (first === 0 && second !== 0)) return "utf-16be";
-  return "utf-8";
+function encodingOf(bytes: Buffer): string {
+  const [first, second] = bytes;
+  if (first === 0xff && second === 0xfe) return "utf-16le";
+  if (first === 0xfe && second === 0xff) return "utf-16be";
+  if (bytes.length < 4 && bytes.length !== 2) return "utf-8";
+  if (first === 0 && second !== 0) return "utf-16be";
+  return first !== 0 && second === 0 ? "utf-16le" : "utf-8";
 }
 
 function missing(): never {

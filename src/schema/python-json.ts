@@ -23,6 +23,9 @@ export type JsonValue =
   | JsonValue[]
   | { [key: string]: JsonValue };
 
+/** Python's own bound: the time to read an integer grows faster than its digits do. */
+const mostDigits = 4300;
+
 /** Deeper than any request; Python's own limit is about 1,000. */
 const deepest = 64;
 
@@ -55,6 +58,7 @@ const words = new Map<string, JsonValue>([
  * last of equal keys counts, integers have any size.
  *
  * @throws JsonSyntaxError
+ * @throws RangeError for an integer longer than Python reads
  */
 export function parsePythonJson(text: string): JsonValue {
   let at = 0;
@@ -88,7 +92,11 @@ export function parsePythonJson(text: string): JsonValue {
     if (found === null) return fail("Expecting value", start);
     const [digits, fraction, exponent] = found;
     if (fraction !== undefined || exponent !== undefined) return Number(digits);
-    const exact = Number(digits);
+    if (digits!.length > mostDigits + (next === "-" ? 1 : 0)) {
+      throw new RangeError(`an integer of more than ${mostDigits} digits`);
+    }
+    // Adding nothing makes the integer -0 a plain 0.
+    const exact = Number(digits) + 0;
     return Number.isSafeInteger(exact) ? exact : BigInt(digits);
   }
 
@@ -114,7 +122,8 @@ export function parsePythonJson(text: string): JsonValue {
     if (letter === undefined) return fail("Unterminated string starting at", start);
     if (letter === "u") {
       at++;
-      const code = match(hex);
+      // Python looks for the string's end behind the digits before it looks at them.
+      const code = at + 4 < text.length ? match(hex) : null;
       return code === null
         ? fail("Invalid \\uXXXX escape", backslash + 1)
         : String.fromCharCode(Number.parseInt(code[0], 16));
@@ -181,9 +190,16 @@ export function parsePythonJson(text: string): JsonValue {
   return result;
 }
 
-/** Writes JSON; bigints and NaN as Python does not: digit by digit, and null. */
+/**
+ * Writes JSON; bigints digit by digit and NaN as null, which Python does not.
+ * Doubles too large to hold every integer are written as 1e+18, as Python does:
+ * digits that stand for nothing would read as an exact integer.
+ */
 export function writeJson(value: unknown): string {
-  return JSON.stringify(value, (_, part: unknown) =>
-    typeof part === "bigint" ? JSON.rawJSON(String(part)) : part,
-  );
+  return JSON.stringify(value, (_, part: unknown) => {
+    if (typeof part === "bigint") return JSON.rawJSON(String(part));
+    if (typeof part !== "number" || Number.isSafeInteger(part) || !Number.isInteger(part))
+      return part;
+    return JSON.rawJSON(part.toExponential());
+  });
 }
