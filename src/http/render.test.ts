@@ -1,0 +1,128 @@
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { z } from "zod";
+import { goldenFolder } from "../../test/golden.ts";
+import type { RequestRecord } from "../queue/record.ts";
+import { parseInferenceRequest } from "../schema/inference-request.ts";
+import { jobStates } from "../schema/job.ts";
+import { jobFromRequest } from "../schema/job-from-request.ts";
+import type { JsonValue } from "../schema/python-json.ts";
+import { parsePythonJson, writeJson } from "../schema/python-json.ts";
+import { resultBody, statusBody } from "./render.ts";
+
+const place = { baseUrl: "http://localhost:8000", outputFolder: "/outputs" };
+const limits = { prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
+
+const integer = z.union([z.number(), z.bigint()]);
+const time = z.string().nullable();
+const recordedStatus = z.object({
+  request_id: z.string(),
+  status: z.enum(jobStates),
+  created_at: z.string(),
+  started_at: time,
+  finished_at: time,
+  error: z.string().nullable(),
+});
+const recordedResult = recordedStatus.omit({ started_at: true }).extend({
+  outputs: z
+    .object({
+      images: z.array(
+        z.object({
+          format: z.literal("jpeg"),
+          width: integer,
+          height: integer,
+          file_path: z.string(),
+          seed: integer,
+        }),
+      ),
+      videos: z.array(z.never()),
+    })
+    .nullable(),
+  metadata: z
+    .object({
+      model: z.string(),
+      inference_time: z.number(),
+      timings: z.record(z.string(), z.json()),
+    })
+    .nullable(),
+});
+const recordedState = z.object({
+  state: z.enum(jobStates),
+  request: z.custom<JsonValue>(),
+  status: recordedStatus,
+  result: recordedResult,
+});
+type RecordedState = z.output<typeof recordedState>;
+
+// Read with our own reader: seeds above 2^53 are among them.
+const file = readFileSync(join(goldenFolder, "wire", "states.json"), "utf8");
+const { states } = z.object({ states: z.array(recordedState) }).parse(parsePythonJson(file));
+
+const anyRequest = { model: "zimage", loras: [{ path: "a" }], prompts: [{ prompt: "a" }] };
+
+function recordOf({ state, request, status, result }: RecordedState): RequestRecord {
+  const parsed = parseInferenceRequest(request ?? anyRequest, limits);
+  if (parsed.errors !== undefined) throw new Error("the recorded request is none");
+  const { outputs, metadata } = result;
+  const images = (outputs?.images ?? []).map((image, promptIndex) => ({
+    ...image,
+    promptIndex,
+    width: Number(image.width),
+    height: Number(image.height),
+    seed: String(image.seed),
+    file: basename(image.file_path),
+    bytes: 1,
+    effective: {},
+  }));
+  return {
+    id: status.request_id,
+    state,
+    owner: "",
+    priority: 0,
+    job: jobFromRequest(status.request_id, parsed.request),
+    extra: {},
+    created_at: dateOf(status.created_at)!,
+    started_at: dateOf(status.started_at),
+    finished_at: dateOf(status.finished_at),
+    attempt: 1,
+    cancel_requested: state === "canceled",
+    progress: null,
+    result:
+      metadata === null
+        ? null
+        : { images, timings: metadata.timings, inferenceTime: metadata.inference_time },
+    failure:
+      status.error === null
+        ? null
+        : { code: "INFERENCE_FAILED", message: status.error, promptIndex: 1, images: [] },
+  };
+}
+
+/** The reference writes an offset and a Z behind it; its documentation has the Z alone. */
+function dateOf(recorded: string | null): Date | null {
+  return recorded === null ? null : new Date(recorded.replace("+00:00Z", "Z"));
+}
+
+/** As recorded, with our times: a Z alone, and milliseconds with zeros behind them. */
+function withPlainTimes(body: object): object {
+  const time = /"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\d{3}\+00:00Z"/g;
+  return Object(parsePythonJson(writeJson(body).replaceAll(time, '"$1000Z"')));
+}
+
+/** What a client reads; seeds keep their digits. */
+function asRead(body: object): object {
+  return Object(parsePythonJson(writeJson(body)));
+}
+
+test("every state is among the recorded", () => {
+  expect(new Set(states.map(({ state }) => state))).toEqual(new Set(jobStates));
+});
+
+describe("bodies hold what the reference's do, and more", () => {
+  test.each(states)("$state: $status.error", (recorded) => {
+    const record = recordOf(recorded);
+    expect(asRead(statusBody(record))).toMatchObject(withPlainTimes(recorded.status));
+    expect(asRead(resultBody(record, place))).toMatchObject(withPlainTimes(recorded.result));
+  });
+});
