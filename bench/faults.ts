@@ -132,7 +132,14 @@ async function endedThrough(round: Round, id: string) {
     try {
       return await round.server.ended(id, 60);
     } catch (error) {
-      if (tries === 20) throw error;
+      if (tries === 20) {
+        throw new Error(
+          `${id} is not told of; the server's log ends:\n${round.server.log.slice(-4000)}`,
+          {
+            cause: error,
+          },
+        );
+      }
       await pause(250);
     }
   }

@@ -266,6 +266,12 @@ test("tokens are never sent back or logged", async () => {
   const wrong = await server.call("POST", "/v1/inference", { hf_token: secret });
   expect(wrong.status).toBe(422);
   expect(JSON.stringify(wrong.body)).not.toContain(secret);
+  const asText = await fetch(new URL("/v1/inference", server.url), {
+    method: "POST",
+    body: JSON.stringify({ hf_token: secret }),
+  });
+  expect(asText.status).toBe(422);
+  expect(await asText.text()).not.toContain(secret);
   await server.call("GET", `/v1/requests?token=${secret}`);
   await server.call("GET", `/v1/requests/${secret}/status`, undefined, {
     authorization: `Bearer ${secret}`,

@@ -167,6 +167,26 @@ test("health, readiness, metrics, models, documentation", async () => {
   expect(docs.body).not.toMatch(/(?:src|href)="https?:/);
 });
 
+test("traces go where OpenTelemetry's variables say", async () => {
+  const bodies: Buffer[] = [];
+  const collector = createServer((request, response) => {
+    request.on("data", (chunk) => bodies.push(chunk));
+    request.on("end", () => response.end());
+  });
+  await new Promise<void>((done) => collector.listen(0, "127.0.0.1", done));
+  const { port } = collector.address() as AddressInfo; // a TCP server's address
+  const traced = await ServerProcess.start(join(folder, "traced"), {
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}`,
+  });
+  const { body } = await traced.call("POST", "/v1/inference", demoRequest());
+  await traced.ended(body.request_id);
+  expect(await traced.stop()).toBe(0);
+  collector.close();
+  const sent = Buffer.concat(bodies).toString("latin1");
+  expect(sent).toContain("retake.run");
+  expect(sent).toContain(body.request_id);
+});
+
 test("what keeps a server from starting is said, and it ends", async () => {
   const second = (env: Record<string, string>) => ServerProcess.start(join(folder, "second"), env);
   const port = new URL(server.url).port;

@@ -32,11 +32,27 @@ export function addServeCommands(program: Command): void {
     .action(runWorker);
 }
 
+/**
+ * Sends traces where the usual OTEL_ variables say; nothing is loaded without them.
+ *
+ * @returns what sends the last of them
+ */
+async function startTraces(): Promise<() => Promise<void>> {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces } =
+    process.env;
+  if (all === undefined && traces === undefined) return async () => {};
+  const { NodeSDK } = await import("@opentelemetry/sdk-node");
+  const sdk = new NodeSDK({ serviceName: process.env.OTEL_SERVICE_NAME ?? "retake" });
+  sdk.start();
+  return () => sdk.shutdown();
+}
+
 async function runServe(flags: NodeFlags): Promise<void> {
   // Fastify and its plugins take a third of a second to load: only where they are used.
   const { serve } = await import("../http/serve.ts");
   const settings = settingsOf(flags);
   const log = logFor(settings);
+  const endTraces = await startTraces();
   const node = await openNode(settings, log);
   const server = await serve(settings, node, log).catch(async (error: unknown) => {
     await node.close(0);
@@ -47,6 +63,7 @@ async function runServe(flags: NodeFlags): Promise<void> {
   log.info({}, "stopping");
   await server.close();
   await node.close(graceMilliseconds);
+  await endTraces();
 }
 
 async function runWorker(flags: NodeFlags): Promise<void> {
@@ -54,11 +71,13 @@ async function runWorker(flags: NodeFlags): Promise<void> {
   const { Metrics } = await import("../http/metrics.ts");
   const settings = settingsOf(flags);
   const log = logFor(settings);
+  const endTraces = await startTraces();
   const node = await openNode(settings, log);
   node.startWorkers(observe(new Metrics(node.queue), log));
   process.stdout.write(`Retake works on ${settings.devices.join(", ")}\n`);
   await stopSignal();
   await node.close(graceMilliseconds);
+  await endTraces();
 }
 
 function settingsOf({ host, port, weights, device }: NodeFlags): Settings {

@@ -104,6 +104,8 @@ export async function openPostgres(
   const pool = new Pool({ connectionString: url, max: 10, connectionTimeoutMillis: 10_000 });
   // An idle connection that the server closes: the pool makes another.
   pool.on("error", onError);
+  // The pool hears only idle ones: one that is lost in the middle of its work would end the process.
+  pool.on("connect", (client) => client.on("error", onError));
   try {
     await pool.query("SELECT 1");
   } catch (error) {

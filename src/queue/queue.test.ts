@@ -280,6 +280,36 @@ test("many nodes may open an empty Postgres at once", async () => {
   }
 });
 
+test("a restart of Postgres in the middle of everything loses nothing", async () => {
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => errors.push(error);
+  const database = await openPostgres(await postgres.createDatabase("restarted"), onError);
+  const queue = await Queue.open(database, { maxQueued: 100, onError });
+  const stop = new AbortController();
+  const options = { name: "test", timeoutSeconds: 30, stop: stop.signal, handBack: stop.signal };
+  const run: Run = () => new Promise((done) => setTimeout(done, 300, noImages));
+  const consumer = consume(queue, { ...options, run, onError });
+  const accepted: string[] = [];
+  for (let i = 0; i < 3; i++) accepted.push((await queue.submit(submission())).record.id);
+  // Transactions that are open when the server goes.
+  const caught = Array.from({ length: 8 }, () =>
+    database.transaction((sql) => sql.query("SELECT pg_sleep(5)")).catch(() => "lost"),
+  );
+  await new Promise((done) => setTimeout(done, 100));
+  await postgres.crash();
+  expect(await Promise.all(caught)).toEqual(Array(8).fill("lost"));
+  await postgres.boot();
+  for (const id of accepted) {
+    while ((await queue.get(id).catch(() => undefined))?.state !== "succeeded")
+      await new Promise((done) => setTimeout(done, 50));
+  }
+  expect(errors.length).toBeGreaterThan(0);
+  stop.abort();
+  await consumer;
+  await queue.close();
+  await database.close();
+});
+
 test("two processes can't open one folder", async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-queue-"));
   const database = await openEmbedded(folder);

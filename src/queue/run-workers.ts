@@ -1,3 +1,4 @@
+import { SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Job, JobEvent, JobResult } from "../schema/job.ts";
 import type { WorkerProcess } from "../worker/worker-process.ts";
 import { consume } from "./consumer.ts";
@@ -42,8 +43,21 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
       onError,
       async run(record, { signal, onEvent }) {
         const startedAt = performance.now();
-        const ended = (outcome: JobResult | Error) =>
+        // Goes nowhere unless OpenTelemetry is configured.
+        const span = trace.getTracer("retake").startSpan("retake.run", {
+          attributes: {
+            "retake.request_id": record.id,
+            "retake.model": record.job.model,
+            "retake.prompts": record.job.prompts.length,
+            "retake.run": record.attempt,
+          },
+        });
+        const ended = (outcome: JobResult | Error) => {
           observer.ended(record, (performance.now() - startedAt) / 1000, outcome);
+          if (outcome instanceof Error)
+            span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.message });
+          span.end();
+        };
         observer.started(record);
         try {
           check(record);

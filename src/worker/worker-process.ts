@@ -50,6 +50,8 @@ export class WorkerProcess {
   #restartAt = 0;
   #restarts = 0;
   #stopped = false;
+  /** The process was ended because it hung. */
+  #hung = false;
 
   constructor(options: WorkerOptions, log: WorkerLog) {
     this.#options = options;
@@ -144,7 +146,10 @@ export class WorkerProcess {
       });
       child.once("error", fail);
       child.once("exit", (code, signal) => {
-        const error = died(reasonOf(this.#options.device, code, signal), this.#running?.job);
+        const { device } = this.#options;
+        const reason = this.#hung ? hungReason(device) : reasonOf(device, code, signal);
+        this.#hung = false;
+        const error = died(reason, this.#running?.job);
         this.#ended(lastWords, error);
         fail(error);
       });
@@ -175,7 +180,10 @@ export class WorkerProcess {
           // Where the system doesn't tell, only the request's own time limit ends a hang.
           if (time === undefined || time > lastTime + 1) this.#lastSign = performance.now();
           lastTime = time ?? lastTime;
-          if (performance.now() - this.#lastSign > hangMilliseconds) child.kill("SIGKILL");
+          if (performance.now() - this.#lastSign > hangMilliseconds) {
+            this.#hung = true;
+            child.kill("SIGKILL");
+          }
         },
         () => {},
       );
@@ -194,6 +202,10 @@ async function processorTime(pid: number | undefined): Promise<number | undefine
   // Fields 14 and 15 of proc_pid_stat(5); the name, field 2, may hold spaces and ends at the last parenthesis.
   const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
   return fields === undefined ? undefined : Number(fields[11]) + Number(fields[12]);
+}
+
+function hungReason(device: string): string {
+  return `The worker on ${device} showed no sign of life for ${hangMilliseconds / 1000} seconds and was ended.`;
 }
 
 function reasonOf(device: string, code: number | null, signal: NodeJS.Signals | null): string {

@@ -62,8 +62,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function workerIn(outputFolder: string): WorkerProcess {
-  const options = { device: "cpu", weights: "demo", keepOpen: true, memoryBudget: 2 ** 30 };
+function workerIn(outputFolder: string, memoryBudget = 2 ** 30): WorkerProcess {
+  const options = { device: "cpu", weights: "demo", keepOpen: true, memoryBudget };
   return new WorkerProcess({ ...options, outputFolder }, quiet);
 }
 
@@ -115,6 +115,26 @@ test("keeps the pipeline and the LoRA, and gives the same picture with or withou
   expect(plainAgain.action).toMatchObject({ cache_hit: true, cache_action: "reuse" });
   expect(plainAgain.data.equals(plain.data)).toBe(true);
   expect(styled.data.equals(plain.data)).toBe(false);
+});
+
+test("pipelines beyond the memory budget make room for each other", async () => {
+  const run = { signal: never, onEvent: () => {} };
+  const actionsIn = async (small: WorkerProcess) => {
+    const actions: unknown[] = [];
+    for (const model of ["zimage", "zimage_turbo", "zimage_turbo", "zimage"]) {
+      const { timings } = await small.run(jobOf([prompt()], { model }), null, run);
+      actions.push(timings.pipeline_details);
+    }
+    await small.stop();
+    return actions.map((details) => (details as { cache_action: string }).cache_action); // its shape is the reference's
+  };
+  expect(await actionsIn(workerIn(folder, 1))).toEqual([
+    "fresh_load",
+    "reload_model_changed",
+    "reuse",
+    "reload_model_changed",
+  ]);
+  expect(await actionsIn(workerIn(folder))).toEqual(["fresh_load", "fresh_load", "reuse", "reuse"]);
 });
 
 test("a failed prompt is named, and the pictures before it are kept", async () => {
