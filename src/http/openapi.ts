@@ -1,119 +1,25 @@
 import { models } from "../models/registry.ts";
 import type { RequestLimits } from "../schema/inference-request.ts";
 import { inferenceRequest } from "../schema/inference-request.ts";
-import { imageFormats, jobStates } from "../schema/job.ts";
+import { imageFormats } from "../schema/job.ts";
+import { listOf, object, text, textOrNull } from "../schema/json-schema.ts";
+import {
+  apiErrorSchema,
+  eventSchema,
+  modelSchema,
+  plainErrorSchema,
+  resultSchema,
+  stateSchema,
+  statusSchema,
+  submittedSchema,
+  validationErrorSchema,
+} from "../schema/wire-responses.ts";
 import { version } from "../version.ts";
 
 /** A part of the document; JSON Schema 2020-12 where it is a schema. */
 type Schema = Readonly<Record<string, unknown>>;
 
 const modelIds = models.map((model) => model.id);
-const text: Schema = { type: "string" };
-const textOrNull: Schema = { type: ["string", "null"] };
-const time: Schema = { type: "string", format: "date-time" };
-const timeOrNull: Schema = { type: ["string", "null"], format: "date-time" };
-const state: Schema = { type: "string", enum: [...jobStates] };
-const whole: Schema = { type: "integer" };
-
-function object(properties: Record<string, Schema>): Schema {
-  return { type: "object", properties, required: Object.keys(properties) };
-}
-
-function listOf(items: Schema): Schema {
-  return { type: "array", items };
-}
-
-function orNull(schema: Schema): Schema {
-  return { anyOf: [schema, { type: "null" }] };
-}
-
-const image = object({
-  format: { type: "string", enum: [...imageFormats] },
-  width: whole,
-  height: whole,
-  file_path: text,
-  seed: whole,
-  url: { type: "string", format: "uri" },
-  effective: { type: "object" },
-});
-const outputs = orNull(object({ images: listOf(image), videos: listOf({ type: "object" }) }));
-const submitted = object({
-  request_id: text,
-  status: { type: "string", const: "queued" },
-  status_url: text,
-  result_url: text,
-  created_at: time,
-  events_url: text,
-  cancel_url: text,
-});
-const status = object({
-  request_id: text,
-  status: state,
-  created_at: time,
-  started_at: timeOrNull,
-  finished_at: timeOrNull,
-  error: textOrNull,
-  model: text,
-  progress: orNull(
-    object({
-      prompt_index: whole,
-      prompts: whole,
-      step: whole,
-      total: whole,
-      seconds_left: { type: ["number", "null"] },
-    }),
-  ),
-});
-const result = object({
-  request_id: text,
-  status: state,
-  outputs,
-  error: textOrNull,
-  created_at: time,
-  finished_at: timeOrNull,
-  metadata: orNull(
-    object({ model: text, inference_time: { type: "number" }, timings: { type: "object" } }),
-  ),
-  partial_outputs: outputs,
-  error_code: textOrNull,
-});
-/** One server-sent event; `data` is JSON. */
-const event: Schema = {
-  type: "object",
-  properties: {
-    id: text,
-    event: { type: "string", enum: ["state", "progress", "preview", "image"] },
-    data: { type: "string", contentMediaType: "application/json" },
-  },
-};
-const model = object({
-  id: text,
-  base_model: text,
-  resolution_divisor: whole,
-  default_steps: whole,
-  default_guidance_scale: { type: "number" },
-  requires_control_image: { type: "boolean" },
-  is_video_model: { type: "boolean" },
-  default_num_frames: { type: ["integer", "null"] },
-  default_fps: { type: ["integer", "null"] },
-});
-const apiError = object({
-  detail: object({ error: object({ code: text, message: text, details: { type: "object" } }) }),
-});
-const plainError = object({ detail: text });
-const validationError = object({
-  detail: listOf({
-    type: "object",
-    properties: {
-      type: text,
-      loc: listOf({ type: ["string", "integer"] }),
-      msg: text,
-      input: {},
-      ctx: { type: "object" },
-    },
-    required: ["type", "loc", "msg", "input"],
-  }),
-});
 
 function json(description: string, schema: Schema): Schema {
   return { description, content: { "application/json": { schema } } };
@@ -134,8 +40,8 @@ const linksById = Object.fromEntries(
 );
 /** Any route may refuse so. */
 const refusals = {
-  "401": json("No valid API key, where the server asks for one", apiError),
-  "429": json("Too many requests, or a full queue: see Retry-After", apiError),
+  "401": json("No valid API key, where the server asks for one", apiErrorSchema),
+  "429": json("Too many requests, or a full queue: see Retry-After", apiErrorSchema),
 };
 const id: Schema = {
   name: "id",
@@ -144,7 +50,7 @@ const id: Schema = {
   schema: text,
   description: "request_id of a request",
 };
-const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
+const notFound = { "404": json("No such request", { anyOf: [apiErrorSchema, plainErrorSchema] }) };
 
 function query(name: string, schema: Schema): Schema {
   return { name, in: "query", schema };
@@ -174,7 +80,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           summary: "Able to take requests",
           responses: {
             "200": json("Ready", object({ status: text })),
-            "503": json("Not ready", apiError),
+            "503": json("Not ready", apiErrorSchema),
           },
         },
       },
@@ -182,7 +88,10 @@ export function openApiDocument(limits: RequestLimits): Schema {
         get: {
           tags,
           summary: "Models that run here",
-          responses: { "200": json("Models", object({ models: listOf(model) })), ...refusals },
+          responses: {
+            "200": json("Models", object({ models: listOf(modelSchema) })),
+            ...refusals,
+          },
         },
       },
       "/v1/inference": {
@@ -202,11 +111,13 @@ export function openApiDocument(limits: RequestLimits): Schema {
             },
           },
           responses: {
-            "200": { ...json("Accepted, and kept", submitted), links: linksById },
-            "400": json("Well-formed, but can't be run", { anyOf: [apiError, plainError] }),
-            "409": json("The idempotency key belongs to another request", apiError),
-            "413": json("The body is too large", plainError),
-            "422": json("Wrong fields", validationError),
+            "200": { ...json("Accepted, and kept", submittedSchema), links: linksById },
+            "400": json("Well-formed, but can't be run", {
+              anyOf: [apiErrorSchema, plainErrorSchema],
+            }),
+            "409": json("The idempotency key belongs to another request", apiErrorSchema),
+            "413": json("The body is too large", plainErrorSchema),
+            "422": json("Wrong fields", validationErrorSchema),
             ...refusals,
           },
         },
@@ -216,14 +127,14 @@ export function openApiDocument(limits: RequestLimits): Schema {
           tags,
           summary: "Requests, newest first",
           parameters: [
-            query("status", state),
+            query("status", stateSchema),
             query("model", { type: "string", pattern: "^[A-Za-z0-9_]{1,64}$" }),
             query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
             query("after", { type: "string", format: "uuid" }),
           ],
           responses: {
-            "200": json("A page", object({ requests: listOf(status), next: textOrNull })),
-            "400": json("Wrong query", apiError),
+            "200": json("A page", object({ requests: listOf(statusSchema), next: textOrNull })),
+            "400": json("Wrong query", apiErrorSchema),
             ...refusals,
           },
         },
@@ -236,7 +147,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           parameters: [id],
           responses: {
             "204": { description: "Gone" },
-            "409": json("It hasn't ended", apiError),
+            "409": json("It hasn't ended", apiErrorSchema),
             ...notFound,
             ...refusals,
           },
@@ -248,7 +159,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getStatus",
           summary: "How far a request is",
           parameters: [id],
-          responses: { "200": json("Status", status), ...notFound, ...refusals },
+          responses: { "200": json("Status", statusSchema), ...notFound, ...refusals },
         },
       },
       "/v1/requests/{id}/result": {
@@ -257,7 +168,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getResult",
           summary: "What a request gave, in every state",
           parameters: [id],
-          responses: { "200": json("Result", result), ...notFound, ...refusals },
+          responses: { "200": json("Result", resultSchema), ...notFound, ...refusals },
         },
       },
       "/v1/requests/{id}/cancel": {
@@ -267,7 +178,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           summary: "Stop a request",
           parameters: [id],
           responses: {
-            "200": json("Its status now; a running one ends within a step", status),
+            "200": json("Its status now; a running one ends within a step", statusSchema),
             ...notFound,
             ...refusals,
           },
@@ -287,8 +198,11 @@ export function openApiDocument(limits: RequestLimits): Schema {
             },
           ],
           responses: {
-            "200": { description: "Events", content: { "text/event-stream": { schema: event } } },
-            "400": json("Last-Event-ID is no number of ours", apiError),
+            "200": {
+              description: "Events",
+              content: { "text/event-stream": { schema: eventSchema } },
+            },
+            "400": json("Last-Event-ID is no number of ours", apiErrorSchema),
             ...notFound,
             ...refusals,
           },
