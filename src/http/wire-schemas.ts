@@ -1,0 +1,113 @@
+import { models } from "../models/registry.ts";
+import { imageFormats, jobStates } from "../schema/job.ts";
+
+/** A part of the document; JSON Schema 2020-12 where it is a schema. */
+export type Schema = Readonly<Record<string, unknown>>;
+
+export const modelIds = models.map((model) => model.id);
+export const text: Schema = { type: "string" };
+export const textOrNull: Schema = { type: ["string", "null"] };
+const time: Schema = { type: "string", format: "date-time" };
+const timeOrNull: Schema = { type: ["string", "null"], format: "date-time" };
+export const state: Schema = { type: "string", enum: [...jobStates] };
+const whole: Schema = { type: "integer" };
+
+export function object(properties: Record<string, Schema>): Schema {
+  return { type: "object", properties, required: Object.keys(properties) };
+}
+
+export function listOf(items: Schema): Schema {
+  return { type: "array", items };
+}
+
+function orNull(schema: Schema): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
+
+const image = object({
+  format: { type: "string", enum: [...imageFormats] },
+  width: whole,
+  height: whole,
+  file_path: text,
+  seed: whole,
+  url: { type: "string", format: "uri" },
+  effective: { type: "object" },
+});
+const outputs = orNull(object({ images: listOf(image), videos: listOf({ type: "object" }) }));
+export const submitted = object({
+  request_id: text,
+  status: { type: "string", const: "queued" },
+  status_url: text,
+  result_url: text,
+  created_at: time,
+  events_url: text,
+  cancel_url: text,
+});
+export const status = object({
+  request_id: text,
+  status: state,
+  created_at: time,
+  started_at: timeOrNull,
+  finished_at: timeOrNull,
+  error: textOrNull,
+  model: text,
+  progress: orNull(
+    object({
+      prompt_index: whole,
+      prompts: whole,
+      step: whole,
+      total: whole,
+      seconds_left: { type: ["number", "null"] },
+    }),
+  ),
+});
+export const result = object({
+  request_id: text,
+  status: state,
+  outputs,
+  error: textOrNull,
+  created_at: time,
+  finished_at: timeOrNull,
+  metadata: orNull(
+    object({ model: text, inference_time: { type: "number" }, timings: { type: "object" } }),
+  ),
+  partial_outputs: outputs,
+  error_code: textOrNull,
+});
+/** One server-sent event; `data` is JSON. */
+export const event: Schema = {
+  type: "object",
+  properties: {
+    id: text,
+    event: { type: "string", enum: ["state", "progress", "preview", "image"] },
+    data: { type: "string", contentMediaType: "application/json" },
+  },
+};
+export const model = object({
+  id: text,
+  base_model: text,
+  resolution_divisor: whole,
+  default_steps: whole,
+  default_guidance_scale: { type: "number" },
+  requires_control_image: { type: "boolean" },
+  is_video_model: { type: "boolean" },
+  default_num_frames: { type: ["integer", "null"] },
+  default_fps: { type: ["integer", "null"] },
+});
+export const apiError = object({
+  detail: object({ error: object({ code: text, message: text, details: { type: "object" } }) }),
+});
+export const plainError = object({ detail: text });
+export const validationError = object({
+  detail: listOf({
+    type: "object",
+    properties: {
+      type: text,
+      loc: listOf({ type: ["string", "integer"] }),
+      msg: text,
+      input: {},
+      ctx: { type: "object" },
+    },
+    required: ["type", "loc", "msg", "input"],
+  }),
+});
