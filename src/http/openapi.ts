@@ -1,25 +1,24 @@
-import { models } from "../models/registry.ts";
 import type { RequestLimits } from "../schema/inference-request.ts";
 import { inferenceRequest } from "../schema/inference-request.ts";
 import { imageFormats } from "../schema/job.ts";
-import { listOf, object, text, textOrNull } from "../schema/json-schema.ts";
-import {
-  apiErrorSchema,
-  eventSchema,
-  modelSchema,
-  plainErrorSchema,
-  resultSchema,
-  stateSchema,
-  statusSchema,
-  submittedSchema,
-  validationErrorSchema,
-} from "../schema/wire-responses.ts";
 import { version } from "../version.ts";
-
-/** A part of the document; JSON Schema 2020-12 where it is a schema. */
-type Schema = Readonly<Record<string, unknown>>;
-
-const modelIds = models.map((model) => model.id);
+import type { Schema } from "./wire-schemas.ts";
+import {
+  apiError,
+  event,
+  listOf,
+  model,
+  modelIds,
+  object,
+  plainError,
+  result,
+  state,
+  status,
+  submitted,
+  text,
+  textOrNull,
+  validationError,
+} from "./wire-schemas.ts";
 
 function json(description: string, schema: Schema): Schema {
   return { description, content: { "application/json": { schema } } };
@@ -40,8 +39,8 @@ const linksById = Object.fromEntries(
 );
 /** Any route may refuse so. */
 const refusals = {
-  "401": json("No valid API key, where the server asks for one", apiErrorSchema),
-  "429": json("Too many requests, or a full queue: see Retry-After", apiErrorSchema),
+  "401": json("No valid API key, where the server asks for one", apiError),
+  "429": json("Too many requests, or a full queue: see Retry-After", apiError),
 };
 const id: Schema = {
   name: "id",
@@ -50,7 +49,7 @@ const id: Schema = {
   schema: text,
   description: "request_id of a request",
 };
-const notFound = { "404": json("No such request", { anyOf: [apiErrorSchema, plainErrorSchema] }) };
+const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
 
 function query(name: string, schema: Schema): Schema {
   return { name, in: "query", schema };
@@ -80,7 +79,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           summary: "Able to take requests",
           responses: {
             "200": json("Ready", object({ status: text })),
-            "503": json("Not ready", apiErrorSchema),
+            "503": json("Not ready", apiError),
           },
         },
       },
@@ -88,10 +87,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
         get: {
           tags,
           summary: "Models that run here",
-          responses: {
-            "200": json("Models", object({ models: listOf(modelSchema) })),
-            ...refusals,
-          },
+          responses: { "200": json("Models", object({ models: listOf(model) })), ...refusals },
         },
       },
       "/v1/inference": {
@@ -111,13 +107,11 @@ export function openApiDocument(limits: RequestLimits): Schema {
             },
           },
           responses: {
-            "200": { ...json("Accepted, and kept", submittedSchema), links: linksById },
-            "400": json("Well-formed, but can't be run", {
-              anyOf: [apiErrorSchema, plainErrorSchema],
-            }),
-            "409": json("The idempotency key belongs to another request", apiErrorSchema),
-            "413": json("The body is too large", plainErrorSchema),
-            "422": json("Wrong fields", validationErrorSchema),
+            "200": { ...json("Accepted, and kept", submitted), links: linksById },
+            "400": json("Well-formed, but can't be run", { anyOf: [apiError, plainError] }),
+            "409": json("The idempotency key belongs to another request", apiError),
+            "413": json("The body is too large", plainError),
+            "422": json("Wrong fields", validationError),
             ...refusals,
           },
         },
@@ -127,14 +121,14 @@ export function openApiDocument(limits: RequestLimits): Schema {
           tags,
           summary: "Requests, newest first",
           parameters: [
-            query("status", stateSchema),
+            query("status", state),
             query("model", { type: "string", pattern: "^[A-Za-z0-9_]{1,64}$" }),
             query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
             query("after", { type: "string", format: "uuid" }),
           ],
           responses: {
-            "200": json("A page", object({ requests: listOf(statusSchema), next: textOrNull })),
-            "400": json("Wrong query", apiErrorSchema),
+            "200": json("A page", object({ requests: listOf(status), next: textOrNull })),
+            "400": json("Wrong query", apiError),
             ...refusals,
           },
         },
@@ -147,7 +141,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           parameters: [id],
           responses: {
             "204": { description: "Gone" },
-            "409": json("It hasn't ended", apiErrorSchema),
+            "409": json("It hasn't ended", apiError),
             ...notFound,
             ...refusals,
           },
@@ -159,7 +153,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getStatus",
           summary: "How far a request is",
           parameters: [id],
-          responses: { "200": json("Status", statusSchema), ...notFound, ...refusals },
+          responses: { "200": json("Status", status), ...notFound, ...refusals },
         },
       },
       "/v1/requests/{id}/result": {
@@ -168,7 +162,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getResult",
           summary: "What a request gave, in every state",
           parameters: [id],
-          responses: { "200": json("Result", resultSchema), ...notFound, ...refusals },
+          responses: { "200": json("Result", result), ...notFound, ...refusals },
         },
       },
       "/v1/requests/{id}/cancel": {
@@ -178,7 +172,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           summary: "Stop a request",
           parameters: [id],
           responses: {
-            "200": json("Its status now; a running one ends within a step", statusSchema),
+            "200": json("Its status now; a running one ends within a step", status),
             ...notFound,
             ...refusals,
           },
@@ -198,11 +192,8 @@ export function openApiDocument(limits: RequestLimits): Schema {
             },
           ],
           responses: {
-            "200": {
-              description: "Events",
-              content: { "text/event-stream": { schema: eventSchema } },
-            },
-            "400": json("Last-Event-ID is no number of ours", apiErrorSchema),
+            "200": { description: "Events", content: { "text/event-stream": { schema: event } } },
+            "400": json("Last-Event-ID is no number of ours", apiError),
             ...notFound,
             ...refusals,
           },

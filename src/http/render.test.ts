@@ -9,8 +9,8 @@ import { jobStates } from "../schema/job.ts";
 import { jobFromRequest } from "../schema/job-from-request.ts";
 import type { JsonValue } from "../schema/python-json.ts";
 import { parsePythonJson, writeJson } from "../schema/python-json.ts";
-import { resultSchema, statusSchema, submittedSchema } from "../schema/wire-responses.ts";
 import { resultBody, statusBody, submitBody } from "./render.ts";
+import { result, status, submitted } from "./wire-schemas.ts";
 
 const place = { baseUrl: "http://localhost:8000", outputFolder: "/outputs" };
 const limits = { prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
@@ -132,9 +132,9 @@ describe("bodies are what the API's documentation says", () => {
   test.each(states)("$state: $status.error", (recorded) => {
     const record = recordOf(recorded);
     const bodies = [
-      [submittedSchema, submitBody(record, place)],
-      [statusSchema, statusBody(record)],
-      [resultSchema, resultBody(record, place)],
+      [submitted, submitBody(record, place)],
+      [status, statusBody(record)],
+      [result, resultBody(record, place)],
     ] as const;
     for (const [schema, body] of bodies) {
       // Seeds above 2^53 are integers to JSON, if not to zod: digits are checked above.

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { IdempotencyConflictError, QueueFullError } from "../queue/errors.ts";
-import type { Idempotency } from "../queue/queue.ts";
+import type { Idempotency } from "../queue/submission.ts";
 import type { InferenceRequest } from "../schema/inference-request.ts";
 import { parseInferenceRequest } from "../schema/inference-request.ts";
 import { jobFromRequest } from "../schema/job-from-request.ts";

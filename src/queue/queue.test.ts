@@ -12,9 +12,9 @@ import type { Database } from "./database.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
 import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
 import type { NumberedEvent } from "./events.ts";
-import type { Submission } from "./queue.ts";
 import { Queue } from "./queue.ts";
 import { isFinal } from "./record.ts";
+import type { Submission } from "./submission.ts";
 
 function jobFor(fields: Partial<Job> = {}): Job {
   return {

@@ -1,36 +1,21 @@
 import { PgBoss } from "pg-boss";
-import type { Job, JobState } from "../schema/job.ts";
+import type { JobState } from "../schema/job.ts";
 import type { Database, Sql } from "./database.ts";
 import { endRequest, webhookQueue } from "./end-request.ts";
-import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
+import { QueueFullError } from "./errors.ts";
 import type { NumberedEvent } from "./events.ts";
 import { addEvent, eventsAfter } from "./events.ts";
 import { locks, migrate } from "./migrations.ts";
 import type { RequestRecord } from "./record.ts";
 import { isFinal, parseRecord, recordColumns } from "./record.ts";
 import { Signals } from "./signals.ts";
+import type { Submission } from "./submission.ts";
+import { findByKey } from "./submission.ts";
 
 export interface QueueSettings {
   /** Requests that may wait at once, on all nodes together. */
   readonly maxQueued: number;
   readonly onError: (error: Error) => void;
-}
-
-export interface Submission {
-  readonly job: Job;
-  /** What else belongs to the request, such as where its webhook goes. */
-  readonly extra: RequestRecord["extra"];
-  readonly priority: number;
-  /** Whose request it is; "" where nobody is asked for a key. */
-  readonly owner: string;
-  readonly idempotency?: Idempotency | undefined;
-}
-
-/** A client's word that two requests are one. */
-export interface Idempotency {
-  readonly key: string;
-  /** Says whether what was asked for is the same: a hash of the request as it came. */
-  readonly fingerprint: string;
 }
 
 export interface Listing {
@@ -287,21 +272,4 @@ export class Queue {
       await addEvent(this.database, String(id), { type: "state", state: "in_queue" });
     }
   }
-}
-
-async function findByKey(
-  sql: Sql,
-  owner: string,
-  { key, fingerprint }: Idempotency,
-): Promise<RequestRecord | undefined> {
-  const [row] = await sql.query(
-    "SELECT request_id, fingerprint FROM retake.idempotency WHERE owner = $1 AND key = $2",
-    [owner, key],
-  );
-  if (row === undefined) return undefined;
-  if (row.fingerprint !== fingerprint) throw new IdempotencyConflictError();
-  const [record] = await sql.query(`SELECT ${recordColumns} FROM retake.request WHERE id = $1`, [
-    row.request_id,
-  ]);
-  return parseRecord(record);
 }

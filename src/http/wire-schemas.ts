@@ -1,13 +1,28 @@
-import { imageFormats, jobStates } from "./job.ts";
-import type { JsonSchema } from "./json-schema.ts";
-import { listOf, object, orNull, text, textOrNull, whole } from "./json-schema.ts";
+import { models } from "../models/registry.ts";
+import { imageFormats, jobStates } from "../schema/job.ts";
 
-// The bodies of answers, for the API's documentation. Members that may be null
-// are always there: the reference writes its nulls, and so do we.
+/** A part of the document; JSON Schema 2020-12 where it is a schema. */
+export type Schema = Readonly<Record<string, unknown>>;
 
-const time: JsonSchema = { type: "string", format: "date-time" };
-const timeOrNull: JsonSchema = { type: ["string", "null"], format: "date-time" };
-export const stateSchema: JsonSchema = { type: "string", enum: [...jobStates] };
+export const modelIds = models.map((model) => model.id);
+export const text: Schema = { type: "string" };
+export const textOrNull: Schema = { type: ["string", "null"] };
+const time: Schema = { type: "string", format: "date-time" };
+const timeOrNull: Schema = { type: ["string", "null"], format: "date-time" };
+export const state: Schema = { type: "string", enum: [...jobStates] };
+const whole: Schema = { type: "integer" };
+
+export function object(properties: Record<string, Schema>): Schema {
+  return { type: "object", properties, required: Object.keys(properties) };
+}
+
+export function listOf(items: Schema): Schema {
+  return { type: "array", items };
+}
+
+function orNull(schema: Schema): Schema {
+  return { anyOf: [schema, { type: "null" }] };
+}
 
 const image = object({
   format: { type: "string", enum: [...imageFormats] },
@@ -19,7 +34,7 @@ const image = object({
   effective: { type: "object" },
 });
 const outputs = orNull(object({ images: listOf(image), videos: listOf({ type: "object" }) }));
-export const submittedSchema: JsonSchema = object({
+export const submitted = object({
   request_id: text,
   status: { type: "string", const: "queued" },
   status_url: text,
@@ -28,9 +43,9 @@ export const submittedSchema: JsonSchema = object({
   events_url: text,
   cancel_url: text,
 });
-export const statusSchema: JsonSchema = object({
+export const status = object({
   request_id: text,
-  status: stateSchema,
+  status: state,
   created_at: time,
   started_at: timeOrNull,
   finished_at: timeOrNull,
@@ -46,9 +61,9 @@ export const statusSchema: JsonSchema = object({
     }),
   ),
 });
-export const resultSchema: JsonSchema = object({
+export const result = object({
   request_id: text,
-  status: stateSchema,
+  status: state,
   outputs,
   error: textOrNull,
   created_at: time,
@@ -60,7 +75,7 @@ export const resultSchema: JsonSchema = object({
   error_code: textOrNull,
 });
 /** One server-sent event; `data` is JSON. */
-export const eventSchema: JsonSchema = {
+export const event: Schema = {
   type: "object",
   properties: {
     id: text,
@@ -68,7 +83,7 @@ export const eventSchema: JsonSchema = {
     data: { type: "string", contentMediaType: "application/json" },
   },
 };
-export const modelSchema: JsonSchema = object({
+export const model = object({
   id: text,
   base_model: text,
   resolution_divisor: whole,
@@ -79,11 +94,11 @@ export const modelSchema: JsonSchema = object({
   default_num_frames: { type: ["integer", "null"] },
   default_fps: { type: ["integer", "null"] },
 });
-export const apiErrorSchema: JsonSchema = object({
+export const apiError = object({
   detail: object({ error: object({ code: text, message: text, details: { type: "object" } }) }),
 });
-export const plainErrorSchema: JsonSchema = object({ detail: text });
-export const validationErrorSchema: JsonSchema = object({
+export const plainError = object({ detail: text });
+export const validationError = object({
   detail: listOf({
     type: "object",
     properties: {

@@ -1,0 +1,40 @@
+import type { Job } from "../schema/job.ts";
+import type { Sql } from "./database.ts";
+import { IdempotencyConflictError } from "./errors.ts";
+import type { RequestRecord } from "./record.ts";
+import { parseRecord, recordColumns } from "./record.ts";
+
+export interface Submission {
+  readonly job: Job;
+  /** What else belongs to the request, such as where its webhook goes. */
+  readonly extra: RequestRecord["extra"];
+  readonly priority: number;
+  /** Whose request it is; "" where nobody is asked for a key. */
+  readonly owner: string;
+  readonly idempotency?: Idempotency | undefined;
+}
+
+/** A client's word that two requests are one. */
+export interface Idempotency {
+  readonly key: string;
+  /** Says whether what was asked for is the same: a hash of the request as it came. */
+  readonly fingerprint: string;
+}
+
+/** The request that came with a key before, if any. @throws IdempotencyConflictError if it asked for something else */
+export async function findByKey(
+  sql: Sql,
+  owner: string,
+  { key, fingerprint }: Idempotency,
+): Promise<RequestRecord | undefined> {
+  const [row] = await sql.query(
+    "SELECT request_id, fingerprint FROM retake.idempotency WHERE owner = $1 AND key = $2",
+    [owner, key],
+  );
+  if (row === undefined) return undefined;
+  if (row.fingerprint !== fingerprint) throw new IdempotencyConflictError();
+  const [record] = await sql.query(`SELECT ${recordColumns} FROM retake.request WHERE id = $1`, [
+    row.request_id,
+  ]);
+  return parseRecord(record);
+}
