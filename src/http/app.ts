@@ -3,7 +3,6 @@ import rateLimit from "@fastify/rate-limit";
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
 import fastify, { LogController } from "fastify";
 import { InputError, messageOf } from "../errors.ts";
-import { redactText } from "../net/redact.ts";
 import type { Queue } from "../queue/queue.ts";
 import { writeJson } from "../schema/python-json.ts";
 import type { Settings } from "../schema/settings.ts";
@@ -104,14 +103,6 @@ function pathOf(request: FastifyRequest): string {
   return request.url.split("?", 1)[0]!;
 }
 
-/** A body that isn't JSON is sent back as the text it is, tokens and all, but for this. */
-function withoutSecrets(detail: BodyError["detail"]): BodyError["detail"] {
-  if (typeof detail === "string") return detail;
-  return detail.map((error) =>
-    typeof error.input === "string" ? { ...error, input: redactText(error.input) } : error,
-  );
-}
-
 interface Answer {
   readonly status: number;
   readonly body: object | string;
@@ -123,7 +114,7 @@ function answerTo(error: unknown): Answer {
   if (error instanceof ApiError)
     return { status: error.status, body: error.body(), headers: error.headers };
   if (error instanceof BodyError)
-    return { status: error.status, body: { detail: withoutSecrets(error.detail) }, headers: {} };
+    return { status: error.status, body: { detail: error.detail }, headers: {} };
   if (error instanceof InputError) {
     const invalid = new ApiError(400, "INVALID_PARAMETER", error.message);
     return { status: 400, body: invalid.body(), headers: {} };

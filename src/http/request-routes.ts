@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { RequestRecord } from "../queue/record.ts";
 import { jobStates } from "../schema/job.ts";
+import { contentTypeOf } from "../worker/result-store.ts";
 import { ApiError, requestNotFound } from "./api-error.ts";
 import type { AppContext } from "./app.ts";
 import { ownerOf } from "./auth.ts";
@@ -24,12 +25,6 @@ const listingSchema = z.object({
   limit: z.coerce.number().int().min(1).max(100).default(20),
   after: z.string().regex(uuid, "is no request id").optional(),
 });
-
-const contentTypes: Readonly<Record<string, string>> = {
-  jpg: "image/jpeg",
-  png: "image/png",
-  webp: "image/webp",
-};
 
 /** Everything about requests that were accepted before. */
 export function addRequestRoutes(app: FastifyInstance, context: AppContext): void {
@@ -117,7 +112,7 @@ export function addRequestRoutes(app: FastifyInstance, context: AppContext): voi
       }
       return (
         reply
-          .header("content-type", contentTypes[name.split(".").at(-1)!])
+          .header("content-type", contentTypeOf(name))
           .header("content-length", file.bytes)
           // A name's content never changes.
           .header("cache-control", "private, max-age=31536000, immutable")

@@ -15,3 +15,14 @@ const namePattern = /^[0-9a-f-]{36}_(?:output_\d+|preview_\d+_\d+)\.(?:jpg|png|w
 export function isResultName(name: string): boolean {
   return namePattern.test(name);
 }
+
+const contentTypes: Readonly<Record<string, string>> = {
+  jpg: "image/jpeg",
+  png: "image/png",
+  webp: "image/webp",
+};
+
+/** By the ending of a result's name. */
+export function contentTypeOf(name: string): string | undefined {
+  return contentTypes[name.split(".").at(-1)!];
+}

@@ -10,13 +10,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { InputError, messageOf } from "../errors.ts";
 import type { ResultStore } from "./result-store.ts";
-import { isResultName } from "./result-store.ts";
-
-const contentTypes: Readonly<Record<string, string>> = {
-  jpg: "image/jpeg",
-  png: "image/png",
-  webp: "image/webp",
-};
+import { contentTypeOf, isResultName } from "./result-store.ts";
 
 /** Results as objects of an S3-compatible store, which all nodes reach. */
 export class S3Results implements ResultStore {
@@ -59,7 +53,7 @@ export class S3Results implements ResultStore {
         Bucket: this.#bucket,
         Key: this.#prefix + name,
         Body: bytes,
-        ContentType: contentTypes[name.split(".").at(-1)!],
+        ContentType: contentTypeOf(name),
       }),
     );
   }
