@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { buildTextEncoder } from "../src/text-encoder/graph.ts";
+import type { AdapterShape } from "../src/transformer/adapter.ts";
 import { buildCaptionGraph } from "../src/transformer/caption-graph.ts";
 import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
 import { buildStepGraph } from "../src/transformer/step-graph.ts";
@@ -14,8 +15,20 @@ const [store, out] = process.argv.slice(2);
 if (store === undefined || out === undefined) throw new Error("usage: dump-graphs.ts STORE OUT");
 
 const { textEncoder, transformer, vae } = await openComponents(store, modelById("zimage_turbo"));
-const none: ReadonlySet<string> = new Set();
-const all = new Set(linearModules(transformer.config).keys());
+const none: ReadonlyMap<string, AdapterShape> = new Map();
+const everything: AdapterShape = {
+  lowRank: true,
+  kronecker: [
+    { factors: 1, cut: true, rowScale: true },
+    { factors: 2, cut: false, rowScale: false },
+  ],
+  hadamard: 1,
+  bias: true,
+  rowScale: true,
+};
+const all = new Map(
+  [...linearModules(transformer.config).keys()].map((name) => [name, everything]),
+);
 mkdirSync(out, { recursive: true });
 for (const compute of ["f32", "bf16", "f16"] as const) {
   const graphs = {

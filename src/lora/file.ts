@@ -3,115 +3,181 @@ import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import { sizeOf } from "../tensor/tensor.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
-import { readAdapterMetadata } from "./adapter-metadata.ts";
-import { recogniseFormat } from "./format.ts";
+import type { LoraFormat } from "./format.ts";
+import { formatOf, recogniseForeign } from "./format.ts";
 import type { LoraInfo } from "./info.ts";
 import { readLoraInfo } from "./info.ts";
-import { listed } from "./listed.ts";
-
-/** One module's pair of matrices: loraA [rank, in], loraB [out, rank]. */
-interface LoraModule {
-  readonly rank: number;
-  /** A tensor of one value that scales the pair to alpha/rank, or null: that factor is 1. */
-  readonly alpha: WeightSpan | null;
-  /** A further factor of the pair, from the header's lora_adapter_metadata; 1 without it. */
-  readonly headerScale: number;
-  readonly loraA: WeightSpan;
-  readonly loraB: WeightSpan;
-}
+import type { LoraKey, PartName } from "./keys.ts";
+import { parseKey } from "./keys.ts";
+import { listed, mostListed } from "./listed.ts";
+import type { LoraModule, Parts } from "./module.ts";
+import { ModuleFault, moduleOf } from "./module.ts";
+import { canonicalModule, fusedQkv, knownModules, qkvParts } from "./module-names.ts";
+import { nearestName } from "./nearest.ts";
+import type { ModuleSettings } from "./peft-config.ts";
+import { readAdapterConfig, readAdapterMetadata } from "./peft-config.ts";
+import { peftConfig, placesOf } from "./places.ts";
 
 export interface LoraFile {
-  /** Real, absolute path. */
+  /** Real, absolute path of the safetensors file. */
   readonly file: string;
   readonly sha256: string;
+  readonly format: LoraFormat;
   readonly info: LoraInfo;
+  readonly metadata: Readonly<Record<string, string>>;
   /** By diffusers' module name, `layers.3.attention.to_q`. */
   readonly modules: ReadonlyMap<string, LoraModule>;
+  /** What of the file does not act, and why that is right. */
+  readonly notes: readonly string[];
 }
 
-const keyPattern = /^diffusion_model\.(?<module>.+)\.(?<part>lora_A\.weight|lora_B\.weight|alpha)$/;
+/** A module's tensors, and the key that first named it. */
+interface Found {
+  readonly parts: Parts;
+  readonly keys: Map<PartName, string>;
+}
 
-type Parts = Partial<Record<"lora_A.weight" | "lora_B.weight" | "alpha", WeightSpan>>;
+/** A key that matches nothing, and the module that it names as a LoRA's key would. */
+interface Unmatched {
+  readonly key: string;
+  readonly module: string | undefined;
+}
 
 /**
- * Reads a LoRA in ai-toolkit's format: which modules it has and whether they
- * are whole. No values are read.
+ * Reads a LoRA in any format that Z-Image LoRAs come in: which modules it has
+ * and whether they are whole. No values are read.
  *
+ * @param path a safetensors file, or a folder as PEFT saves it
  * @throws InputError listing all that is wrong with the file
  */
 export async function readLora(path: string): Promise<LoraFile> {
-  const { file, metadata, tensors } = await readSafetensors(path);
-  const parts = new Map<string, Parts>();
-  const unmatched: string[] = [];
-  for (const [key, span] of tensors) {
-    const groups = keyPattern.exec(key)?.groups;
-    if (groups === undefined) {
-      unmatched.push(key);
-      continue;
-    }
-    const module = parts.get(groups.module!) ?? {};
-    module[groups.part as keyof Parts] = span; // the pattern has no other parts
-    parts.set(groups.module!, module);
-  }
-  // Another format is named as such, whatever its header says.
-  const settingsOf = unmatched.length > 0 ? undefined : readAdapterMetadata(metadata, path);
+  const { weights, config } = placesOf(path);
+  const { file, metadata, tensors } = await readSafetensors(weights);
   const faults: string[] = [];
-  const modules = new Map<string, LoraModule>();
-  for (const [name, module] of parts) {
-    const fault = moduleFault(module);
-    if (fault !== undefined) {
-      faults.push(`${name} ${fault}`);
-      continue;
-    }
-    const loraA = module["lora_A.weight"]!;
-    const loraB = module["lora_B.weight"]!;
-    const rank = loraA.shape[0]!;
-    const settings = settingsOf?.(name);
-    if (settings !== undefined && settings.rank !== rank) {
-      faults.push(`${name} has rank ${rank}, and ${settings.rank} in lora_adapter_metadata`);
-    }
-    const headerScale = settings?.scale ?? 1;
-    modules.set(name, { rank, alpha: module.alpha ?? null, headerScale, loraA, loraB });
-  }
-  if (unmatched.length > 0 || parts.size === 0) {
+  const { found, keys, unmatched } = groupByModule(tensors, faults);
+  if (unmatched.length > 0 || found.size === 0) {
     throw new InputError(
-      `${path} can't be used as a LoRA: ${recogniseFormat([...tensors.keys()])} ` +
-        `Retake reads ai-toolkit's format (diffusion_model.….lora_A.weight).` +
-        (unmatched.length > 0 ? ` Keys that match nothing: ${listed(unmatched)}.` : "") +
+      `${path} can't be used as a LoRA: ${recogniseForeign(
+        unmatched.map(({ key }) => key),
+        keys.length,
+      )}` +
+        (unmatched.length > 0
+          ? ` Keys that match nothing: ${listed(unmatched.map(hinted))}.`
+          : "") +
         (faults.length > 0 ? ` Also wrong: ${listed(faults)}.` : ""),
     );
+  }
+  const format = formatOf(keys);
+  const settings =
+    config === undefined ? readAdapterMetadata(metadata, weights) : await readAdapterConfig(config);
+  if (format === "PEFT" && settings === undefined) {
+    throw new InputError(
+      `${weights} is as PEFT saves it, with its alpha in ${peftConfig}, which is not beside it. ` +
+        `Give the folder that holds both.`,
+    );
+  }
+  const notes = dropRepeatedQkv(found);
+  const modules = new Map<string, LoraModule>();
+  for (const [name, { parts }] of found) {
+    try {
+      for (const [part, module] of unfused(name, checked(name, parts, settings))) {
+        modules.set(part, module);
+      }
+    } catch (error) {
+      if (!(error instanceof ModuleFault)) throw error;
+      faults.push(`${name} ${error.message}`);
+    }
   }
   if (faults.length > 0) {
     throw new InputError(
       `${path} is not a whole LoRA: ${listed(faults)}. Save it again in the trainer.`,
     );
   }
-  return { file, sha256: await hashFile(file), info: readLoraInfo(metadata), modules };
+  const sha256 = await hashFile(file);
+  return { file, sha256, format, info: readLoraInfo(metadata), metadata, modules, notes };
 }
 
-function moduleFault(module: Parts): string | undefined {
-  const loraA = module["lora_A.weight"];
-  const loraB = module["lora_B.weight"];
-  if (loraA === undefined) return "has no lora_A";
-  if (loraB === undefined) return "has no lora_B";
-  for (const [part, span] of Object.entries({ lora_A: loraA, lora_B: loraB })) {
-    if (span.shape.length !== 2) return `has a ${part} of [${span.shape}], which is not a matrix`;
-  }
-  for (const [part, span] of Object.entries(module)) {
-    if (!["F32", "F16", "BF16"].includes(span.dtype)) {
-      return `has its ${part} in ${span.dtype}; F32, F16 and BF16 can be used`;
+function groupByModule(
+  tensors: ReadonlyMap<string, WeightSpan>,
+  faults: string[],
+): { found: Map<string, Found>; keys: LoraKey[]; unmatched: Unmatched[] } {
+  const found = new Map<string, Found>();
+  const keys: LoraKey[] = [];
+  const unmatched: Unmatched[] = [];
+  for (const [key, span] of tensors) {
+    const parsed = parseKey(key);
+    const module = parsed === undefined ? undefined : canonicalModule(parsed.module);
+    if (parsed === undefined || module === undefined) {
+      unmatched.push({ key, module: parsed?.module });
+      continue;
     }
+    keys.push(parsed);
+    const own = found.get(module) ?? { parts: {}, keys: new Map<PartName, string>() };
+    found.set(module, own);
+    const first = own.keys.get(parsed.part);
+    if (first !== undefined) {
+      faults.push(`${module} has its ${parsed.part} twice, as ${first} and as ${key}`);
+    }
+    own.keys.set(parsed.part, key);
+    own.parts[parsed.part] = span;
   }
-  if (loraA.shape[0] !== loraB.shape[1]) {
-    return `has rank ${loraA.shape[0]} in lora_A [${loraA.shape}] and ${loraB.shape[1]} in lora_B [${loraB.shape}]`;
+  return { found, keys, unmatched };
+}
+
+/** Only of those that are listed: the names nearest to thousands would take seconds. */
+function hinted({ key, module }: Unmatched, index: number): string {
+  if (module === undefined || index >= mostListed) return key;
+  const nearest = nearestName(module, knownModules());
+  return nearest === undefined ? key : `${key} (the nearest name is ${nearest})`;
+}
+
+/** Some trainers save q, k and v apart and fused once more; diffusers 0.42.1 takes those apart. */
+function dropRepeatedQkv(found: Map<string, Found>): string[] {
+  const notes: string[] = [];
+  for (const name of [...found.keys()]) {
+    if (!name.endsWith(fusedQkv)) continue;
+    const block = name.slice(0, -fusedQkv.length);
+    const apart = qkvParts.filter((part) => found.has(block + part));
+    if (apart.length === 0) continue;
+    found.delete(name);
+    notes.push(`${name} repeats ${apart.map((part) => block + part).join(", ")} and does not act`);
   }
-  if (loraA.shape[0] === 0) return "has rank 0";
-  if (module.alpha !== undefined && sizeOf(module.alpha.shape) !== 1) {
-    return `has an alpha of [${module.alpha.shape}], which is not one number`;
+  return notes;
+}
+
+function checked(
+  name: string,
+  parts: Parts,
+  settingsOf: ((module: string) => ModuleSettings) | undefined,
+): LoraModule {
+  const settings = settingsOf?.(name);
+  const module = moduleOf(parts, settings?.scale ?? 1);
+  const { delta } = module;
+  if (settings === undefined) return module;
+  if (delta.kind === "lora" && settings.rank !== delta.rank) {
+    throw new ModuleFault(
+      `has rank ${delta.rank}, and ${settings.rank} in the configuration that was saved with it`,
+    );
   }
-  return undefined;
+  if (settings.dora && module.magnitude === null) {
+    throw new ModuleFault("has no magnitude, and its configuration says DoRA");
+  }
+  return module;
+}
+
+/** A fused module is three, each with a third of the rows. */
+function unfused(name: string, module: LoraModule): [string, LoraModule][] {
+  if (!name.endsWith(fusedQkv)) return [[name, module]];
+  const block = name.slice(0, -fusedQkv.length);
+  if (module.outDim % 3 !== 0) {
+    throw new ModuleFault(`has ${module.outDim} rows, which are not three equal parts`);
+  }
+  const count = module.outDim / 3;
+  return qkvParts.map((part, i) => [
+    block + part,
+    { ...module, outDim: count, rows: { start: i * count, count } },
+  ]);
 }
 
 async function hashFile(file: string): Promise<string> {

@@ -5,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "../../test/golden.ts";
 import type { WritableTensor } from "../weights/write-safetensors.ts";
 import { writeSafetensors } from "../weights/write-safetensors.ts";
-import { loadAdapter } from "./adapter.ts";
 import { readLora } from "./file.ts";
 import { readLoraInfo } from "./info.ts";
 import { matchLora } from "./match.ts";
+import { loadAdapter } from "./values.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -38,7 +38,7 @@ const modules = new Map([
 
 test("an ai-toolkit file is read with its ranks and scale 1", async () => {
   const file = await readLora(join(goldenFolder, "tiny/lora-mixed-ranks.safetensors"));
-  const ranks = new Set([...file.modules.values()].map(({ rank }) => rank));
+  const ranks = new Set([...file.modules.values()].map(({ delta }) => delta.rank));
   expect([...ranks].toSorted()).toEqual([1, 2, 4, 8]);
   expect(file.sha256).toBe("e24b39a41ae111c5a0e3a1ee14bab0e7e9b37e2c4fed55f63ca8aa36074a0c0e");
   for (const { scale } of (await loadAdapter(file)).values()) expect(scale).toBe(1);
@@ -51,7 +51,8 @@ test("a stored alpha scales by alpha / rank", async () => {
     [`${toQ}.alpha`]: { data: Float32Array.of(2), shape: [] },
   });
   const [module] = (await loadAdapter(await readLora(path))).values();
-  expect(module?.scale).toBe(0.5);
+  // Folded into the matrices, as diffusers does.
+  expect(module).toMatchObject({ scale: 1, delta: { loraA: { data: matrix(4, 48, 0.5).data } } });
 });
 
 // diffusers 0.42.1 folds the tensor into the matrices, PEFT 0.21.2 multiplies by the header's.
@@ -65,7 +66,7 @@ test("the header's alpha / r multiplies that of the tensors", async () => {
     { lora_adapter_metadata: '{"transformer.r":2,"transformer.lora_alpha":8}' },
   );
   const [module] = (await loadAdapter(await readLora(path))).values();
-  expect(module?.scale).toBe(8);
+  expect(module).toMatchObject({ scale: 4, delta: { loraA: { data: matrix(2, 48, 2).data } } });
 });
 
 test("a header whose rank is not the tensors' is refused", async () => {
@@ -73,17 +74,18 @@ test("a header whose rank is not the tensors' is refused", async () => {
     { [`${toQ}.lora_A.weight`]: matrix(2, 48), [`${toQ}.lora_B.weight`]: matrix(48, 2) },
     { lora_adapter_metadata: '{"transformer.r":3}' },
   );
-  await expect(readLora(path)).rejects.toThrow(/to_q has rank 2, and 3 in lora_adapter_metadata/);
+  await expect(readLora(path)).rejects.toThrow(/to_q has rank 2, and 3 in the configuration/);
 });
 
-test("thousands of unknown modules are counted", async () => {
+test("thousands of unknown keys are counted, and their base is named", async () => {
   const tensors: Record<string, WritableTensor> = {};
   for (let i = 0; i < 3000; i++) {
     tensors[`diffusion_model.double_blocks.${i}.img_attn.qkv.lora_A.weight`] = matrix(1, 1);
     tensors[`diffusion_model.double_blocks.${i}.img_attn.qkv.lora_B.weight`] = matrix(1, 1);
   }
-  const file = await readLora(await lora(tensors));
-  expect(() => matchLora(file, modules)).toThrow(/double_blocks\.0\..*; and 2992 more\./);
+  await expect(readLora(await lora(tensors))).rejects.toThrow(
+    /trained for FLUX.*double_blocks\.0\..*; and 5992 more\./,
+  );
 });
 
 test("another format is named before its header is judged", async () => {
@@ -99,24 +101,68 @@ describe("a file that can't act whole is refused with the reason", () => {
   const cases: [string, Record<string, WritableTensor>, RegExp][] = [
     ["no tensors", {}, /no LoRA tensors/],
     ["a checkpoint", { "layers.0.attention.to_q.weight": matrix(2, 2) }, /whole checkpoint/],
-    ["kohya", { "lora_unet_layers_0_attention_to_q.lora_down.weight": matrix(4, 48) }, /kohya/],
     ["SDXL", { "lora_unet_input_blocks_1_0.lora_down.weight": matrix(4, 8) }, /Stable Diffusion/],
     ["FLUX", { "lora_unet_double_blocks_0.lora_down.weight": matrix(4, 8) }, /FLUX/],
-    ["LoHa", { "diffusion_model.layers.0.hada_w1_a": matrix(4, 4) }, /LoHa.*Train again/],
-    ["DoRA", { ...pair, [`${toQ}.magnitude`]: matrix(1, 48) }, /DoRA/],
+    ["half a LoHa", { [`${toQ}.hada_w1_a`]: matrix(48, 4) }, /to_q has no hada_w1_b/],
+    [
+      "a LoHa of two sizes",
+      {
+        [`${toQ}.hada_w1_a`]: matrix(48, 4),
+        [`${toQ}.hada_w1_b`]: matrix(4, 48),
+        [`${toQ}.hada_w2_a`]: matrix(40, 4),
+        [`${toQ}.hada_w2_b`]: matrix(4, 48),
+      },
+      /factors of two sizes/,
+    ],
+    [
+      "a DoRA by columns",
+      { ...pair, [`${toQ}.dora_scale`]: matrix(1, 48) },
+      /dora_scale of \[1,48\] and 48 rows/,
+    ],
+    ["a magnitude alone", { [`${toQ}.magnitude`]: matrix(48, 1) }, /magnitude and no matrices/],
+    [
+      "two networks at once",
+      { ...pair, [`${toQ}.lokr_w1`]: matrix(4, 4) },
+      /tensors of lora and of lokr/,
+    ],
     ["weight differences", { [`${toQ}.diff`]: matrix(48, 48) }, /full weight differences/],
     ["text encoder", { ...pair, "lora_te_text.lora_A.weight": matrix(1, 1) }, /text encoder/],
     [
-      "diffusers",
-      { "transformer.layers.0.to_q.lora_A.weight": matrix(4, 48) },
-      /diffusers.*Rename/,
+      "transposed",
+      { [`${toQ}.lora_A.weight`]: matrix(40, 4), [`${toQ}.lora_B.weight`]: matrix(4, 48) },
+      /rank 40 .* and 48 .*: its matrices are transposed/,
     ],
-    ["PEFT", { [`${toQ}.lora_A.default.weight`]: matrix(4, 48) }, /without "\.default"/],
-    ["down and up", { [`${toQ}.lora_down.weight`]: matrix(4, 48) }, /Rename them to lora_A/],
+    [
+      "transposed and square",
+      { [`${toQ}.lora_A.weight`]: matrix(48, 4), [`${toQ}.lora_B.weight`]: matrix(4, 48) },
+      /4 to 4 wide here and 48 to 48 in the model: its matrices are transposed/,
+    ],
+    [
+      "a module twice",
+      { ...pair, "lora_unet_layers_0_attention_to_q.lora_down.weight": matrix(4, 48) },
+      /to_q has its lora_A twice, as diffusion_model\..* and as lora_unet_/,
+    ],
+    [
+      "nothing but zeros",
+      { ...pair, [`${toQ}.lora_B.weight`]: matrix(48, 4, 0) },
+      /values are all zero.*use a later save/,
+    ],
+    [
+      "PEFT's weights alone",
+      {
+        "base_model.model.layers.0.attention.to_q.lora_A.weight": matrix(4, 48),
+        "base_model.model.layers.0.attention.to_q.lora_B.weight": matrix(48, 4),
+      },
+      /as PEFT saves it, with its alpha in adapter_config\.json, which is not beside it/,
+    ],
     [
       "two kinds of fault",
-      { [`${toQ}.lora_A.weight`]: matrix(4, 48), bogus: matrix(1, 1) },
-      /match nothing: bogus\. Also wrong: .*to_q has no lora_B/,
+      {
+        [`${toQ}.lora_A.weight`]: matrix(4, 48),
+        "lora_unet_layers_0_attention_to_q.lora_down.weight": matrix(4, 48),
+        bogus: matrix(1, 1),
+      },
+      /match nothing: bogus\. Also wrong: .*to_q has its lora_A twice/,
     ],
     ["an alpha of 0", { ...pair, [`${toQ}.alpha`]: matrix(1, 1, 0) }, /alpha is 0, and/],
     ["a negative alpha", { ...pair, [`${toQ}.alpha`]: matrix(1, 1, -1) }, /alpha is -1, and/],
@@ -125,7 +171,12 @@ describe("a file that can't act whole is refused with the reason", () => {
       { ...pair, [`diffusion_model.${"x".repeat(1e6)}`]: matrix(1, 1) },
       /match nothing: diffusion_model\.x{184}…\.$/,
     ],
-    ["LoKr", { "diffusion_model.layers.0.lokr_w1": matrix(4, 4) }, /LoKr/],
+    ["half a LoKr", { [`${toQ}.lokr_w1`]: matrix(4, 4) }, /to_q has no lokr_w2_a/],
+    [
+      "a LoKr of another base",
+      { [`${toQ}.lokr_w1`]: matrix(4, 4), [`${toQ}.lokr_w2`]: matrix(16, 16) },
+      /64 to 64 wide here and 48 to 48/,
+    ],
     ["no lora_B", { [`${toQ}.lora_A.weight`]: matrix(4, 48) }, /to_q has no lora_B/],
     ["two ranks", { ...pair, [`${toQ}.lora_B.weight`]: matrix(48, 3) }, /rank 4 .* and 3/],
     [
@@ -165,7 +216,15 @@ describe("a file that can't act whole is refused with the reason", () => {
         "diffusion_model.layers.0.attention.to_w.lora_A.weight": matrix(4, 48),
         "diffusion_model.layers.0.attention.to_w.lora_B.weight": matrix(48, 4),
       },
-      /to_w is not in the model \(the nearest name is layers\.0\.attention\.to_[qk]\)/,
+      /to_w\.lora_A\.weight \(the nearest name is layers\.0\.attention\.to_[qk]\)/,
+    ],
+    [
+      "a layer that the model lacks",
+      {
+        "diffusion_model.layers.9.attention.to_q.lora_A.weight": matrix(4, 48),
+        "diffusion_model.layers.9.attention.to_q.lora_B.weight": matrix(48, 4),
+      },
+      /layers\.9\.attention\.to_q is not in the model \(the nearest name is layers\.0\.attention\.to_q\)/,
     ],
   ];
   test.each(cases)("%s", async (_, tensors, reason) => {

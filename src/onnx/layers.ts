@@ -51,20 +51,24 @@ export function linear(
   return bias ? graph.op("Add", [product, weight(context, `${name}.bias`)]) : product;
 }
 
-/**
- * A matrix in the compute dtype, widened only once `x`, which it will multiply, is there.
- * A Cast of a constant waits for nothing, so the runtime does it early: for the real
- * model 13 GB of f32 copies lay waiting at once. The Reshape moves nothing; its shape is
- * the matrix's own, written as a sum with 0 that is taken from x.
- */
-function matrixFor(context: GraphContext, x: Value, name: string): Value {
+/** A matrix in the compute dtype, widened only once `x`, which it will multiply, is there. */
+export function matrixFor(context: GraphContext, x: Value, name: string): Value {
   const { graph, compute } = context;
-  const { value, type, shape } = graph.weight(name);
-  if (type === compute) return value;
+  const { value, type } = graph.weight(name);
+  return type === compute ? value : cast(context, waitFor(context, value, x), compute);
+}
+
+/**
+ * The same value, but only once `x` is there. What is computed from constants or inputs
+ * alone waits for nothing, so the runtime does it early: for the real model 13 GB of f32
+ * copies of weights lay waiting at once. The Reshape moves nothing; its shape is the
+ * value's own, written as a sum with 0 that is taken from x.
+ */
+export function waitFor({ graph }: GraphContext, value: Value, x: Value): Value {
   const width = graph.op("Shape", [x], { start: -1 });
   const zero = graph.op("Sub", [width, width]);
-  const sameShape = graph.op("Add", [graph.ints(shape), zero]);
-  return cast(context, graph.op("Reshape", [value, sameShape]), compute);
+  const sameShape = graph.op("Add", [graph.op("Shape", [value]), zero]);
+  return graph.op("Reshape", [value, sameShape]);
 }
 
 /** RMS normalisation over the last axis; statistics in f32. x [..., n], scale [n]. */

@@ -1,38 +1,58 @@
-import type { AdapterValues } from "../lora/adapter.ts";
-import { loadAdapter } from "../lora/adapter.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
-import type { AdapterModules } from "../transformer/adapter.ts";
+import type { AdapterValues, DeltaValues } from "../lora/values.ts";
+import { loadAdapter } from "../lora/values.ts";
+import type { Device } from "../onnx/device.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { RowNorms, WeightDelta } from "../transformer/weight-norms.ts";
+import { rowNorms } from "../transformer/weight-norms.ts";
 import { linearModules } from "../transformer/weight-shapes.ts";
 import type { Components } from "./components.ts";
+
+/** One module of a LoRA in memory. */
+export interface LoadedModule extends AdapterValues {
+  /** With a magnitude (DoRA): what gives the length of each changed row for any multiplier. */
+  readonly norms: RowNorms | null;
+}
 
 /** A LoRA in memory: its values in f32, by module, not yet scaled by anybody's multiplier. */
 export interface LoadedLora {
   readonly file: LoraFile;
-  readonly values: ReadonlyMap<string, AdapterValues>;
+  readonly modules: ReadonlyMap<string, LoadedModule>;
 }
 
 /** Reads a LoRA and checks it against the model. @throws InputError saying what doesn't fit */
-export async function openLora({ transformer }: Components, path: string): Promise<LoadedLora> {
+export async function openLora(
+  { transformer }: Components,
+  path: string,
+  device: Device,
+): Promise<LoadedLora> {
   const file = await readLora(path);
   matchLora(file, linearModules(transformer.config));
-  return { file, values: await loadAdapter(file) };
+  const modules = new Map<string, LoadedModule>();
+  for (const [name, values] of await loadAdapter(file)) {
+    const norms =
+      values.magnitude === null
+        ? null
+        : await rowNorms(transformer.lookup, name, weightDelta(values.delta), device);
+    modules.set(name, { ...values, norms });
+  }
+  return { file, modules };
 }
 
-/** What the transformer takes: each module's scale times the request's multiplier. */
-export function scaleAdapter({ values }: LoadedLora, multiplier: number): AdapterModules {
-  return new Map(
-    [...values].map(([name, module]) => [
-      name,
-      { ...module, scale: Math.fround(multiplier * module.scale) },
-    ]),
-  );
+function weightDelta(delta: DeltaValues): WeightDelta {
+  if (delta.kind === "lora") return { ...delta, kind: "lowRank" };
+  return delta.kind === "lokr" ? { ...delta, kind: "kronecker" } : { ...delta, kind: "hadamard" };
 }
 
-export function bytesOf({ values }: LoadedLora): number {
-  let bytes = 0;
-  for (const { loraA, loraB } of values.values())
-    bytes += loraA.data.byteLength + loraB.data.byteLength;
-  return bytes;
+export function bytesOf({ modules }: LoadedLora): number {
+  const tensors = new Set<Tensor>();
+  for (const { delta } of modules.values()) {
+    if (delta.kind === "lora") tensors.add(delta.loraA).add(delta.loraB);
+    else if (delta.kind === "lokr")
+      for (const tensor of [delta.w1, ...delta.w2]) tensors.add(tensor);
+    else for (const part of ["w1a", "w1b", "w2a", "w2b"] as const) tensors.add(delta[part]);
+  }
+  return [...tensors].reduce((sum, { data }) => sum + data.byteLength, 0);
 }

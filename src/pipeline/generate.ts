@@ -10,8 +10,9 @@ import { flowMatchSchedule } from "../sampler/schedule.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
-import { scaleAdapter } from "./adapter.ts";
 import type { Components } from "./components.ts";
+import type { ActiveLora } from "./compose-adapters.ts";
+import { composeAdapters } from "./compose-adapters.ts";
 import type { Effective } from "./effective.ts";
 import { effectiveParameters } from "./effective.ts";
 import { requireFinite } from "./finite.ts";
@@ -44,7 +45,7 @@ export interface Generated {
   readonly schedule: Schedule;
   /** The prompt after its trigger word was filled in. */
   readonly prompt: string;
-  readonly lora: LoraFile | undefined;
+  readonly loras: readonly LoraFile[];
   readonly warnings: readonly string[];
 }
 
@@ -63,7 +64,10 @@ export async function generate(
   const { components } = pipeline;
   const effective = effectiveParameters(request, components.model);
   const latentShape = latentShapeFor(components, effective);
-  const lora = request.lora === undefined ? undefined : await pipeline.openLora(request.lora.path);
+  const loras: ActiveLora[] = [];
+  for (const { path, multiplier } of request.loras) {
+    loras.push({ lora: await pipeline.openLora(path), multiplier });
+  }
   const guided = effective.guidanceWeight > 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
@@ -81,9 +85,7 @@ export async function generate(
   const noise = randn(effective.seed, latentShape);
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
-  const adapter =
-    lora === undefined ? new Map() : scaleAdapter(lora, request.lora?.multiplier ?? 1);
-  const latents = await denoiseLatents(pipeline, adapter, {
+  const latents = await denoiseLatents(pipeline, composeAdapters(loras), {
     promptEmbeds,
     schedule,
     noise,
@@ -102,7 +104,7 @@ export async function generate(
     effective,
     schedule,
     prompt,
-    lora: lora?.file,
+    loras: loras.map(({ lora }) => lora.file),
     warnings: warnings.filter((warning) => warning !== undefined),
   };
 }

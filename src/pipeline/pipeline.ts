@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { loraIdentity } from "../lora/places.ts";
 import type { Device } from "../onnx/device.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -7,7 +8,6 @@ import { openTextEncoder } from "../text-encoder/encode.ts";
 import { Transformer } from "../transformer/transformer.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
-import { identityOf } from "../weights/identity.ts";
 import type { LoadedLora } from "./adapter.ts";
 import { bytesOf, openLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
@@ -33,6 +33,7 @@ const loraCacheBytes = 2 * 2 ** 30;
 export class Pipeline {
   readonly components: Components;
   readonly compute: ComputeDtype;
+  readonly #device: Device;
   readonly #textEncoder: Opened<TextEncoder>;
   readonly #transformer: Opened<Transformer>;
   readonly #decoder: Opened<VaeDecoder>;
@@ -44,6 +45,7 @@ export class Pipeline {
     const options = { device, compute };
     this.components = components;
     this.compute = compute;
+    this.#device = device;
     this.#textEncoder = new Opened(keepOpen, () =>
       openTextEncoder(textEncoder.config, textEncoder.lookup, options),
     );
@@ -62,19 +64,17 @@ export class Pipeline {
 
   /** @throws InputError if the file can't be used with this model */
   async openLora(path: string): Promise<LoadedLora> {
-    if (this.#loras === undefined) return openLora(this.components, path);
-    // A file that isn't there is described by `openLora`.
-    const identity = await identityOf(path).catch(() => path);
+    if (this.#loras === undefined) return openLora(this.components, path, this.#device);
+    const identity = await loraIdentity(path);
     const known = this.#loras.get(identity);
     if (known !== undefined) return known;
-    const lora = await openLora(this.components, path);
+    const lora = await openLora(this.components, path, this.#device);
     this.#loras.set(identity, lora);
     return lora;
   }
 
   async hasLora(path: string): Promise<boolean> {
-    const identity = await identityOf(path).catch(() => path);
-    return this.#loras?.has(identity) ?? false;
+    return this.#loras?.has(await loraIdentity(path)) ?? false;
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. */

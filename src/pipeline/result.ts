@@ -14,7 +14,7 @@ declare global {
  */
 export function describeResult(
   request: GenerateRequest,
-  { effective, schedule, prompt, lora }: Generated,
+  { effective, schedule, prompt, loras }: Generated,
   version: string,
 ): Record<string, unknown> {
   return {
@@ -33,13 +33,10 @@ export function describeResult(
     seed: JSON.rawJSON(String(effective.seed)),
     schedule: effective.profile.schedule,
     sigmas: Array.from(schedule.sigmas),
-    lora:
-      lora === undefined
-        ? null
-        : {
-            sha256: lora.sha256,
-            name: lora.info.outputName,
-            network_multiplier: request.lora?.multiplier,
-          },
+    loras: loras.map(({ sha256, info }, i) => ({
+      sha256,
+      name: info.outputName,
+      network_multiplier: request.loras[i]?.multiplier,
+    })),
   };
 }

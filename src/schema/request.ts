@@ -8,6 +8,9 @@ const pixels = z.int().min(64).max(4096);
 export const profileNames = ["reference", "diffusers"] as const;
 export type ProfileName = (typeof profileNames)[number];
 
+/** More than anybody combines: a bound for memory. */
+const mostLoras = 16;
+
 /** A LoRA file and how strongly it acts. */
 const loraSchema = z.strictObject({
   path: z.string().min(1),
@@ -24,7 +27,8 @@ export const generateRequestSchema = z.strictObject({
   prompt: z.string(),
   negativePrompt: z.string().default(""),
   triggerWord: z.string().optional(),
-  lora: loraSchema.optional(),
+  /** Act together, each with its multiplier; the order matters for DoRA only. */
+  loras: z.array(loraSchema).max(mostLoras).default([]),
   width: pixels.optional(),
   height: pixels.optional(),
   steps: z.int().min(1).max(150).optional(),

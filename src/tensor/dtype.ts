@@ -36,3 +36,18 @@ export function bf16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
 export function f16ToF32(bits: Uint16Array): Float32Array<ArrayBuffer> {
   return Float32Array.from(new Float16Array(bits.buffer, bits.byteOffset, bits.length));
 }
+
+/** Rounds f32 values in place to the nearest that the dtype can hold, ties to even, as PyTorch casts. */
+export function roundToDtype(values: Float32Array, dtype: Dtype): void {
+  if (dtype === "F32") return;
+  if (dtype === "F16") {
+    values.set(new Float16Array(values));
+    return;
+  }
+  if (dtype !== "BF16") throw new RangeError(`values can't be rounded to ${dtype}`);
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    words[i] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
+  }
+}

@@ -10,5 +10,7 @@ export function sizeOf(shape: readonly number[]): number {
 
 /** Index of the first value that is NaN or infinite, or -1. */
 export function firstNonFinite(values: Float32Array): number {
-  return values.findIndex((value) => !Number.isFinite(value));
+  // A loop, several times as fast as findIndex: a LoRA has a hundred million values.
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return i;
+  return -1;
 }

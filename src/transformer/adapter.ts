@@ -1,84 +1,130 @@
-import type { Device } from "../onnx/device.ts";
-import type { Feeds, Session } from "../onnx/session.ts";
-import { openSession } from "../onnx/session.ts";
+import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { adapterInputs } from "./context.ts";
-import type { linearModules } from "./weight-shapes.ts";
 
-/** One module's part of an adapter: loraA [rank, in], loraB [out, rank], and the factor of their product. */
-export interface AdapterModule {
+/** x (scale ∘ A)ᵀ Bᵀ: loraA [rank, in], loraB [out, rank], scale [rank]. Several adapters lie side by side along the rank. */
+export interface LowRankTerm {
   readonly loraA: Tensor;
   readonly loraB: Tensor;
-  readonly scale: number;
+  readonly scale: Tensor;
 }
 
-/** The adapter of a request, by module name, the user's multiplier folded into each scale. */
-export type AdapterModules = ReadonlyMap<string, AdapterModule>;
+/** x (w1 ⊗ w2)ᵀ: w1 [l, m], w2 [k, n] or the two factors of that, [k, rank] and [rank, n]. */
+export interface KroneckerTerm {
+  readonly w1: Tensor;
+  readonly w2: readonly Tensor[];
+  /** Rows of the product that act; null for all. */
+  readonly rows: { readonly start: number; readonly count: number } | null;
+  /** [out], a factor of each row; null for none. */
+  readonly rowScale: Tensor | null;
+}
+
+/** x ((w1a w1b) ∘ (w2a w2b))ᵀ: a [out, rank], b [rank, in]. */
+export interface HadamardTerm {
+  readonly w1a: Tensor;
+  readonly w1b: Tensor;
+  readonly w2a: Tensor;
+  readonly w2b: Tensor;
+}
 
 /**
- * A graph with the session that runs it. Which modules can carry an adapter is
- * part of the graph; the adapter's matrices are inputs. So LoRAs on the same
- * modules swap without a new session, and a run without any pays nothing.
+ * What stands beside one linear module for a request: y = rowScale ∘ (x Wᵀ) +
+ * terms + bias. Multipliers are folded in. Absent parts cost nothing.
  */
-export class AdaptableSession {
-  #session: Session | undefined;
-  #adapted: ReadonlySet<string> = new Set();
-  readonly #build: (adapted: ReadonlySet<string>) => Uint8Array;
-  readonly #device: Device;
-  readonly #modules: ReturnType<typeof linearModules>;
+export interface AdapterModule {
+  readonly lowRank: LowRankTerm | null;
+  readonly kronecker: readonly KroneckerTerm[];
+  readonly hadamard: readonly HadamardTerm[];
+  /** [out] */
+  readonly bias: Tensor | null;
+  /** [out]; DoRA's. */
+  readonly rowScale: Tensor | null;
+}
 
-  constructor(
-    build: (adapted: ReadonlySet<string>) => Uint8Array,
-    device: Device,
-    modules: ReturnType<typeof linearModules>,
-  ) {
-    this.#build = build;
-    this.#device = device;
-    this.#modules = modules;
+/** The adapters of a request, by module name. */
+export type AdapterModules = ReadonlyMap<string, AdapterModule>;
+
+/** Which inputs a module's adapter has: all that the graph depends on, no values. */
+export interface AdapterShape {
+  readonly lowRank: boolean;
+  readonly kronecker: readonly {
+    readonly factors: number;
+    readonly cut: boolean;
+    readonly rowScale: boolean;
+  }[];
+  readonly hadamard: number;
+  readonly bias: boolean;
+  readonly rowScale: boolean;
+}
+
+export function shapeOf(module: AdapterModule): AdapterShape {
+  return {
+    lowRank: module.lowRank !== null,
+    kronecker: module.kronecker.map(({ w2, rows, rowScale }) => ({
+      factors: w2.length,
+      cut: rows !== null,
+      rowScale: rowScale !== null,
+    })),
+    hadamard: module.hadamard.length,
+    bias: module.bias !== null,
+    rowScale: module.rowScale !== null,
+  };
+}
+
+/** The graph inputs of one adapted module, by what they hold. */
+export function adapterInputs(module: string) {
+  return {
+    loraA: `${module}.lora_A`,
+    loraB: `${module}.lora_B`,
+    loraScale: `${module}.lora_scale`,
+    kronecker: (i: number) => ({
+      w1: `${module}.lokr_w1.${i}`,
+      w2: (factor: number) => `${module}.lokr_w2.${i}.${factor}`,
+      start: `${module}.lokr_start.${i}`,
+      end: `${module}.lokr_end.${i}`,
+      rowScale: `${module}.lokr_row_scale.${i}`,
+    }),
+    hadamard: (i: number) => ({
+      w1a: `${module}.hada_w1_a.${i}`,
+      w1b: `${module}.hada_w1_b.${i}`,
+      w2a: `${module}.hada_w2_a.${i}`,
+      w2b: `${module}.hada_w2_b.${i}`,
+    }),
+    bias: `${module}.adapter_bias`,
+    rowScale: `${module}.row_scale`,
+  };
+}
+
+/** The values of those inputs. */
+export function adapterFeeds(name: string, module: AdapterModule): Feeds {
+  const names = adapterInputs(name);
+  const feeds: Record<string, Tensor | IntTensor> = {};
+  if (module.lowRank !== null) {
+    feeds[names.loraA] = module.lowRank.loraA;
+    feeds[names.loraB] = module.lowRank.loraB;
+    feeds[names.loraScale] = module.lowRank.scale;
   }
-
-  async run(feeds: Feeds, adapter: AdapterModules): Promise<Record<string, Tensor>> {
-    const session = await this.#sessionFor(adapter);
-    return session.run({ ...feeds, ...this.#adapterFeeds(session, adapter) });
-  }
-
-  async release(): Promise<void> {
-    const session = this.#session;
-    this.#session = undefined;
-    await session?.release();
-  }
-
-  async #sessionFor(adapter: AdapterModules): Promise<Session> {
-    const fits = [...adapter.keys()].every((module) => this.#adapted.has(module));
-    if (this.#session !== undefined && fits) return this.#session;
-    await this.release();
-    this.#adapted = new Set([...this.#adapted, ...adapter.keys()]);
-    this.#session = await openSession(this.#build(this.#adapted), this.#device);
-    return this.#session;
-  }
-
-  #adapterFeeds(session: Session, adapter: AdapterModules): Feeds {
-    const inputs = new Set(session.inputNames);
-    const feeds: Record<string, Tensor> = {};
-    for (const module of this.#adapted) {
-      const names = adapterInputs(module);
-      if (!inputs.has(names.loraA)) continue;
-      const part = adapter.get(module) ?? this.#emptyModule(module);
-      const rank = part.loraA.shape[0]!;
-      feeds[names.loraA] = part.loraA;
-      feeds[names.loraB] = part.loraB;
-      feeds[names.scale] = { data: new Float32Array(rank).fill(part.scale), shape: [rank] };
+  for (const [i, { w1, w2, rows, rowScale }] of module.kronecker.entries()) {
+    const own = names.kronecker(i);
+    feeds[own.w1] = w1;
+    for (const [factor, tensor] of w2.entries()) feeds[own.w2(factor)] = tensor;
+    if (rows !== null) {
+      feeds[own.start] = int(rows.start);
+      feeds[own.end] = int(rows.start + rows.count);
     }
-    return feeds;
+    if (rowScale !== null) feeds[own.rowScale] = rowScale;
   }
+  for (const [i, { w1a, w1b, w2a, w2b }] of module.hadamard.entries()) {
+    const own = names.hadamard(i);
+    feeds[own.w1a] = w1a;
+    feeds[own.w1b] = w1b;
+    feeds[own.w2a] = w2a;
+    feeds[own.w2b] = w2b;
+  }
+  if (module.bias !== null) feeds[names.bias] = module.bias;
+  if (module.rowScale !== null) feeds[names.rowScale] = module.rowScale;
+  return feeds;
+}
 
-  /** Rank 0: the products are exact zeros. */
-  #emptyModule(module: string): AdapterModule {
-    const { inDim, outDim } = this.#modules.get(module)!;
-    return {
-      loraA: { data: new Float32Array(0), shape: [0, inDim] },
-      loraB: { data: new Float32Array(0), shape: [outDim, 0] },
-      scale: 0,
-    };
-  }
+function int(value: number): IntTensor {
+  return { data: BigInt64Array.of(BigInt(value)), shape: [1] };
 }

@@ -2,9 +2,10 @@ import type { WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
+import { adaptedLinear } from "./adapted-linear.ts";
+import type { AdapterShape } from "./adapter.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
-import { adaptedLinear } from "./context.ts";
 import { appendPads } from "./pads.ts";
 import { captionBlocks } from "./weight-shapes.ts";
 
@@ -19,7 +20,7 @@ export function buildCaptionGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
   compute: ComputeDtype,
-  adapted: ReadonlySet<string>,
+  adapted: ReadonlyMap<string, AdapterShape>,
 ): Uint8Array {
   const graph = new GraphBuilder("caption", lookup);
   const context = { graph, compute, adapted };

@@ -2,9 +2,10 @@ import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
+import { adaptedLinear } from "./adapted-linear.ts";
+import type { AdapterShape } from "./adapter.ts";
 import type { TransformerConfig } from "./config.ts";
 import type { TransformerContext } from "./context.ts";
-import { adaptedLinear } from "./context.ts";
 import { finalLayer, modulatedBlocks, timeVectorDim } from "./weight-shapes.ts";
 
 /** Scales per block: attention_norm1, attention_norm2, ffn_norm1, ffn_norm2. */
@@ -22,7 +23,7 @@ export function buildModulationGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
   compute: ComputeDtype,
-  adapted: ReadonlySet<string>,
+  adapted: ReadonlyMap<string, AdapterShape>,
 ): Uint8Array {
   const graph = new GraphBuilder("modulation", lookup);
   const context = { graph, compute, adapted };

@@ -2,12 +2,13 @@ import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, reshape, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
+import { adaptedLinear } from "./adapted-linear.ts";
+import type { AdapterShape } from "./adapter.ts";
 import type { BlockScales, Packing } from "./block.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize } from "./config.ts";
 import type { TransformerContext } from "./context.ts";
-import { adaptedLinear } from "./context.ts";
 import { scalesPerBlock } from "./modulation-graph.ts";
 import { appendPads } from "./pads.ts";
 import { finalLayer, modulatedBlocks, patchEmbedder } from "./weight-shapes.ts";
@@ -34,7 +35,7 @@ export function buildStepGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
   compute: ComputeDtype,
-  adapted: ReadonlySet<string>,
+  adapted: ReadonlyMap<string, AdapterShape>,
   captions: 1 | 2,
 ): Uint8Array {
   const graph = new GraphBuilder("step", lookup);

@@ -3,8 +3,8 @@ import type { WeightLookup } from "../onnx/graph.ts";
 import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { AdaptableSession } from "./adaptable-session.ts";
 import type { AdapterModules } from "./adapter.ts";
-import { AdaptableSession } from "./adapter.ts";
 import { buildCaptionGraph } from "./caption-graph.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize, sequenceMultiple } from "./config.ts";
@@ -14,7 +14,7 @@ import type { RopeTable } from "./rope.ts";
 import { captionPositions, concatRopes, imagePositions, ropeTable } from "./rope.ts";
 import { buildStepGraph } from "./step-graph.ts";
 import { timeVectors } from "./time-vector.ts";
-import { linearModules } from "./weight-shapes.ts";
+import { graphOf } from "./weight-shapes.ts";
 
 /** What stays the same for all steps of a request. */
 export interface Conditions {
@@ -42,23 +42,22 @@ export class Transformer {
     lookup: WeightLookup,
     { device, compute }: { device: Device; compute: ComputeDtype },
   ) {
-    const modules = linearModules(config);
     const step = (captions: 1 | 2) =>
       new AdaptableSession(
         (adapted) => buildStepGraph(config, lookup, compute, adapted, captions),
         device,
-        modules,
+        (module) => graphOf(module) === "step",
       );
     this.#config = config;
     this.#caption = new AdaptableSession(
       (adapted) => buildCaptionGraph(config, lookup, compute, adapted),
       device,
-      modules,
+      (module) => graphOf(module) === "caption",
     );
     this.#modulation = new AdaptableSession(
       (adapted) => buildModulationGraph(config, lookup, compute, adapted),
       device,
-      modules,
+      (module) => graphOf(module) === "modulation",
     );
     this.#steps = [step(1), step(2)];
   }

@@ -71,3 +71,9 @@ export function linearModules(
   }
   return modules;
 }
+
+/** Which of the three graphs holds a linear module. */
+export function graphOf(module: string): "caption" | "modulation" | "step" {
+  if (/^(?:cap_embedder|context_refiner)\./.test(module)) return "caption";
+  return /^t_embedder\.|\badaLN_modulation\b/.test(module) ? "modulation" : "step";
+}

@@ -186,9 +186,10 @@ function requestFor(job: Job, promptIndex: number, loraFile: string | null): Gen
     ...(prompt.height === null ? {} : { height: prompt.height }),
     ...(prompt.steps === null ? {} : { steps: prompt.steps }),
     ...(prompt.guidanceScale === null ? {} : { guidanceScale: prompt.guidanceScale }),
-    ...(job.lora === null || loraFile === null
-      ? {}
-      : { lora: { path: loraFile, multiplier: job.lora.multiplier } }),
+    loras:
+      job.lora === null || loraFile === null
+        ? []
+        : [{ path: loraFile, multiplier: job.lora.multiplier }],
   };
 }
 

@@ -85,7 +85,7 @@ test("makes a job's pictures in order, with what made them, events and previews"
     num_inference_steps: 4,
     guidance_scale: 1,
     standard_cfg: 2,
-    lora: { network_multiplier: 0.5 },
+    loras: [{ network_multiplier: 0.5 }],
   });
   expect(result.timings.pipeline_details).toMatchObject({ cache_action: "fresh_load" });
   const progress = events.filter((event) => event.type === "progress");

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { InputError } from "../errors.ts";
-import { readAdapterMetadata } from "./adapter-metadata.ts";
+import { readAdapterMetadata } from "./peft-config.ts";
 
 const toQ = "layers.0.attention.to_q";
 const toK = "layers.1.attention.to_k";
@@ -65,8 +65,8 @@ test.each([
   ["a text for a number", { "transformer.lora_alpha": "8" }, /at lora_alpha/],
   ["patterns of null", { "transformer.alpha_pattern": null }, /at alpha_pattern/],
   ["a regular expression", { "transformer.alpha_pattern": { "(a+)+": 1 } }, /"\(a\+\)\+" is not/],
-  ["DoRA", { "transformer.use_dora": true }, /at use_dora/],
-  ["biases", { "transformer.lora_bias": true }, /at lora_bias/],
+  ["DoRA by a text", { "transformer.use_dora": "yes" }, /at use_dora/],
+  ["another network", { "transformer.peft_type": "BOFT" }, /at peft_type/],
 ])("%s is refused", (_, config, reason) => {
   expect(() => read(config)).toThrow(InputError);
   expect(() => read(config)).toThrow(reason);

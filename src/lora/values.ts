@@ -1,0 +1,202 @@
+import { InputError } from "../errors.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import { roundToDtype } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { firstNonFinite } from "../tensor/tensor.ts";
+import { readF32 } from "../weights/safetensors.ts";
+import type { LoraFile } from "./file.ts";
+import type { DoraRule, LoraDelta, LoraModule } from "./module.ts";
+
+/** A module's change of weight [out, in], in f32; shapes as in `LoraDelta`, a fused one's rows cut out. */
+export type DeltaValues =
+  | {
+      readonly kind: "lora";
+      readonly loraA: Tensor;
+      readonly loraB: Tensor;
+      /** [out] */
+      readonly bias: Tensor | null;
+    }
+  | {
+      readonly kind: "lokr";
+      readonly w1: Tensor;
+      /** [k, n], or [k, rank] and [rank, n] whose product it is. */
+      readonly w2: readonly Tensor[];
+      /** Rows of the product that act; null for all. */
+      readonly rows: LoraModule["rows"];
+    }
+  | {
+      readonly kind: "loha";
+      readonly w1a: Tensor;
+      readonly w1b: Tensor;
+      readonly w2a: Tensor;
+      readonly w2b: Tensor;
+    };
+
+/** One module's values. */
+export interface AdapterValues {
+  readonly delta: DeltaValues;
+  /** alpha/rank; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
+  readonly scale: number;
+  /** [out] */
+  readonly magnitude: { readonly values: Tensor; readonly rule: DoraRule } | null;
+}
+
+/**
+ * @throws InputError naming the tensor that holds NaN or infinity, or an alpha
+ * that isn't above 0, and if the whole LoRA is zero
+ */
+export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
+  const adapter = new Map<string, AdapterValues>();
+  const read = readerOf(lora);
+  for (const [name, module] of lora.modules)
+    adapter.set(name, await loadModule(name, module, read));
+  if ([...adapter.values()].every(doesNothing)) {
+    throw new InputError(
+      `${lora.file} can't act: its values are all zero. It was saved before its training began: use a later save.`,
+    );
+  }
+  return adapter;
+}
+
+type Read = (span: WeightSpan, name: string) => Promise<Tensor>;
+
+/** Parts of a fused module share tensors: each is read once. */
+function readerOf({ file }: LoraFile): Read {
+  const known = new Map<WeightSpan, Tensor>();
+  return async (span, name) => {
+    const tensor = known.get(span) ?? (await readF32(span));
+    known.set(span, tensor);
+    const index = firstNonFinite(tensor.data);
+    if (index === -1) return tensor;
+    throw new InputError(
+      `${file} is damaged: ${name} is ${tensor.data[index]} at element ${index}. ` +
+        "Its training diverged: use an earlier save.",
+    );
+  };
+}
+
+async function loadModule(
+  name: string,
+  { delta, alpha, headerScale, magnitude, rows }: LoraModule,
+  read: Read,
+): Promise<AdapterValues> {
+  const rowsOf = (tensor: Tensor) => (rows === null ? tensor : cutRows(tensor, rows));
+  const ownScale =
+    alpha === null || delta.rank === null ? 1 : (await readAlpha(name, alpha, read)) / delta.rank;
+  const values = await loadDelta(name, delta, rows, read);
+  const folds = delta.kind === "lora" && magnitude === null;
+  return {
+    delta: folds && ownScale !== 1 ? foldScale(values, delta, ownScale) : values,
+    scale: folds ? headerScale : headerScale * ownScale,
+    magnitude:
+      magnitude === null
+        ? null
+        : {
+            values: rowsOf(await read(magnitude.span, `${name}'s magnitude`)),
+            rule: magnitude.rule,
+          },
+  };
+}
+
+/**
+ * alpha/rank folded into the matrices and rounded to the file's dtype: what
+ * diffusers does with a LoRA's alpha, and a product of bf16 values shows it.
+ * Source: diffusers 0.42.1 `get_alpha_scales` in `lora_conversion_utils.py`.
+ */
+function foldScale(values: DeltaValues, delta: LoraDelta, scale: number): DeltaValues {
+  if (values.kind !== "lora" || delta.kind !== "lora") return values;
+  let [down, up] = [scale, 1];
+  while (down * 2 < up) [down, up] = [down * 2, up / 2];
+  const times = ({ data, shape }: Tensor, factor: number, { dtype }: WeightSpan): Tensor => {
+    const single = Math.fround(factor);
+    const product = data.map((value) => value * single);
+    roundToDtype(product, dtype);
+    return { data: product, shape };
+  };
+  return {
+    ...values,
+    loraA: times(values.loraA, down, delta.loraA),
+    loraB: times(values.loraB, up, delta.loraB),
+  };
+}
+
+async function loadDelta(
+  name: string,
+  delta: LoraDelta,
+  rows: LoraModule["rows"],
+  read: Read,
+): Promise<DeltaValues> {
+  const get = (span: WeightSpan, part: string) => read(span, `${name}.${part}`);
+  const cut = (tensor: Tensor) => (rows === null ? tensor : cutRows(tensor, rows));
+  if (delta.kind === "lora") {
+    return {
+      kind: "lora",
+      loraA: await get(delta.loraA, "lora_A"),
+      loraB: cut(await get(delta.loraB, "lora_B")),
+      bias: delta.bias === null ? null : cut(await get(delta.bias, "lora_B.bias")),
+    };
+  }
+  if (delta.kind === "loha") {
+    return {
+      kind: "loha",
+      w1a: cut(await get(delta.w1a, "hada_w1_a")),
+      w1b: await get(delta.w1b, "hada_w1_b"),
+      w2a: cut(await get(delta.w2a, "hada_w2_a")),
+      w2b: await get(delta.w2b, "hada_w2_b"),
+    };
+  }
+  const w1: Tensor[] = [];
+  for (const span of delta.w1) w1.push(await get(span, "lokr_w1"));
+  const w2: Tensor[] = [];
+  for (const span of delta.w2) w2.push(await get(span, "lokr_w2"));
+  // The first factor is small, 64 a side at most in practice: its product costs nothing.
+  return { kind: "lokr", w1: w1.reduce(multiply), w2, rows };
+}
+
+/** Source for alpha above 0: diffusers 0.42.1 never ends loading one below; with 0 nothing would act. */
+async function readAlpha(name: string, span: WeightSpan, read: Read): Promise<number> {
+  const { data } = await read(span, `${name}.alpha`);
+  const alpha = data[0]!;
+  if (alpha > 0) return alpha;
+  throw new InputError(
+    `${span.file} can't act: ${name}.alpha is ${alpha}, and an alpha is above 0. Save it again in the trainer.`,
+  );
+}
+
+/** Rows of a [rows, …] tensor, sharing memory. */
+function cutRows(
+  { data, shape }: Tensor,
+  { start, count }: { readonly start: number; readonly count: number },
+): Tensor {
+  const size = data.length / shape[0]!;
+  return {
+    data: data.subarray(start * size, (start + count) * size),
+    shape: [count, ...shape.slice(1)],
+  };
+}
+
+/** a [i, k] times b [k, j]. */
+function multiply(a: Tensor, b: Tensor): Tensor {
+  const [rows, inner, columns] = [a.shape[0]!, a.shape[1]!, b.shape[1]!];
+  const data = new Float32Array(rows * columns);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) {
+      let sum = 0;
+      for (let k = 0; k < inner; k++) sum += a.data[i * inner + k]! * b.data[k * columns + j]!;
+      data[i * columns + j] = sum;
+    }
+  }
+  return { data, shape: [rows, columns] };
+}
+
+function doesNothing({ delta, magnitude }: AdapterValues): boolean {
+  if (magnitude !== null) return false;
+  const isZero = ({ data }: Tensor) => data.every((value) => value === 0);
+  if (delta.kind === "lora") {
+    return (
+      (isZero(delta.loraB) || isZero(delta.loraA)) && (delta.bias === null || isZero(delta.bias))
+    );
+  }
+  if (delta.kind === "lokr") return isZero(delta.w1) || delta.w2.some(isZero);
+  return [delta.w1a, delta.w1b, delta.w2a, delta.w2b].some(isZero);
+}

@@ -1,0 +1,116 @@
+import type { Device } from "../onnx/device.ts";
+import type { Value, WeightLookup } from "../onnx/graph.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import type { GraphContext } from "../onnx/layers.ts";
+import { matrixFor } from "../onnx/layers.ts";
+import type { Feeds } from "../onnx/session.ts";
+import { openSession } from "../onnx/session.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { HadamardTerm, KroneckerTerm, LowRankTerm } from "./adapter.ts";
+
+/** A change of one weight, not yet scaled. */
+export type WeightDelta =
+  | ({ readonly kind: "lowRank" } & Pick<LowRankTerm, "loraA" | "loraB">)
+  | ({ readonly kind: "kronecker" } & Pick<KroneckerTerm, "w1" | "w2" | "rows">)
+  | ({ readonly kind: "hadamard" } & HadamardTerm);
+
+/**
+ * Of each row of a weight w and its change d, [out] each: |w|², w·d and |d|².
+ * They give the length of the row w + m·d for every m: |w|² + 2m w·d + m² |d|².
+ */
+export interface RowNorms {
+  readonly weight: Tensor;
+  readonly cross: Tensor;
+  readonly delta: Tensor;
+}
+
+/** Computes them for one module, in f32 whatever the weight's dtype is. */
+export async function rowNorms(
+  lookup: WeightLookup,
+  module: string,
+  delta: WeightDelta,
+  device: Device,
+): Promise<RowNorms> {
+  const graph = new GraphBuilder("row norms", lookup);
+  const context: GraphContext = { graph, compute: "f32" };
+  const feeds: Record<string, Tensor> = {};
+  const feed = (name: string, tensor: Tensor): Value => {
+    feeds[name] = tensor;
+    return graph.input(name, "f32", tensor.shape);
+  };
+  const rowSum = (value: Value) => graph.op("ReduceSum", [value, graph.ints([1])], { keepdims: 0 });
+  const dot = (a: Value, b: Value) => rowSum(graph.op("Mul", [a, b]));
+  const { name, cross, squared } = deltaProducts(graph, delta, feed, dot);
+  const weight = matrixFor(context, name, `${module}.weight`);
+  const outDim = graph.weight(`${module}.weight`).shape[0]!;
+  graph.output("weight", "f32", [outDim], dot(weight, weight));
+  graph.output("cross", "f32", [outDim], cross(weight));
+  graph.output("delta", "f32", [outDim], squared);
+  const session = await openSession(graph.finish(), device);
+  try {
+    const results = await session.run(feeds satisfies Feeds);
+    return { weight: results.weight!, cross: results.cross!, delta: results.delta! };
+  } finally {
+    await session.release();
+  }
+}
+
+interface DeltaProducts {
+  /** An input, for what must wait for one. */
+  readonly name: Value;
+  readonly cross: (weight: Value) => Value;
+  readonly squared: Value;
+}
+
+function deltaProducts(
+  graph: GraphBuilder,
+  delta: WeightDelta,
+  feed: (name: string, tensor: Tensor) => Value,
+  dot: (a: Value, b: Value) => Value,
+): DeltaProducts {
+  const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
+  if (delta.kind === "lowRank") {
+    // Through the rank, never the whole B A: a hundredth of the work.
+    const [loraA, loraB] = [feed("loraA", delta.loraA), feed("loraB", delta.loraB)];
+    const transposedA = graph.op("Transpose", [loraA], { perm: [1, 0] });
+    return {
+      name: loraA,
+      cross: (weight) => dot(product(weight, transposedA), loraB),
+      squared: dot(product(loraB, product(loraA, transposedA)), loraB),
+    };
+  }
+  const [name, whole] =
+    delta.kind === "kronecker"
+      ? kroneckerMatrix(graph, delta, feed, product)
+      : hadamardMatrix(graph, delta, feed, product);
+  return { name, cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
+}
+
+function hadamardMatrix(
+  graph: GraphBuilder,
+  { w1a, w1b, w2a, w2b }: HadamardTerm,
+  feed: (name: string, tensor: Tensor) => Value,
+  product: (a: Value, b: Value) => Value,
+): [Value, Value] {
+  const first = feed("w1a", w1a);
+  const left = product(first, feed("w1b", w1b));
+  const right = product(feed("w2a", w2a), feed("w2b", w2b));
+  return [first, graph.op("Mul", [left, right])];
+}
+
+function kroneckerMatrix(
+  graph: GraphBuilder,
+  { w1, w2, rows }: Pick<KroneckerTerm, "w1" | "w2" | "rows">,
+  feed: (name: string, tensor: Tensor) => Value,
+  product: (a: Value, b: Value) => Value,
+): [Value, Value] {
+  const first = feed("w1", w1);
+  const second = w2.map((factor, i) => feed(`w2.${i}`, factor)).reduce(product);
+  const [l, m, k, n] = [w1.shape[0]!, w1.shape[1]!, w2[0]!.shape[0]!, w2.at(-1)!.shape[1]!];
+  const left = graph.op("Reshape", [first, graph.ints([l, 1, m, 1])]);
+  const right = graph.op("Reshape", [second, graph.ints([1, k, 1, n])]);
+  const whole = graph.op("Reshape", [graph.op("Mul", [left, right]), graph.ints([l * k, m * n])]);
+  if (rows === null) return [first, whole];
+  const [start, end] = [graph.ints([rows.start]), graph.ints([rows.start + rows.count])];
+  return [first, graph.op("Slice", [whole, start, end, graph.ints([0])])];
+}
