@@ -8,6 +8,7 @@ dtype allows. Contrib operators, which the package does not know, are written ou
 status 1 on a failure.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -55,11 +56,31 @@ class RMSNormalization(OpRun):
         return ((normed.astype(x.dtype) * scale).astype(x.dtype),)
 
 
+def adapter_shape(name: str, sizes: dict[str, list[int]]) -> list[int]:
+    """Of a LoKr or LoHa factor: of rank 2, on a module of [out, in]."""
+    module, part = re.fullmatch(r"(.+)\.((?:lokr|hada)_.+)", name).groups()
+    out, width = sizes[module]
+    kind, *index = part.split(".")
+    if kind == "lokr_w1":
+        return [1, 1]
+    if kind == "lokr_w2":  # the first term's in one piece, the second's as a product
+        return {"00": [out, width], "10": [out, 2], "11": [2, width]}["".join(index)]
+    return [out, 2] if kind.endswith("_a") else [2, width]
+
+
 def random_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     feeds = {}
+    sizes = {tensor.name.removesuffix(".weight"): list(tensor.dims) for tensor in model.graph.initializer}
     for value in model.graph.input:
         kind = value.type.tensor_type
+        if re.search(r"\.(lokr_w|hada_w)", value.name):
+            feeds[value.name] = rng.standard_normal(adapter_shape(value.name, sizes)).astype(np.float32) * 0.1
+            continue
+        if ".lokr_start." in value.name or ".lokr_end." in value.name:
+            module = value.name.partition(".lokr_")[0]
+            feeds[value.name] = np.array([0 if ".lokr_start." in value.name else sizes[module][0]], dtype=np.int64)
+            continue
         shape = [d.dim_value if d.HasField("dim_value") else 2 if d.dim_param.startswith("rank.") else LENGTHS[d.dim_param]
                  for d in kind.shape.dim]
         if kind.elem_type == onnx.TensorProto.INT64:
