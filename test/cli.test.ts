@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "./golden.ts";
 
@@ -72,6 +73,24 @@ test("models and lora describe what is there", async () => {
   );
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ rank: [1, 2, 4, 8], base_model: "zimage" });
+});
+
+test("lora draws how strongly layers are changed, and lists what is wrong", async () => {
+  const picture = join(folder, "strength.png");
+  const { code, stdout } = await retake(
+    "lora",
+    join(tiny, "lora-mixed-ranks.safetensors"),
+    "--strength",
+    picture,
+  );
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/ai-toolkit 0\.10\.25 and later: guidance max\(0, g - 1\)/);
+  expect(stdout).toMatch(/problem: It is for layers 48 wide/);
+  expect((await sharp(picture).metadata()).format).toBe("png");
+  rmSync(picture);
+  expect((await retake("lora", "a.safetensors", "--strength", "a.gif")).stderr).toMatch(
+    /a\.gif: the picture is an \.svg or a \.png file/,
+  );
 });
 
 describe("bad input: one paragraph, exit code 2, nothing left behind", () => {

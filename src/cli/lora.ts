@@ -1,77 +1,121 @@
+import { extname } from "node:path";
 import type { Command } from "commander";
-import type { LoraFile } from "../lora/file.ts";
-import { readLora } from "../lora/file.ts";
-import { networkOf } from "../lora/format.ts";
-import { loadAdapter } from "../lora/values.ts";
+import { InputError } from "../errors.ts";
+import type { LoraDescription } from "../lora/describe.ts";
+import { describeLora } from "../lora/describe.ts";
+import { notWritable, writeWhole } from "../weights/write-whole.ts";
+import { addConvertCommand } from "./lora-convert.ts";
+
+interface LoraFlags {
+  readonly json?: boolean;
+  readonly strength?: string;
+}
 
 export function addLoraCommand(program: Command): void {
-  program
+  const command = program
     .command("lora")
-    .description("say what a LoRA file is")
-    .argument("<file>", "a .safetensors LoRA")
+    .description("say what a LoRA file is, or convert it")
+    .argument("<file>", "a .safetensors LoRA, or a folder that PEFT saved")
     .option("--json", "print JSON")
-    .action(async (path: string, { json }: { json?: boolean }) => {
-      const lora = await readLora(path);
-      const adapter = await loadAdapter(lora);
-      const scales = [...adapter.values()].map(({ scale }) => scale);
-      const description = describe(lora, scales);
-      process.stdout.write(
-        json === true ? `${JSON.stringify(description, null, 2)}\n` : formatted(description),
-      );
-    });
+    .option("--strength <picture>", "draw how strongly each layer is changed, .svg or .png")
+    .action(runLora);
+  addConvertCommand(command);
 }
 
-function describe(
-  { file, sha256, format, info, modules }: LoraFile,
-  scales: readonly number[],
-): object {
-  const groups: Record<string, number> = {};
-  for (const name of modules.keys()) {
-    const group = name.replace(/\.\d+\./, ".*.");
-    groups[group] = (groups[group] ?? 0) + 1;
+async function runLora(path: string, { json, strength }: LoraFlags): Promise<void> {
+  if (strength !== undefined && !/\.(svg|png)$/i.test(strength)) {
+    throw new InputError(`--strength ${strength}: the picture is an .svg or a .png file.`);
   }
-  const found = [...modules.values()];
-  return {
-    file,
-    sha256,
-    name: info.outputName,
-    base_model: info.baseModel,
-    trainer: info.trainer,
-    trainer_version: info.trainerVersion,
-    step: info.step,
-    epoch: info.epoch,
-    trigger_words: info.triggerWords,
-    format,
-    network: networkOf(modules.values()),
-    rank: distinct(found.map(({ delta }) => delta.rank)),
-    alpha: found.every(({ alpha, headerScale }) => alpha === null && headerScale === 1)
-      ? "none stored (alpha = rank)"
-      : "stored",
-    scale: distinct(scales),
-    modules: modules.size,
-    module_groups: groups,
-  };
+  const description = await describeLora(path);
+  if (strength !== undefined) await writeStrength(strength, description);
+  process.stdout.write(
+    json === true ? `${JSON.stringify(description, null, 2)}\n` : formatted(description),
+  );
 }
 
-function distinct<T>(values: readonly T[]): T | T[] {
-  const all = [...new Set(values)].sort();
-  return all.length === 1 ? all[0]! : all;
+async function writeStrength(path: string, description: LoraDescription): Promise<void> {
+  // The chart library takes a while to load: only where it is used.
+  const { drawStrength } = await import("../lora/strength-picture.ts");
+  const svg = Buffer.from(drawStrength(description));
+  const { default: sharp } = await import("sharp");
+  const isSvg = extname(path).toLowerCase() === ".svg";
+  const bytes = isSvg ? svg : await sharp(svg, { density: 144 }).png().toBuffer();
+  await writeWhole(path, bytes).catch((error: unknown) => {
+    throw notWritable(path, error);
+  });
 }
 
-function formatted(description: object): string {
-  return Object.entries(description)
-    .map(([key, value]) => {
-      if (key === "module_groups") {
-        const lines = Object.entries(value as Record<string, number>); // built above
-        return lines.map(([group, count]) => `  ${group}  ${count}\n`).join("");
-      }
-      const text =
-        value === null
-          ? "not said"
-          : Array.isArray(value)
-            ? value.join(", ") || "none"
-            : String(value);
-      return `${key.replaceAll("_", " ").padEnd(16)} ${text}\n`;
+/** Longest bar of the strength by layer, in characters. */
+const barLength = 40;
+
+function formatted(lora: LoraDescription): string {
+  const line = (label: string, value: unknown) => `${label.padEnd(16)} ${shown(value)}\n`;
+  const { preview_era: era } = lora;
+  const tags = Object.entries(lora.dataset_tags).map(([tag, count]) => `${tag} (${count})`);
+  return (
+    line("file", lora.file) +
+    line("sha256", lora.sha256) +
+    line("format", `${lora.format}, ${lora.network}`) +
+    line("name", lora.name) +
+    line("version", lora.version) +
+    line("base model", lora.base_model) +
+    line(
+      "trainer",
+      [lora.trainer, lora.trainer_version].filter((part) => part !== null).join(" "),
+    ) +
+    line("trained steps", lora.step) +
+    line("epoch", lora.epoch) +
+    line("trigger words", lora.trigger_words) +
+    line("dataset tags", tags.slice(0, 12)) +
+    line("modules", lora.modules) +
+    line("parameters", lora.parameters) +
+    line(
+      "preview era",
+      era === null
+        ? `unknown: ${lora.preview_era_unknown}`
+        : `ai-toolkit ${era.from}${era.to === null ? " and later" : ` to ${era.to}`}: guidance ${era.guidance} ` +
+            `when above ${era.guidanceAbove}, ${era.updates} updates, sizes floored to ${era.divisor}` +
+            (era.doubt === null ? "" : ` (${era.doubt})`),
+    ) +
+    lora.groups.map(groupLine).join("") +
+    strengthByLayer(lora.strength) +
+    lora.notes.map((note) => `note: ${note}\n`).join("") +
+    lora.problems.map((problem) => `problem: ${problem}\n`).join("")
+  );
+}
+
+function shown(value: unknown): string {
+  if (value === null || value === "") return "not said";
+  return Array.isArray(value) ? value.join(", ") || "none" : String(value);
+}
+
+function groupLine({
+  group,
+  modules,
+  rank,
+  alpha,
+  scale,
+  dtype,
+}: LoraDescription["groups"][number]) {
+  const stored = alpha.length === 0 ? "alpha = rank" : `alpha ${alpha.join("/")}`;
+  return (
+    `  ${group.padEnd(36)} ${String(modules).padStart(3)}  rank ${rank.map((r) => r ?? "full").join("/")}  ` +
+    `${stored}  scale ${scale.map((value) => Number(value.toPrecision(4))).join("/")}  ${dtype.join("/")}\n`
+  );
+}
+
+/** A bar for each layer: the size of all its changes together. */
+function strengthByLayer(strength: LoraDescription["strength"]): string {
+  const layers = new Map<string, number>();
+  for (const [module, value] of Object.entries(strength)) {
+    const layer = /^\w+\.\d+/.exec(module)?.[0] ?? module;
+    layers.set(layer, Math.hypot(layers.get(layer) ?? 0, value ?? 0));
+  }
+  const largest = Math.max(...layers.values());
+  return [...layers]
+    .map(([layer, value]) => {
+      const bar = "█".repeat(largest > 0 ? Math.round((value / largest) * barLength) : 0);
+      return `  ${layer.padEnd(18)} ${value.toPrecision(3).padStart(9)} ${bar}\n`;
     })
     .join("");
 }

@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { access, constants, rename, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, extname, join } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import { access, constants, stat } from "node:fs/promises";
+import { dirname, extname } from "node:path";
+import { InputError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { notWritable, writeWhole } from "../weights/write-whole.ts";
 import type { ImageFormat } from "./encode-image.ts";
 import { encodeImage } from "./encode-image.ts";
 
@@ -51,20 +51,7 @@ export function formatOf(path: string): ImageFormat {
  */
 export async function writeImage(path: string, image: Tensor, parameters: object): Promise<void> {
   const bytes = await encodeImage(image, formatOf(path), parameters);
-  // Not the picture's name and more: that may be longer than a name can be.
-  const temporary = join(dirname(path), `.${randomUUID()}.tmp`);
-  try {
-    await writeFile(temporary, bytes, { flag: "wx" });
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
+  await writeWhole(path, bytes).catch((error: unknown) => {
     throw notWritable(path, error);
-  }
-}
-
-function notWritable(path: string, error: unknown): InputError {
-  return new InputError(
-    `${path} can't be written: ${messageOf(error)}. Name a file in a folder that exists and that you may write to.`,
-    { cause: error },
-  );
+  });
 }

@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import type { LoraFormat } from "./format.ts";
 import { formatOf, recogniseForeign } from "./format.ts";
@@ -28,6 +29,8 @@ export interface LoraFile {
   readonly metadata: Readonly<Record<string, string>>;
   /** By diffusers' module name, `layers.3.attention.to_q`. */
   readonly modules: ReadonlyMap<string, LoraModule>;
+  /** How many values its tensors hold. */
+  readonly parameters: number;
   /** What of the file does not act, and why that is right. */
   readonly notes: readonly string[];
 }
@@ -94,8 +97,17 @@ export async function readLora(path: string): Promise<LoraFile> {
       `${path} is not a whole LoRA: ${listed(faults)}. Save it again in the trainer.`,
     );
   }
-  const sha256 = await hashFile(file);
-  return { file, sha256, format, info: readLoraInfo(metadata), metadata, modules, notes };
+  const parameters = [...tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  return {
+    file,
+    sha256: await hashFile(file),
+    format,
+    info: readLoraInfo(metadata),
+    metadata,
+    modules,
+    parameters,
+    notes,
+  };
 }
 
 function groupByModule(

@@ -7,28 +7,46 @@ export interface LoraInfo {
   readonly step: number | null;
   readonly epoch: number | null;
   readonly triggerWords: readonly string[];
+  /** The LoRA's own version, as its maker counts. */
+  readonly version: string | null;
+  /** How often each tag stood in the dataset's captions, the most frequent first. */
+  readonly datasetTags: Readonly<Record<string, number>>;
 }
 
 /** Reads the header metadata that ai-toolkit writes (`info.py`, `toolkit/metadata.py`), and kohya's tags. */
 export function readLoraInfo(metadata: Readonly<Record<string, string>>): LoraInfo {
   const software = jsonObject(metadata.software);
   const training = jsonObject(metadata.training_info);
+  const tags = tagCounts(metadata);
   return {
     outputName: text(metadata.ss_output_name) ?? text(metadata.name),
-    baseModel: text(metadata.ss_base_model_version),
-    trainer: text(software.name),
+    baseModel: text(metadata.ss_base_model_version) ?? text(metadata["modelspec.architecture"]),
+    trainer: text(software.name) ?? kohyaTrainer(metadata),
     trainerVersion: text(software.version),
-    step: count(training.step),
-    epoch: count(training.epoch),
-    triggerWords: triggerWords(metadata),
+    step: count(training.step) ?? count(metadata.ss_steps),
+    epoch: count(training.epoch) ?? count(metadata.ss_epoch),
+    triggerWords: triggerWords(metadata, tags),
+    version: text(metadata.version),
+    datasetTags: Object.fromEntries(tags.slice(0, mostTags)),
   };
 }
 
 /** ai-toolkit writes its trigger word alone; kohya every tag of every caption, the trigger most often. */
 const mostTriggerWords = 8;
+const mostTags = 100;
 
-/** `modelspec.trigger_phrase`, then `ss_tag_frequency`, {dataset: {tag: count}}, the most frequent first. */
-function triggerWords(metadata: Readonly<Record<string, string>>): string[] {
+/** `modelspec.trigger_phrase`, then the most frequent tags. */
+function triggerWords(
+  metadata: Readonly<Record<string, string>>,
+  tags: readonly (readonly [string, number])[],
+): string[] {
+  const words = tags.map(([tag]) => tag);
+  const phrase = text(metadata["modelspec.trigger_phrase"]);
+  return [...new Set(phrase === null ? words : [phrase, ...words])].slice(0, mostTriggerWords);
+}
+
+/** `ss_tag_frequency`, {dataset: {tag: count}}, over all datasets, the most frequent first. */
+function tagCounts(metadata: Readonly<Record<string, string>>): [string, number][] {
   const counts = new Map<string, number>();
   for (const tags of Object.values(jsonObject(metadata.ss_tag_frequency))) {
     if (typeof tags !== "object" || tags === null || Array.isArray(tags)) continue;
@@ -36,9 +54,18 @@ function triggerWords(metadata: Readonly<Record<string, string>>): string[] {
       counts.set(tag, (counts.get(tag) ?? 0) + (count(times) ?? 0));
     }
   }
-  const tags = [...counts].toSorted(([, a], [, b]) => b - a).map(([tag]) => tag);
-  const phrase = text(metadata["modelspec.trigger_phrase"]);
-  return [...new Set(phrase === null ? tags : [phrase, ...tags])].slice(0, mostTriggerWords);
+  return [...counts].toSorted(([, a], [, b]) => b - a);
+}
+
+/** kohya's scripts and musubi-tuner name neither themselves nor a version, but the network's module. */
+function kohyaTrainer(metadata: Readonly<Record<string, string>>): string | null {
+  const module = text(metadata.ss_network_module);
+  if (module === null) return null;
+  return /lycoris/i.test(module)
+    ? "LyCORIS"
+    : /zimage|z_image/i.test(module)
+      ? "musubi-tuner"
+      : "kohya";
 }
 
 function jsonObject(value: string | undefined): Record<string, unknown> {
@@ -57,6 +84,8 @@ function text(value: unknown): string | null {
   return typeof value === "string" && value !== "" ? value : null;
 }
 
+/** A count, as a number or, in kohya's headers, as its digits. */
 function count(value: unknown): number | null {
-  return Number.isSafeInteger(value) ? Number(value) : null;
+  const number = typeof value === "string" && /^\d{1,15}$/.test(value) ? Number(value) : value;
+  return Number.isSafeInteger(number) ? Number(number) : null;
 }

@@ -4,7 +4,7 @@ import { InputError } from "../errors.ts";
 import { identityOf } from "../weights/identity.ts";
 
 /** The names that PEFT gives the files of a folder. */
-const peftWeights = "adapter_model.safetensors";
+export const peftWeights = "adapter_model.safetensors";
 export const peftConfig = "adapter_config.json";
 
 /**

@@ -35,8 +35,12 @@ export type DeltaValues =
 /** One module's values. */
 export interface AdapterValues {
   readonly delta: DeltaValues;
-  /** alpha/rank; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
+  /** What the delta is still to be multiplied by; 1 where alpha/rank is folded into the matrices. */
   readonly scale: number;
+  /** All that multiplies the stored tensors; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
+  readonly storedScale: number;
+  /** As stored; null: none is. */
+  readonly alpha: number | null;
   /** [out] */
   readonly magnitude: { readonly values: Tensor; readonly rule: DoraRule } | null;
 }
@@ -46,16 +50,33 @@ export interface AdapterValues {
  * that isn't above 0, and if the whole LoRA is zero
  */
 export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
-  const adapter = new Map<string, AdapterValues>();
-  const read = readerOf(lora);
-  for (const [name, module] of lora.modules)
-    adapter.set(name, await loadModule(name, module, read));
-  if ([...adapter.values()].every(doesNothing)) {
+  const { values, damaged } = await loadModules(lora);
+  const [first] = damaged;
+  if (first !== undefined) throw first;
+  if ([...values.values()].every(doesNothing)) {
     throw new InputError(
       `${lora.file} can't act: its values are all zero. It was saved before its training began: use a later save.`,
     );
   }
-  return adapter;
+  return values;
+}
+
+/** Reads every module that can be read, and says what is wrong with the others. */
+export async function loadModules(
+  lora: LoraFile,
+): Promise<{ values: Map<string, AdapterValues>; damaged: InputError[] }> {
+  const values = new Map<string, AdapterValues>();
+  const damaged: InputError[] = [];
+  const read = readerOf(lora);
+  for (const [name, module] of lora.modules) {
+    try {
+      values.set(name, await loadModule(name, module, read));
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      damaged.push(error);
+    }
+  }
+  return { values, damaged };
 }
 
 type Read = (span: WeightSpan, name: string) => Promise<Tensor>;
@@ -81,13 +102,16 @@ async function loadModule(
   read: Read,
 ): Promise<AdapterValues> {
   const rowsOf = (tensor: Tensor) => (rows === null ? tensor : cutRows(tensor, rows));
-  const ownScale =
-    alpha === null || delta.rank === null ? 1 : (await readAlpha(name, alpha, read)) / delta.rank;
+  // A LoKr of whole factors has none: trainers store what is no number there.
+  const stored = alpha === null || delta.rank === null ? null : await readAlpha(name, alpha, read);
+  const ownScale = stored === null || delta.rank === null ? 1 : stored / delta.rank;
   const values = await loadDelta(name, delta, rows, read);
   const folds = delta.kind === "lora" && magnitude === null;
   return {
     delta: folds && ownScale !== 1 ? foldScale(values, delta, ownScale) : values,
     scale: folds ? headerScale : headerScale * ownScale,
+    storedScale: headerScale * ownScale,
+    alpha: stored,
     magnitude:
       magnitude === null
         ? null
@@ -189,7 +213,8 @@ function multiply(a: Tensor, b: Tensor): Tensor {
   return { data, shape: [rows, columns] };
 }
 
-function doesNothing({ delta, magnitude }: AdapterValues): boolean {
+/** Whether a module changes nothing, whatever the multiplier. */
+export function doesNothing({ delta, magnitude }: AdapterValues): boolean {
   if (magnitude !== null) return false;
   const isZero = ({ data }: Tensor) => data.every((value) => value === 0);
   if (delta.kind === "lora") {

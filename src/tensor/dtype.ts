@@ -51,3 +51,12 @@ export function roundToDtype(values: Float32Array, dtype: Dtype): void {
     words[i] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
   }
 }
+
+/** The bytes of f32 values in a dtype that holds them exactly: see `roundToDtype`. */
+export function narrowTo(values: Float32Array<ArrayBuffer>, dtype: Dtype): Uint8Array<ArrayBuffer> {
+  if (dtype === "F16") return new Uint8Array(new Float16Array(values).buffer);
+  if (dtype === "F32") return new Uint8Array(Float32Array.from(values).buffer);
+  if (dtype !== "BF16") throw new RangeError(`values can't be written as ${dtype}`);
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  return new Uint8Array(Uint16Array.from(words, (word) => word >>> 16).buffer);
+}

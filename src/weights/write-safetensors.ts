@@ -1,17 +1,20 @@
-import { randomUUID } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import type { Dtype } from "../tensor/dtype.ts";
+import { notWritable, writeWhole } from "./write-whole.ts";
 
-/** What can be written: f32 values or int64 ids. */
-export interface WritableTensor {
-  readonly data: Float32Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
-  readonly shape: readonly number[];
-}
+/** What can be written: f32 values, int64 ids, or bytes of any dtype as another file has them. */
+export type WritableTensor =
+  | {
+      readonly data: Float32Array<ArrayBuffer> | BigInt64Array<ArrayBuffer>;
+      readonly shape: readonly number[];
+    }
+  | {
+      readonly data: Uint8Array<ArrayBuffer>;
+      readonly dtype: Dtype;
+      readonly shape: readonly number[];
+    };
 
 /**
- * Writes a safetensors file, whole or not at all: to a file beside it first,
- * which then takes its name.
+ * Writes a safetensors file, whole or not at all.
  *
  * @throws InputError if the place can't be written
  */
@@ -20,27 +23,12 @@ export async function writeSafetensors(
   tensors: ReadonlyMap<string, WritableTensor>,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  try {
-    const handle = await open(temporary, "wx");
-    try {
-      // Not write(): on a full disk that writes a part, says how much, and does not fail.
-      await handle.writeFile(encodeHeader(tensors, metadata));
-      for (const { data } of tensors.values()) {
-        await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw new InputError(
-      `${path} can't be written: ${messageOf(error)}. Is ${dirname(path)} a folder that you may write to?`,
-      { cause: error },
-    );
-  }
+  const pieces = [...tensors.values()].map(
+    ({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  );
+  await writeWhole(path, encodeHeader(tensors, metadata), ...pieces).catch((error: unknown) => {
+    throw notWritable(path, error);
+  });
 }
 
 function encodeHeader(
@@ -49,8 +37,9 @@ function encodeHeader(
 ): Uint8Array {
   const entries: [string, unknown][] = [["__metadata__", metadata]];
   let offset = 0;
-  for (const [name, { data, shape }] of tensors) {
-    const dtype = data instanceof Float32Array ? "F32" : "I64";
+  for (const [name, tensor] of tensors) {
+    const { data, shape } = tensor;
+    const dtype = "dtype" in tensor ? tensor.dtype : data instanceof Float32Array ? "F32" : "I64";
     entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
     offset += data.byteLength;
   }

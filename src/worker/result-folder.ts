@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, messageOf } from "../errors.ts";
+import { writeWhole } from "../weights/write-whole.ts";
 import type { ResultStore } from "./result-store.ts";
 import { isResultName } from "./result-store.ts";
 
@@ -34,21 +34,7 @@ export class ResultFolder implements ResultStore {
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {
-    const path = this.pathOf(name);
-    const temporary = join(this.#folder, `.${randomUUID()}.tmp`);
-    try {
-      const handle = await open(temporary, "wx", 0o644);
-      try {
-        await handle.writeFile(bytes);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
+    await writeWhole(this.pathOf(name), bytes);
   }
 
   async read(name: string): ReturnType<ResultStore["read"]> {

@@ -1,0 +1,228 @@
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { InputError } from "../errors.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import type { Dtype } from "../tensor/dtype.ts";
+import { narrowTo } from "../tensor/dtype.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { WritableTensor } from "../weights/write-safetensors.ts";
+import { writeSafetensors } from "../weights/write-safetensors.ts";
+import { notWritable, writeWhole } from "../weights/write-whole.ts";
+import type { LoraFile } from "./file.ts";
+import { networkOf } from "./format.ts";
+import type { LoraModule } from "./module.ts";
+import { peftConfig, peftWeights } from "./places.ts";
+import { loadAdapter } from "./values.ts";
+
+/** Formats that can be written. ComfyUI reads ai-toolkit's. */
+export const targetFormats = ["ai-toolkit", "diffusers", "kohya", "peft"] as const;
+export type TargetFormat = (typeof targetFormats)[number];
+
+/**
+ * Writes a LoRA in another format. Matrices are copied byte for byte; where a
+ * format has no place for alpha, alpha/rank is folded into them and rounded as
+ * diffusers does when it loads the original, so that pictures stay the same.
+ *
+ * @param out a .safetensors file that doesn't exist, for `peft` a folder
+ * @throws InputError if the format can't hold the LoRA, or `out` can't be written
+ */
+export async function convertLora(
+  lora: LoraFile,
+  target: TargetFormat,
+  out: string,
+): Promise<void> {
+  const tensors = new Map<string, WritableTensor>();
+  const scales = await storedScales(lora);
+  for (const [name, module] of lora.modules) {
+    for (const [key, tensor] of await tensorsOf(lora, name, module, target, scales)) {
+      tensors.set(key, tensor);
+    }
+  }
+  const { lora_adapter_metadata: _, ...kept } = lora.metadata;
+  const metadata = { format: "pt", ...kept, retake_converted_from: lora.format };
+  if (target === "peft") await writePeftFolder(lora, tensors, metadata, scales, out);
+  else await writeSafetensors(out, tensors, metadata);
+}
+
+/** alpha/rank of each module; checks every value on the way. */
+async function storedScales(lora: LoraFile): Promise<ReadonlyMap<string, number>> {
+  const adapter = await loadAdapter(lora);
+  return new Map([...adapter].map(([name, { storedScale }]) => [name, storedScale]));
+}
+
+/** Where a format puts a module's tensors. */
+function namesOf(target: TargetFormat, kind: LoraModule["delta"]["kind"], module: string) {
+  const flat = module.replaceAll(".", "_");
+  if (target === "kohya") return `${kind === "lora" ? "lora_unet_" : "lycoris_"}${flat}`;
+  return `${{ "ai-toolkit": "diffusion_model", diffusers: "transformer", peft: "base_model.model" }[target]}.${module}`;
+}
+
+async function tensorsOf(
+  lora: LoraFile,
+  name: string,
+  module: LoraModule,
+  target: TargetFormat,
+  scales: ReadonlyMap<string, number>,
+): Promise<Map<string, WritableTensor>> {
+  const { delta, magnitude, alpha, rows } = module;
+  refuseImpossible(lora, module, target);
+  const prefix = namesOf(target, delta.kind, name);
+  const tensors = new Map<string, WritableTensor>();
+  const put = async (part: string, span: WeightSpan, cut: LoraModule["rows"] = null) =>
+    tensors.set(`${prefix}.${part}`, await copy(span, cut));
+  const scale = scales.get(name)!;
+  if (delta.kind === "lora") {
+    const [down, up] = target === "kohya" ? ["lora_down", "lora_up"] : ["lora_A", "lora_B"];
+    await put(`${down}.weight`, delta.loraA);
+    await put(`${up}.weight`, delta.loraB, rows);
+    if (delta.bias !== null) await put(`${up}.bias`, delta.bias, rows);
+    if (target === "kohya") tensors.set(`${prefix}.alpha`, scalar(scale * delta.rank));
+    else if (scale !== 1 && target !== "peft") await fold(lora, name, tensors, prefix);
+  } else {
+    for (const [part, span] of factorsOf(delta)) await put(part, span);
+    if (alpha !== null) await put("alpha", alpha);
+  }
+  if (magnitude !== null) {
+    const part = {
+      "ai-toolkit": "magnitude",
+      peft: "lora_magnitude_vector",
+      lycoris: "dora_scale",
+    };
+    const rule =
+      magnitude.rule === "lycoris" ? "lycoris" : target === "ai-toolkit" ? target : "peft";
+    await put(part[rule], magnitude.span, rows);
+  }
+  return tensors;
+}
+
+/** LoKr's and LoHa's tensors by the names that all trainers give them. */
+function factorsOf(delta: Exclude<LoraModule["delta"], { kind: "lora" }>): [string, WeightSpan][] {
+  if (delta.kind === "loha") {
+    return [
+      ["hada_w1_a", delta.w1a],
+      ["hada_w1_b", delta.w1b],
+      ["hada_w2_a", delta.w2a],
+      ["hada_w2_b", delta.w2b],
+    ];
+  }
+  const factor = (name: string, spans: readonly WeightSpan[]): [string, WeightSpan][] =>
+    spans.length === 1
+      ? [[name, spans[0]!]]
+      : [
+          [`${name}_a`, spans[0]!],
+          [`${name}_b`, spans[1]!],
+        ];
+  return [...factor("lokr_w1", delta.w1), ...factor("lokr_w2", delta.w2)];
+}
+
+function refuseImpossible(
+  { file, modules }: LoraFile,
+  { delta, magnitude, rows, headerScale }: LoraModule,
+  target: TargetFormat,
+): void {
+  const refuse = (what: string) => {
+    throw new InputError(`${file} can't be converted to ${target}: ${what}.`);
+  };
+  if (delta.kind !== "lora") {
+    if (target === "diffusers" || target === "peft") {
+      refuse(`it is a ${networkOf(modules.values())}, and Retake writes LoRA and DoRA there`);
+    }
+    if (rows !== null) refuse("its factors stand for q, k and v together and can't be taken apart");
+    if (headerScale !== 1)
+      refuse("its scale is in a configuration that the format has no place for");
+  }
+  if (magnitude?.rule === "lycoris" && target !== "kohya") {
+    refuse("its dora_scale follows LyCORIS's rule, which the format's magnitude does not");
+  }
+  if (magnitude !== null && magnitude.rule !== "lycoris" && target === "kohya") {
+    refuse("its magnitude follows another rule than the format's dora_scale");
+  }
+  if (delta.kind === "lora" && delta.bias !== null && !["diffusers", "peft"].includes(target)) {
+    refuse("it has biases (lora_B.bias)");
+  }
+}
+
+/**
+ * The matrices with alpha/rank folded in, as the loader makes them, in the
+ * file's dtype. The factor of a header's configuration, which no loader folds
+ * or rounds, goes into B in f32.
+ */
+async function fold(
+  lora: LoraFile,
+  name: string,
+  tensors: Map<string, WritableTensor>,
+  prefix: string,
+): Promise<void> {
+  const module = lora.modules.get(name)!;
+  const values = (await loadAdapter({ ...lora, modules: new Map([[name, module]]) })).get(name)!;
+  if (values.delta.kind !== "lora" || module.delta.kind !== "lora") return;
+  const { loraA, loraB } = values.delta;
+  const { scale } = values;
+  const dtypeA = module.delta.loraA.dtype;
+  const dtypeB = scale === 1 ? module.delta.loraB.dtype : "F32";
+  const scaled = scale === 1 ? loraB.data : loraB.data.map((value) => value * scale);
+  const put = (part: string, { shape }: Tensor, data: Float32Array<ArrayBuffer>, dtype: Dtype) =>
+    tensors.set(`${prefix}.${part}`, { data: narrowTo(data, dtype), dtype, shape });
+  put("lora_A.weight", loraA, loraA.data, dtypeA);
+  put("lora_B.weight", loraB, scaled, dtypeB);
+}
+
+async function copy(span: WeightSpan, rows: LoraModule["rows"]): Promise<WritableTensor> {
+  const rowBytes = span.byteLength / (span.shape[0] ?? 1);
+  const start = rows === null ? 0 : rows.start * rowBytes;
+  const length = rows === null ? span.byteLength : rows.count * rowBytes;
+  const data = new Uint8Array(length);
+  const handle = await open(span.file, "r");
+  try {
+    const { bytesRead } = await handle.read(data, 0, length, span.offset + start);
+    if (bytesRead < length) throw new InputError(`${span.file} became shorter while it was read.`);
+  } finally {
+    await handle.close();
+  }
+  const shape = rows === null ? span.shape : [rows.count, ...span.shape.slice(1)];
+  return { data, dtype: span.dtype, shape };
+}
+
+function scalar(value: number): WritableTensor {
+  return { data: Float32Array.of(value), shape: [] };
+}
+
+async function writePeftFolder(
+  lora: LoraFile,
+  tensors: ReadonlyMap<string, WritableTensor>,
+  metadata: Readonly<Record<string, string>>,
+  scales: ReadonlyMap<string, number>,
+  out: string,
+): Promise<void> {
+  const ranks = new Map([...lora.modules].map(([name, { delta }]) => [name, delta.rank ?? 1]));
+  const alphas = new Map([...ranks].map(([name, rank]) => [name, rank * scales.get(name)!]));
+  const modules = [...lora.modules.values()];
+  const config = {
+    peft_type: "LORA",
+    r: ranks.values().next().value,
+    lora_alpha: alphas.values().next().value,
+    // A ^ makes it the whole name: "to_q" would fit every layer's.
+    rank_pattern: Object.fromEntries([...ranks].map(([name, rank]) => [`^${name}`, rank])),
+    alpha_pattern: Object.fromEntries([...alphas].map(([name, alpha]) => [`^${name}`, alpha])),
+    target_modules: [...lora.modules.keys()],
+    lora_dropout: 0,
+    bias: "none",
+    use_rslora: false,
+    use_dora: modules.some(({ magnitude }) => magnitude !== null),
+    lora_bias: modules.some(({ delta }) => delta.kind === "lora" && delta.bias !== null),
+    fan_in_fan_out: false,
+  };
+  const unfinished = `${out}.tmp`;
+  try {
+    await mkdir(unfinished);
+    await writeWhole(
+      join(unfinished, peftConfig),
+      Buffer.from(`${JSON.stringify(config, null, 1)}\n`),
+    );
+    await writeSafetensors(join(unfinished, peftWeights), tensors, metadata);
+    await rename(unfinished, out);
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true });
+    throw error instanceof InputError ? error : notWritable(out, error);
+  }
+}

@@ -1,0 +1,143 @@
+import { stat } from "node:fs/promises";
+import type { PreviewEra } from "../schema/preview-era.ts";
+import { eraOfVersion } from "../schema/preview-era.ts";
+import type { LoraFile } from "./file.ts";
+import { readLora } from "./file.ts";
+import { networkOf } from "./format.ts";
+import type { LoraModule } from "./module.ts";
+import { findProblems } from "./problems.ts";
+import { openStrengthMeter } from "./strength.ts";
+import type { AdapterValues } from "./values.ts";
+import { loadModules } from "./values.ts";
+
+/** What a LoRA file is. Plain JSON, in the words of the API. */
+export interface LoraDescription {
+  readonly file: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  readonly format: string;
+  readonly network: string;
+  readonly name: string | null;
+  readonly version: string | null;
+  readonly base_model: string | null;
+  readonly trainer: string | null;
+  readonly trainer_version: string | null;
+  readonly step: number | null;
+  readonly epoch: number | null;
+  readonly trigger_words: readonly string[];
+  readonly dataset_tags: Readonly<Record<string, number>>;
+  readonly modules: number;
+  readonly parameters: number;
+  readonly rank: readonly (number | null)[];
+  readonly groups: readonly ModuleGroup[];
+  /** Frobenius norm of each module's change at multiplier 1. */
+  readonly strength: Readonly<Record<string, number | null>>;
+  readonly preview_era: (PreviewEra & { readonly doubt: string | null }) | null;
+  /** Why there is no era. */
+  readonly preview_era_unknown: string | null;
+  readonly problems: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** Modules of the same kind in all blocks. */
+interface ModuleGroup {
+  /** e.g. `layers.*.attention.to_q`. */
+  readonly group: string;
+  readonly modules: number;
+  readonly rank: readonly (number | null)[];
+  /** As stored; empty: none is, and alpha = rank. */
+  readonly alpha: readonly number[];
+  /** What the product is multiplied by. */
+  readonly scale: readonly number[];
+  readonly dtype: readonly string[];
+}
+
+/**
+ * Says what a LoRA file is, from its header and its values. What is likely
+ * wrong with it is listed, not thrown.
+ *
+ * @throws InputError if it can't be read as a LoRA at all
+ */
+export async function describeLora(path: string): Promise<LoraDescription> {
+  const lora = await readLora(path);
+  const { values, damaged } = await loadModules(lora);
+  const strength = await measure(lora, values);
+  const { info } = lora;
+  const era =
+    info.trainerVersion === null || !/ai-toolkit/i.test(info.trainer ?? "")
+      ? { none: "its header does not say which version of ai-toolkit trained it" }
+      : eraOfVersion(info.trainerVersion);
+  return {
+    file: lora.file,
+    bytes: (await stat(lora.file)).size,
+    sha256: lora.sha256,
+    format: lora.format,
+    network: networkOf(lora.modules.values()),
+    name: info.outputName,
+    version: info.version,
+    base_model: info.baseModel,
+    trainer: info.trainer,
+    trainer_version: info.trainerVersion,
+    step: info.step,
+    epoch: info.epoch,
+    trigger_words: info.triggerWords,
+    dataset_tags: info.datasetTags,
+    modules: lora.modules.size,
+    parameters: lora.parameters,
+    rank: distinct([...lora.modules.values()].map(({ delta }) => delta.rank)),
+    groups: groupsOf(lora, values),
+    strength,
+    preview_era: "none" in era ? null : { ...era.era, doubt: era.doubt },
+    preview_era_unknown: "none" in era ? era.none : null,
+    problems: findProblems(lora, values, damaged),
+    notes: lora.notes,
+  };
+}
+
+async function measure(
+  { modules }: LoraFile,
+  values: ReadonlyMap<string, AdapterValues>,
+): Promise<Record<string, number | null>> {
+  const meter = await openStrengthMeter();
+  try {
+    const strength: Record<string, number | null> = {};
+    for (const name of modules.keys()) {
+      const own = values.get(name);
+      strength[name] = own === undefined ? null : Number((await meter.measure(own)).toPrecision(5));
+    }
+    return strength;
+  } finally {
+    await meter.release();
+  }
+}
+
+function groupsOf(lora: LoraFile, values: ReadonlyMap<string, AdapterValues>): ModuleGroup[] {
+  const groups = new Map<string, [string, LoraModule][]>();
+  for (const [name, module] of lora.modules) {
+    const group = name.replace(/\.\d+\./, ".*.");
+    groups.set(group, [...(groups.get(group) ?? []), [name, module]]);
+  }
+  return [...groups].map(([group, members]) => {
+    const own = members.flatMap(([name]) => values.get(name) ?? []);
+    return {
+      group,
+      modules: members.length,
+      rank: distinct(members.map(([, { delta }]) => delta.rank)),
+      alpha: distinct(own.flatMap(({ alpha }) => alpha ?? [])),
+      scale: distinct(own.map(({ storedScale }) => storedScale)),
+      dtype: distinct(members.flatMap(([, { delta }]) => dtypesOf(delta))),
+    };
+  });
+}
+
+function dtypesOf(delta: LoraModule["delta"]): string[] {
+  if (delta.kind === "lora") return [delta.loraA.dtype, delta.loraB.dtype];
+  if (delta.kind === "lokr") return [...delta.w1, ...delta.w2].map(({ dtype }) => dtype);
+  return [delta.w1a, delta.w1b, delta.w2a, delta.w2b].map(({ dtype }) => dtype);
+}
+
+function distinct<T extends string | number | null>(values: readonly T[]): T[] {
+  return [...new Set(values)].sort((a, b) =>
+    typeof a === "number" && typeof b === "number" ? a - b : String(a) < String(b) ? -1 : 1,
+  );
+}
