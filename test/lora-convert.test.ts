@@ -36,8 +36,10 @@ describe.each(possible)("%s", (name, targets) => {
   test.each(targets)("as %s makes the same picture", async (to) => {
     const out = outOf(name, to);
     await convertLora(await readLora(fileOf(name)), to, out);
+    // PEFT multiplies by alpha/rank, where diffusers rounds it into a bf16 file's matrices.
+    const rtol = to === "peft" ? 5e-3 : 1e-3;
     for (const multiplier of [-1, 0.5, 1]) {
-      await expectGolden(`${name}@${multiplier}`, await run([{ path: out, multiplier }]));
+      await expectGolden(`${name}@${multiplier}`, await run([{ path: out, multiplier }]), rtol);
     }
   });
 });
