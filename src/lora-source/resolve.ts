@@ -1,11 +1,11 @@
-import { mkdir, rm, stat, utimes } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InputError } from "../errors.ts";
 import { retryTransfers } from "../net/retry.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
 import type { LoraSourceSettings } from "../schema/network.ts";
-import { readSafetensors } from "../weights/safetensors.ts";
 import { cacheName } from "./cache-name.ts";
+import { isWhole } from "./cached-file.ts";
 import { downloadLora, type Progress } from "./download.ts";
 import { onlyFileOf } from "./hub.ts";
 import { hubListUrl, isHub, parseLoraLink, tokenOrigins } from "./link.ts";
@@ -94,25 +94,6 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
   });
   if (!lora.cached) await trimCache(settings.cacheDir, settings.cacheBytes, signal);
   return lora;
-}
-
-/** Whether a cached file is there, as long as its header says, and now noted as used. A bad one is removed. */
-async function isWhole(file: string): Promise<boolean> {
-  try {
-    await stat(file);
-  } catch {
-    return false;
-  }
-  try {
-    await readSafetensors(file);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    await rm(file, { force: true });
-    return false;
-  }
-  const now = new Date();
-  await utimes(file, now, now);
-  return true;
 }
 
 async function withRetries<T>(
