@@ -7,7 +7,7 @@ import type { LoraSourceSettings } from "../schema/network.ts";
 import { cacheName } from "./cache-name.ts";
 import { isWhole } from "./cached-file.ts";
 import { downloadLora, type Progress } from "./download.ts";
-import { onlyFileOf } from "./hub.ts";
+import { hashFromHub, onlyFileOf } from "./hub.ts";
 import { hubListUrl, isHub, parseLoraLink, tokenOrigins } from "./link.ts";
 import { withLock } from "./lock.ts";
 import { isNoAccess, noAccess } from "./no-access.ts";
@@ -87,7 +87,13 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
       withLock(file, signal, async (lockedSignal) => {
         // Another process may have come first.
         if (await isWhole(file)) return { file, cached: true };
-        await downloadLora(url, file, { ...request, signal: lockedSignal }, onProgress);
+        await downloadLora({
+          url,
+          file,
+          request: { ...request, signal: lockedSignal },
+          hashOf: (hops) => hashFromHub(hops, settings.hubEndpoint),
+          onProgress,
+        });
         return { file, cached: false };
       }),
     );
