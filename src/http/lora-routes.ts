@@ -15,6 +15,7 @@ import { ownerOf } from "./auth.ts";
 import { parseQuery } from "./query.ts";
 import { formatTimestamp } from "./render.ts";
 import { requireSameSite } from "./same-site.ts";
+import type { ReceivedUpload } from "./upload-body.ts";
 import { receiveUpload } from "./upload-body.ts";
 import { uploadName } from "./upload-name.ts";
 
@@ -59,27 +60,30 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     }
   }
 
+  async function keep(
+    { staged, name: sentName }: ReceivedUpload,
+    givenName: string | undefined,
+    owner: string,
+  ) {
+    const name = uploadName(givenName ?? sentName);
+    const describe = (file: string) => describeInThread(file, name ?? "The upload");
+    try {
+      return await uploads.add(staged, { owner, name, describe });
+    } finally {
+      await rm(staged.path, { force: true });
+    }
+  }
+
   app.post("/v1/loras", { config: { largeBody: true } }, async (request, reply) => {
     requireSameSite(request, settings);
     const query = parseQuery(uploadSchema, request.query);
     try {
-      const received = await receive(request);
-      const { staged } = received;
-      const name = uploadName(query.name ?? received.name);
-      try {
-        const { record, created } = await uploads.add(staged, {
-          owner: ownerOf(request),
-          name,
-          describe: (file) => describeInThread(file, name ?? "The upload"),
-        });
-        request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
-        return reply
-          .code(created ? 201 : 200)
-          .header("location", `/v1/loras/${record.sha256}`)
-          .send(describedBody(record));
-      } finally {
-        await rm(staged.path, { force: true });
-      }
+      const { record, created } = await keep(await receive(request), query.name, ownerOf(request));
+      request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
+      return reply
+        .code(created ? 201 : 200)
+        .header("location", `/v1/loras/${record.sha256}`)
+        .send(describedBody(record));
     } catch (error) {
       throw refusalOf(error);
     }

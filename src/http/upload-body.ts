@@ -10,14 +10,14 @@ import { stageFile } from "../uploads/stage.ts";
 import { ApiError } from "./api-error.ts";
 import { paced } from "./slow-bodies.ts";
 
-export interface UploadLimits {
+interface UploadLimits {
   /** Of one file. */
   readonly fileBytes: number;
   /** Takes each piece before it is written; throws if there is no room for it. */
   readonly admit: (bytes: number) => void;
 }
 
-interface ReceivedUpload {
+export interface ReceivedUpload {
   readonly staged: StagedFile;
   /** As the client named it, or null. */
   readonly name: string | null;
