@@ -9,6 +9,8 @@ export type Described =
   | { readonly refusal: string };
 
 const longestMilliseconds = 300_000;
+/** Of what a header becomes in memory; a LoRA's takes some dozen. Values are not counted. */
+const mostMegabytes = 1024;
 
 /** One at a time: each reads a whole file. */
 let turn: Promise<unknown> = Promise.resolve();
@@ -36,6 +38,7 @@ function describe(file: string): Promise<Described> {
       workerData: file,
       // The server's secrets are none of its business.
       env: {},
+      resourceLimits: { maxOldGenerationSizeMb: mostMegabytes },
     });
     const late = setTimeout(() => {
       const seconds = longestMilliseconds / 1000;
@@ -43,7 +46,11 @@ function describe(file: string): Promise<Described> {
       void thread.terminate();
     }, longestMilliseconds);
     thread.once("message", resolve);
-    thread.once("error", reject);
+    thread.once("error", (error: Error & { code?: string }) => {
+      const full = error.code === "ERR_WORKER_OUT_OF_MEMORY";
+      const message = "The LoRA's header needs more memory than is allowed to read it.";
+      reject(full ? new InputError(message, { cause: error }) : error);
+    });
     thread.once("exit", () => {
       clearTimeout(late);
       reject(new Error("the thread that describes a LoRA ended without an answer"));

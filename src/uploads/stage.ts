@@ -63,5 +63,7 @@ export async function removeStaged(folder: string, leftoverMilliseconds: number)
 }
 
 function notSafetensors(what: string): InputError {
-  return new InputError(`The upload is ${what}, not a safetensors file. Send a .safetensors LoRA.`);
+  return new InputError(
+    `The upload is ${what}, not a LoRA that can be used. Send a .safetensors LoRA.`,
+  );
 }
