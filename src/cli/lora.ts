@@ -1,15 +1,18 @@
 import type { Command } from "commander";
 import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
+import { loraFile } from "./lora-file.ts";
+import { stoppable } from "./stop-signal.ts";
 
 export function addLoraCommand(program: Command): void {
   program
     .command("lora")
     .description("say what a LoRA file is")
-    .argument("<file>", "a .safetensors LoRA")
+    .argument("<file>", "a .safetensors LoRA, or a link to one (https://..., hf:owner/repo)")
     .option("--json", "print JSON")
     .action(async (path: string, { json }: { json?: boolean }) => {
-      const description = await describeLora(path);
+      const file = await stoppable((signal) => loraFile(path, signal));
+      const description = await describeLora(file);
       process.stdout.write(
         json === true ? `${JSON.stringify(description, null, 2)}\n` : formatted(description),
       );
