@@ -74,6 +74,18 @@ export const result = object({
   partial_outputs: outputs,
   error_code: textOrNull,
 });
+/** What a LoRA file is; its facts vary with the file. */
+const description: Schema = { type: "object" };
+const uploadFields = {
+  id: { type: "string", pattern: "^[0-9a-f]{64}$", description: "SHA-256 of the file" },
+  path: { type: "string", description: "what a request writes as loras[].path" },
+  name: textOrNull,
+  bytes: whole,
+  created_at: time,
+};
+export const upload = object(uploadFields);
+export const describedUpload = object({ ...uploadFields, description });
+export const inspected = object({ description });
 /** One server-sent event; `data` is JSON. */
 export const event: Schema = {
   type: "object",
