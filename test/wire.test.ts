@@ -9,7 +9,10 @@ import { Metrics } from "../src/http/metrics.ts";
 import type { Database } from "../src/queue/database.ts";
 import { openEmbedded } from "../src/queue/database.ts";
 import { Queue } from "../src/queue/queue.ts";
+import { TokenSeal } from "../src/queue/token-seal.ts";
+import { Uploads } from "../src/queue/uploads.ts";
 import { parseSettings } from "../src/schema/settings.ts";
+import { UploadFolder } from "../src/uploads/upload-folder.ts";
 import { ResultFolder } from "../src/worker/result-folder.ts";
 import type { WirePair } from "./wire-pairs.ts";
 import { wireDifferences, wirePairs } from "./wire-pairs.ts";
@@ -32,6 +35,8 @@ beforeAll(async () => {
     place: { baseUrl: "http://localhost:8000", outputFolder: join(folder, "out") },
     queue,
     results: await ResultFolder.open(join(folder, "out")),
+    uploads: new Uploads(database, await UploadFolder.open(join(folder, "uploads"), 0), 1e9),
+    seal: new TokenSeal(undefined),
     keys: undefined,
     metrics: new Metrics(queue),
     log: pino({ level: "silent" }),

@@ -15,9 +15,11 @@ import { Trace } from "../pipeline/trace.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import { generateRequestSchema, profileNames } from "../schema/request.ts";
 import { version } from "../version.ts";
+import { loraFile } from "./lora-file.ts";
 import { parseLoraOption } from "./lora-option.ts";
 import { parseNumber } from "./number-option.ts";
 import { startProgress } from "./progress.ts";
+import { stoppable } from "./stop-signal.ts";
 
 interface GenerateFlags {
   readonly model: string;
@@ -57,7 +59,7 @@ export function addGenerateCommand(program: Command): void {
     .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
     .option(
       "--lora <file[=multiplier]>",
-      "LoRA file, multiplier -2 to 2 (default 1); several act together",
+      "LoRA file or link (https://..., hf:owner/repo), multiplier -2 to 2 (default 1); several act together",
       parseLoraOption,
     )
     .option("--neg <text>", "negative prompt; acts when guidance is above 0", "")
@@ -79,31 +81,33 @@ export function addGenerateCommand(program: Command): void {
     .action(runGenerate);
 }
 
-async function runGenerate(flags: GenerateFlags): Promise<void> {
-  const request = parseRequest(flags);
+function runGenerate(flags: GenerateFlags): Promise<void> {
+  return stoppable((signal) => generatePicture(flags, signal));
+}
+
+async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promise<void> {
+  const asked = parseRequest(flags);
   providerFor(flags.device);
-  const model = modelById(request.model);
+  const model = modelById(asked.model);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
+  const request = await withLoraFiles(asked, signal);
   const pipeline = new Pipeline(await openComponents(flags.weights, model), {
     device: flags.device,
     compute: computeDtypeFor(flags.device),
     keepOpen: false,
   });
 
-  const stop = new AbortController();
-  const onSignal = () => stop.abort();
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
-  const progress = startProgress();
+  const progress = startProgress("{bar} step {value}/{total}, {eta_formatted} left");
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
     const generated = await generate(pipeline, request, {
-      signal: stop.signal,
-      onStep: progress.onStep,
+      signal,
+      onStep: ({ step, total }) => progress.update(step, total),
       ...(trace === undefined ? {} : { trace }),
     });
     progress.stop();
@@ -122,8 +126,19 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
     );
   } finally {
     progress.stop();
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
+}
+
+/** With links replaced by the files that they lead to. */
+async function withLoraFiles(
+  request: GenerateRequest,
+  signal: AbortSignal,
+): Promise<GenerateRequest> {
+  const loras: GenerateRequest["loras"] = [];
+  for (const lora of request.loras) {
+    loras.push({ ...lora, path: await loraFile(lora.path, signal) });
+  }
+  return { ...request, loras };
 }
 
 /** A picture without the trace that was asked for is half a result: neither stays. */

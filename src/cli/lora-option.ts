@@ -1,15 +1,22 @@
 import { existsSync } from "node:fs";
 import { InvalidArgumentError } from "commander";
+import { isLoraLink } from "../lora-source/link.ts";
 
 interface LoraOption {
   readonly path: string;
   readonly multiplier: number;
 }
 
-/** `FILE` or `FILE=MULTIPLIER`, once for each LoRA; a file whose own name holds "=" is taken whole. */
+/**
+ * `FILE` or `FILE=MULTIPLIER`, once for each LoRA, and the same with a link. A file
+ * whose own name holds "=" is taken whole, and so is a link's query: behind one, `#=MULTIPLIER`.
+ */
 export function parseLoraOption(value: string, previous: LoraOption[] = []): LoraOption[] {
   const cut = value.lastIndexOf("=");
-  if (cut === -1 || existsSync(value)) return [...previous, { path: value, multiplier: 1 }];
+  const inQuery = isLoraLink(value) && /\?[^#]*$/.test(value);
+  if (cut === -1 || inQuery || existsSync(value)) {
+    return [...previous, { path: value, multiplier: 1 }];
+  }
   const text = value.slice(cut + 1).trim();
   const multiplier = Number(text);
   if (text === "" || Number.isNaN(multiplier)) {

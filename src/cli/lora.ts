@@ -5,6 +5,8 @@ import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
 import { notWritable, writeWhole } from "../weights/write-whole.ts";
 import { addConvertCommand } from "./lora-convert.ts";
+import { loraFile } from "./lora-file.ts";
+import { stoppable } from "./stop-signal.ts";
 
 interface LoraFlags {
   readonly json?: boolean;
@@ -15,7 +17,10 @@ export function addLoraCommand(program: Command): void {
   const command = program
     .command("lora")
     .description("say what a LoRA file is, or convert it")
-    .argument("<file>", "a .safetensors LoRA, or a folder that PEFT saved")
+    .argument(
+      "<file>",
+      "a .safetensors LoRA, a folder that PEFT saved, or a link (https://..., hf:owner/repo)",
+    )
     .option("--json", "print JSON")
     .option("--strength <picture>", "draw how strongly each layer is changed, .svg or .png")
     .action(runLora);
@@ -26,7 +31,7 @@ async function runLora(path: string, { json, strength }: LoraFlags): Promise<voi
   if (strength !== undefined && !/\.(svg|png)$/i.test(strength)) {
     throw new InputError(`--strength ${strength}: the picture is an .svg or a .png file.`);
   }
-  const description = await describeLora(path);
+  const description = await describeLora(await stoppable((signal) => loraFile(path, signal)));
   if (strength !== undefined) await writeStrength(strength, description);
   process.stdout.write(
     json === true ? `${JSON.stringify(description, null, 2)}\n` : formatted(description),
@@ -74,12 +79,13 @@ function formatted(lora: LoraDescription): string {
       era === null
         ? `unknown: ${lora.preview_era_unknown}`
         : `ai-toolkit ${era.from}${era.to === null ? " and later" : ` to ${era.to}`}: guidance ${era.guidance} ` +
-            `when above ${era.guidanceAbove}, ${era.updates} updates, sizes floored to ${era.divisor}` +
+            `when above ${era.guidance_above}, ${era.updates} updates, sizes floored to ${era.divisor}` +
             (era.doubt === null ? "" : ` (${era.doubt})`),
     ) +
     lora.groups.map(groupLine).join("") +
     strengthByLayer(lora.strength) +
     lora.notes.map((note) => `note: ${note}\n`).join("") +
+    (lora.unusable === null ? "" : `unusable: ${lora.unusable}\n`) +
     lora.problems.map((problem) => `problem: ${problem}\n`).join("")
   );
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
 import { addGenerateCommand } from "./generate.ts";
 import { addKeysCommand } from "./keys.ts";
@@ -36,7 +37,8 @@ try {
   // Commander has said what was wrong already.
   if (!(error instanceof CommanderError)) {
     process.stderr.write(`error: ${messageOf(error)}\n`);
-    if (process.exitCode === exitCodes.failure && error instanceof Error && error.stack) {
+    const isFault = process.exitCode === exitCodes.failure && !(error instanceof TransferError);
+    if (isFault && error instanceof Error && error.stack) {
       process.stderr.write(
         `This is a fault in Retake; please report it with these lines:\n${error.stack}\n`,
       );

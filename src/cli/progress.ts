@@ -1,15 +1,15 @@
 import { Presets, SingleBar } from "cli-progress";
 
-/** A progress bar with the time left on a terminal; silent in a pipe. */
-export function startProgress(): {
-  onStep(progress: { step: number; total: number }): void;
+/** A progress bar with the time left on a terminal; silent in a pipe. It appears with the first update. */
+export function startProgress(format: string): {
+  update(done: number, total: number): void;
   stop(): void;
 } {
-  if (!process.stderr.isTTY) return { onStep: () => {}, stop: () => {} };
+  if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} };
   const bar = new SingleBar(
     {
       stream: process.stderr,
-      format: "{bar} step {value}/{total}, {eta_formatted} left",
+      format,
       hideCursor: true,
       clearOnComplete: true,
     },
@@ -17,10 +17,10 @@ export function startProgress(): {
   );
   let started = false;
   return {
-    onStep({ step, total }) {
+    update(done, total) {
       if (!started) bar.start(total, 0);
       started = true;
-      bar.update(step);
+      bar.update(done);
     },
     stop() {
       if (started) bar.stop();

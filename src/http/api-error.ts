@@ -37,3 +37,17 @@ export function requestNotFound(id: string): ApiError {
     { request_id: id },
   );
 }
+
+/** A request names a LoRA that isn't there. `path` is as the client gave it. */
+export function loraNotFound(path: string, message: string): ApiError {
+  return new ApiError(400, "LORA_NOT_FOUND", message, { lora_path: path });
+}
+
+export function uploadNotFound(id: string): ApiError {
+  return new ApiError(
+    404,
+    "LORA_NOT_FOUND",
+    "There is no uploaded LoRA with this id: it was never uploaded with this key, or was deleted.",
+    { id },
+  );
+}

@@ -4,6 +4,8 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify
 import fastify, { LogController } from "fastify";
 import { InputError, messageOf } from "../errors.ts";
 import type { Queue } from "../queue/queue.ts";
+import type { TokenSeal } from "../queue/token-seal.ts";
+import type { Uploads } from "../queue/uploads.ts";
 import { writeJson } from "../schema/python-json.ts";
 import type { Settings } from "../schema/settings.ts";
 import type { ResultStore } from "../worker/result-store.ts";
@@ -12,11 +14,13 @@ import type { ApiKeys } from "./api-keys.ts";
 import { requireKeys } from "./auth.ts";
 import { BodyError, takeBodiesAsBytes } from "./body.ts";
 import { addDocumentation } from "./documentation.ts";
+import { addLoraRoutes } from "./lora-routes.ts";
 import type { Metrics } from "./metrics.ts";
 import { answerUnknownRoutes } from "./not-found.ts";
 import { addOperationsRoutes } from "./operations-routes.ts";
 import type { Place } from "./render.ts";
 import { addRequestRoutes } from "./request-routes.ts";
+import { cutSlowBodies } from "./slow-bodies.ts";
 import { addSubmitRoute } from "./submit-route.ts";
 
 /** What the routes work with; none of them ever touches a model. */
@@ -25,14 +29,13 @@ export interface AppContext {
   readonly place: Place;
   readonly queue: Queue;
   readonly results: ResultStore;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
   /** Undefined lets everybody in. */
   readonly keys: ApiKeys | undefined;
   readonly metrics: Metrics;
   readonly log: FastifyBaseLogger;
 }
-
-/** A client that sends a byte a minute holds a connection; longer than this it doesn't. */
-const slowestRequestMilliseconds = 60_000;
 
 export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   const { settings, keys, log, metrics } = context;
@@ -40,7 +43,6 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: settings.limits.bodyBytes,
-    requestTimeout: slowestRequestMilliseconds,
     exposeHeadRoutes: false,
     // Ids are checked by the handlers, which answer 404 with the id, however long it is.
     routerOptions: { maxParamLength: 4096 },
@@ -50,6 +52,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   app.setSerializerCompiler(() => writeJson);
   app.setReplySerializer(writeJson);
   takeBodiesAsBytes(app);
+  cutSlowBodies(app);
   answerUnknownRoutes(app);
   app.setErrorHandler((error, request, reply) => {
     const { status, body, headers } = answerTo(error);
@@ -96,6 +99,12 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   addOperationsRoutes(app, context);
   addSubmitRoute(app, context);
   addRequestRoutes(app, context);
+  await app.register(async (scope) => {
+    // A LoRA goes to the disk as it comes.
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", (_, __, done) => done(null));
+    addLoraRoutes(scope, context);
+  });
   return app;
 }
 

@@ -2,6 +2,8 @@ import type { RequestLimits } from "../schema/inference-request.ts";
 import { inferenceRequest } from "../schema/inference-request.ts";
 import { imageFormats } from "../schema/job.ts";
 import { version } from "../version.ts";
+import { loraPaths } from "./lora-paths.ts";
+import { json, query, refusals } from "./openapi-parts.ts";
 import type { Schema } from "./wire-schemas.ts";
 import {
   apiError,
@@ -20,10 +22,6 @@ import {
   validationError,
 } from "./wire-schemas.ts";
 
-function json(description: string, schema: Schema): Schema {
-  return { description, content: { "application/json": { schema } } };
-}
-
 /** Runs on the checkpoint that comes with Retake. */
 const exampleRequest = {
   model: "zimage_turbo",
@@ -37,11 +35,6 @@ const linksById = Object.fromEntries(
     { operationId, parameters: { id: "$response.body#/request_id" } },
   ]),
 );
-/** Any route may refuse so. */
-const refusals = {
-  "401": json("No valid API key, where the server asks for one", apiError),
-  "429": json("Too many requests, or a full queue: see Retry-After", apiError),
-};
 const id: Schema = {
   name: "id",
   in: "path",
@@ -50,10 +43,6 @@ const id: Schema = {
   description: "request_id of a request",
 };
 const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
-
-function query(name: string, schema: Schema): Schema {
-  return { name, in: "query", schema };
-}
 
 /** The API in OpenAPI 3.1; request fields come from the table that parses them. */
 export function openApiDocument(limits: RequestLimits): Schema {
@@ -116,6 +105,7 @@ export function openApiDocument(limits: RequestLimits): Schema {
           },
         },
       },
+      ...loraPaths(tags),
       "/v1/requests": {
         get: {
           tags,

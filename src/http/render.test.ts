@@ -89,6 +89,7 @@ function recordOf({ state, request, status, result }: RecordedState): RequestRec
     attempt: 1,
     cancel_requested: state === "canceled",
     progress: null,
+    sealed_token: null,
     result:
       metadata === null
         ? null

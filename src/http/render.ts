@@ -10,7 +10,7 @@ export interface Place {
 }
 
 /** Six digits and a plain Z, as the reference's documentation has it; its program writes an offset too. */
-function formatTimestamp(time: Date): string {
+export function formatTimestamp(time: Date): string {
   return time.toISOString().replace(/\.(\d{3})Z$/, ".$1000Z");
 }
 

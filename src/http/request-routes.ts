@@ -8,6 +8,7 @@ import { ApiError, requestNotFound } from "./api-error.ts";
 import type { AppContext } from "./app.ts";
 import { ownerOf } from "./auth.ts";
 import { eventStream } from "./event-stream.ts";
+import { parseQuery } from "./query.ts";
 import { resultBody, statusBody } from "./render.ts";
 
 interface WithId {
@@ -47,14 +48,7 @@ export function addRequestRoutes(app: FastifyInstance, context: AppContext): voi
   );
 
   app.get("/v1/requests", async (request) => {
-    const parsed = listingSchema.safeParse(request.query);
-    if (!parsed.success) {
-      const problems = parsed.error.issues.map(
-        ({ path, message }) => `'${path.join(".")}': ${message}.`,
-      );
-      throw new ApiError(400, "INVALID_PARAMETER", problems.join(" "));
-    }
-    const { status: state, model, limit, after } = parsed.data;
+    const { status: state, model, limit, after } = parseQuery(listingSchema, request.query);
     const owner = ownerOf(request);
     const records = await queue.list({ owner, state, model, after, limit });
     return {

@@ -22,12 +22,15 @@ export interface Server {
 
 /** Answers clients on the settings' address. @returns once it listens */
 export async function serve(settings: Settings, node: WorkNode, log: Logger): Promise<Server> {
-  const { queue, results } = node;
+  const { queue, results, uploads, seal } = node;
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
   const place = { baseUrl: settings.baseUrl ?? "", outputFolder: settings.outputFolder };
-  const app = await buildApp({ settings, place, queue, results, keys, metrics, log });
+  const app = await buildApp({
+    ...{ settings, place, keys, metrics, log },
+    ...{ queue, results, uploads, seal },
+  });
   await listen(app, settings);
   place.baseUrl ||= urlOf(app);
   node.startWorkers(observe(metrics, log));

@@ -2,8 +2,12 @@ import { isLoraLink } from "../lora-source/link.ts";
 import type { ModelDefinition } from "../models/model.ts";
 import { models } from "../models/registry.ts";
 import type { InferenceRequest } from "../schema/inference-request.ts";
+import { isUploadPath, uploadIdOf } from "../uploads/upload-path.ts";
 import { findLocalLora, LoraNotFoundError } from "../worker/local-lora.ts";
-import { ApiError } from "./api-error.ts";
+import { ApiError, loraNotFound } from "./api-error.ts";
+
+const notAnUpload =
+  "An uploaded LoRA is named upload: and the id that its upload was answered with.";
 
 /**
  * The reference's checks of a well-formed request, in its order; the first that fails decides.
@@ -42,11 +46,16 @@ export async function checkSubmission(
     refuse("SINGLE_LORA_ONLY", `${id} takes one LoRA a request, and ${loras.length} were given.`);
   }
   for (const { path } of loras) {
+    // Whether its owner has it is asked when the request is kept.
+    if (isUploadPath(path)) {
+      if (uploadIdOf(path) === undefined) throw loraNotFound(path, notAnUpload);
+      continue;
+    }
     try {
       if (!isLoraLink(path)) await findLocalLora(loraFolder, path);
     } catch (error) {
       if (!(error instanceof LoraNotFoundError)) throw error;
-      throw new ApiError(400, "LORA_NOT_FOUND", error.message, { lora_path: path });
+      throw loraNotFound(path, error.message);
     }
   }
   return model;

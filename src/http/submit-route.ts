@@ -1,11 +1,13 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { IdempotencyConflictError, QueueFullError } from "../queue/errors.ts";
+import { isHubLink } from "../lora-source/link.ts";
+import { IdempotencyConflictError, QueueFullError, UploadNotFoundError } from "../queue/errors.ts";
 import type { Idempotency } from "../queue/submission.ts";
 import type { InferenceRequest } from "../schema/inference-request.ts";
 import { parseInferenceRequest } from "../schema/inference-request.ts";
 import { jobFromRequest } from "../schema/job-from-request.ts";
-import { ApiError } from "./api-error.ts";
+import { uploadIdOf, uploadPath } from "../uploads/upload-path.ts";
+import { ApiError, loraNotFound } from "./api-error.ts";
 import type { AppContext } from "./app.ts";
 import { ownerOf } from "./auth.ts";
 import { BodyError, readJsonBody } from "./body.ts";
@@ -13,18 +15,23 @@ import { submitBody } from "./render.ts";
 import { checkSubmission } from "./submit-checks.ts";
 
 export function addSubmitRoute(app: FastifyInstance, context: AppContext): void {
-  const { settings, queue, place, metrics } = context;
+  const { settings, queue, place, metrics, seal } = context;
   app.post("/v1/inference", async (http) => {
     const parsed = parseInferenceRequest(readJsonBody(http), settings.limits);
     if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
     const { request } = parsed;
     await checkSubmission(request, settings.loraFolder);
     checkWebhook(request, settings.webhookSecret);
+    const id = randomUUID();
     const submission = {
-      job: jobFromRequest(randomUUID(), request),
+      job: jobFromRequest(id, request),
       extra: { webhook_url: request.webhook_url, resolution: resolutionOf(request) },
       priority: Number(request.priority ?? 0n),
       owner: ownerOf(http),
+      sealedToken: opensLink(request, settings.loraSource.hubEndpoint)
+        ? seal.seal(request.hf_token, id)
+        : null,
+      uploads: request.loras.flatMap(({ path }) => uploadIdOf(path) ?? []),
       idempotency: idempotencyOf(http),
     };
     try {
@@ -48,7 +55,19 @@ function refusalOf(error: unknown): unknown {
   }
   if (error instanceof IdempotencyConflictError)
     return new ApiError(409, "IDEMPOTENCY_CONFLICT", error.message);
+  if (error instanceof UploadNotFoundError)
+    return loraNotFound(uploadPath(error.sha256), error.message);
   return error;
+}
+
+/** Whether there is a token and a link that it may open; an empty token is none, as in the reference. */
+function opensLink(
+  request: InferenceRequest,
+  hubEndpoint: string,
+): request is InferenceRequest & { hf_token: string } {
+  const { hf_token, loras } = request;
+  if (hf_token === null || hf_token === "") return false;
+  return loras.some(({ path }) => isHubLink(path, hubEndpoint));
 }
 
 function checkWebhook({ webhook_url }: InferenceRequest, secret: string | undefined): void {

@@ -74,6 +74,63 @@ export const result = object({
   partial_outputs: outputs,
   error_code: textOrNull,
 });
+const number: Schema = { type: "number" };
+const ranks = listOf({ type: ["integer", "null"] });
+/** What a LoRA file is: `LoraDescription` without its path. */
+const description = object({
+  bytes: whole,
+  sha256: text,
+  format: text,
+  network: text,
+  name: textOrNull,
+  version: textOrNull,
+  base_model: textOrNull,
+  trainer: textOrNull,
+  trainer_version: textOrNull,
+  step: { type: ["integer", "null"] },
+  epoch: { type: ["integer", "null"] },
+  trigger_words: listOf(text),
+  dataset_tags: { type: "object", additionalProperties: whole },
+  modules: whole,
+  parameters: whole,
+  rank: ranks,
+  groups: listOf(
+    object({
+      group: text,
+      modules: whole,
+      rank: ranks,
+      alpha: listOf(number),
+      scale: listOf(number),
+      dtype: listOf(text),
+    }),
+  ),
+  strength: { type: "object", additionalProperties: { type: ["number", "null"] } },
+  preview_era: orNull(
+    object({
+      from: text,
+      to: textOrNull,
+      guidance: text,
+      guidance_above: whole,
+      updates: text,
+      divisor: whole,
+      doubt: textOrNull,
+    }),
+  ),
+  preview_era_unknown: textOrNull,
+  unusable: textOrNull,
+  problems: listOf(text),
+  notes: listOf(text),
+});
+const uploadFields = {
+  id: { type: "string", pattern: "^[0-9a-f]{64}$", description: "SHA-256 of the file" },
+  path: { type: "string", description: "what a request writes as loras[].path" },
+  name: textOrNull,
+  bytes: whole,
+  created_at: time,
+};
+export const upload = object(uploadFields);
+export const describedUpload = object({ ...uploadFields, description });
+export const inspected = object({ description });
 /** One server-sent event; `data` is JSON. */
 export const event: Schema = {
   type: "object",

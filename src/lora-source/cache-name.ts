@@ -20,7 +20,9 @@ export function cacheName(url: string, token?: string): string {
 
 /** The cached file that a file in the folder belongs to; undefined for what is not ours. */
 export function cachedFileOf(name: string): string | undefined {
-  return /^(.+_[0-9a-f]{16}\.safetensors)(?:\.part|\.part\.json)?$/.exec(name)?.[1];
+  return /^((?:.+_[0-9a-f]{16}|upload-[0-9a-f]{64})\.safetensors)(?:\.part|\.part\.json)?$/.exec(
+    name,
+  )?.[1];
 }
 
 function stemOf(url: string): string {

@@ -1,8 +1,17 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { open, rename } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
 import { CanceledError, InputError } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
-import { type SafeRequest, type SafeResponse, safeFetch, statusError } from "../net/safe-fetch.ts";
+import {
+  type Hop,
+  type SafeRequest,
+  type SafeResponse,
+  safeFetch,
+  statusError,
+} from "../net/safe-fetch.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import {
   dropPartial,
@@ -19,23 +28,30 @@ export interface Progress {
   readonly total: number | undefined;
 }
 
+export interface Download {
+  readonly url: string;
+  /** Where it goes. */
+  readonly file: string;
+  readonly request: SafeRequest;
+  /** The file's SHA-256, if these answers tell it. */
+  readonly hashOf: (hops: readonly Hop[]) => string | undefined;
+  readonly onProgress: (progress: Progress) => void;
+}
+
 /**
  * Downloads a safetensors file, whole or not at all: to a part beside it first,
  * which takes its name once it is checked. Goes on with an earlier part if the
  * server still has the same version. The caller holds the file's lock.
  *
  * @throws InputError if what comes is not a safetensors file
- * @throws TransferError if it does not come
+ * @throws TransferError if it does not come, or with another hash
  */
-export async function downloadLora(
-  url: string,
-  file: string,
-  request: SafeRequest,
-  onProgress: (progress: Progress) => void,
-): Promise<void> {
+export async function downloadLora(download: Download): Promise<void> {
+  const { url, file, request, hashOf, onProgress } = download;
   const partial = await readPartial(file);
   const range: Record<string, string> =
     partial === undefined ? {} : { range: `bytes=${partial.bytes}-`, "if-range": partial.etag };
+  let hash: string | undefined;
   try {
     await safeFetch(url, { ...request, headers: range }, async (response) => {
       const start = await startOf(response, partial, url, file);
@@ -47,8 +63,9 @@ export async function downloadLora(
       }
       if (start === 0) await stampPartial(file, response.header("etag"), total);
       await receive(response, { url, file, start, total, onProgress });
+      hash = hashOf(response.hops);
     });
-    await publish(url, file, partial !== undefined);
+    await publish({ url, file, hash, resumed: partial !== undefined });
   } catch (error) {
     const mayGoOn =
       error instanceof CanceledError || (error instanceof TransferError && error.transient);
@@ -122,7 +139,15 @@ async function receive(
   }
 }
 
-async function publish(url: string, file: string, resumed: boolean): Promise<void> {
+interface Received {
+  readonly url: string;
+  readonly file: string;
+  /** What its SHA-256 has to be; undefined if nobody told. */
+  readonly hash: string | undefined;
+  readonly resumed: boolean;
+}
+
+async function publish({ url, file, hash, resumed }: Received): Promise<void> {
   const part = partOf(file);
   // From here on it is a whole file or none: another attempt must not add to it.
   await dropStamp(file);
@@ -135,11 +160,24 @@ async function publish(url: string, file: string, resumed: boolean): Promise<voi
     if (resumed) throw new TransferError(message, { transient: true, cause: error });
     throw new InputError(message, { cause: error });
   }
+  if (hash !== undefined && (await hashFile(part)) !== hash) {
+    await dropPartial(file);
+    throw new TransferError(
+      `${redactUrl(url)} gave other bytes than the hub says it holds: their SHA-256 is not ${hash}. Try again; if it stays so, something on the way changes files.`,
+      { transient: resumed },
+    );
+  }
   await rename(part, file);
+}
+
+async function hashFile(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return hash.digest("hex");
 }
 
 function notSafetensors(url: string, what: string): InputError {
   return new InputError(
-    `${redactUrl(url)} gives ${what}, not a safetensors file. Give the download link of the .safetensors file itself; if it needs a login, send hf_token for a file of the Hugging Face hub, or put the site's own key into the link for another site.`,
+    `${redactUrl(url)} gives ${what}, not a safetensors file. Give the download link of the .safetensors file itself; if it needs a login, send hf_token (HF_TOKEN for all requests, and on the command line) for a file of the Hugging Face hub, or put the site's own key into the link for another site.`,
   );
 }

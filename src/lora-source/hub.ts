@@ -2,8 +2,8 @@ import { z } from "zod";
 import { InputError } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
-import { type SafeRequest, safeFetch, statusError } from "../net/safe-fetch.ts";
-import { type HubRepository, hubFileUrl, hubListUrl } from "./link.ts";
+import { type Hop, type SafeRequest, safeFetch, statusError } from "../net/safe-fetch.ts";
+import { type HubRepository, hubFileUrl, hubListUrl, isHub } from "./link.ts";
 
 // https://huggingface.co/docs/hub/api#get-apimodelsrepoid-or-apimodelsrepoidrevisionrevision
 const listSchema = z.object({ siblings: z.array(z.object({ rfilename: z.string() })) });
@@ -39,6 +39,21 @@ export async function onlyFileOf(hub: HubRepository, request: SafeRequest): Prom
   throw new InputError(
     `${repository} on the hub holds ${files.length} .safetensors files: ${named}${more}. Name one: hf:${repository}/${only}.`,
   );
+}
+
+/**
+ * The SHA-256 of a file, if the hub itself told it on the way there: storage
+ * elsewhere has tags of other meanings.
+ * https://huggingface.co/docs/huggingface_hub/package_reference/file_download#huggingface_hub.get_hf_file_metadata
+ */
+export function hashFromHub(hops: readonly Hop[], hubEndpoint: string): string | undefined {
+  for (const { url, header } of hops) {
+    if (!isHub(url, hubEndpoint)) continue;
+    const tag = header("x-linked-etag") ?? header("etag") ?? "";
+    const [, hash] = /^(?:W\/)?"?([0-9a-f]{64})"?$/i.exec(tag) ?? [];
+    if (hash !== undefined) return hash.toLowerCase();
+  }
+  return undefined;
 }
 
 function readNames(text: string, url: string): string[] {

@@ -55,6 +55,20 @@ export function tokenOrigins(hubEndpoint: string): string[] {
   return origin === "https://huggingface.co" ? [origin, "https://www.huggingface.co"] : [origin];
 }
 
+/** Whether a LoRA's path leads to where a token of the hub may be sent. */
+export function isHubLink(path: string, hubEndpoint: string): boolean {
+  if (!isLoraLink(path)) return false;
+  try {
+    const link = parseLoraLink(path, hubEndpoint);
+    if (link.kind === "repository") return true;
+    return tokenOrigins(hubEndpoint).includes(new URL(link.url).origin);
+  } catch (error) {
+    // Whoever follows the link is told why that can't be done.
+    if (error instanceof InputError) return false;
+    throw error;
+  }
+}
+
 /** A repository of the hub at one of its revisions. */
 export interface HubRepository {
   readonly hubEndpoint: string;

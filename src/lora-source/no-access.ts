@@ -27,7 +27,7 @@ function remedy(status: number | undefined, isHub: boolean, sentToken: boolean):
     return "Check the link, that hf_token may read this repository, and that its account has accepted the conditions on the repository's page.";
   }
   if (isHub) {
-    return "Check the link; for a private or gated repository send hf_token, of an account that may read it and has accepted its conditions.";
+    return "Check the link; for a private or gated repository send hf_token (or set HF_TOKEN), of an account that may read it and has accepted its conditions.";
   }
   return status === 404
     ? "Check the link."

@@ -1,13 +1,23 @@
 import { largestHeader, otherFormat } from "../weights/safetensors.ts";
 
+/**
+ * A LoRA's header has some hundred kilobytes, with every caption of its training some millions. Reading one of the
+ * format's hundred megabytes would take a server seconds in which it answers nobody.
+ */
+const largestLoraHeader = 2 ** 24;
+
 export const webPage = "a web page";
 
 /** A safetensors file's length of its header, and the brace that begins it. */
 export const enoughToRecognise = 9;
 
-/** What a file is by its first bytes; undefined if they can begin a safetensors file. */
+/** What a file is by its first bytes; undefined if they can begin a LoRA. */
 export function recogniseOther(head: Uint8Array): string | undefined {
   const length = new DataView(head.buffer, head.byteOffset).getBigUint64(0, true);
-  if (length <= BigInt(largestHeader) && head[8] === "{".charCodeAt(0)) return undefined;
+  if (length <= BigInt(largestHeader) && head[8] === "{".charCodeAt(0)) {
+    return length <= BigInt(largestLoraHeader)
+      ? undefined
+      : `a file whose header has ${length} bytes, and ${largestLoraHeader} is the most for a LoRA`;
+  }
   return otherFormat(head) ?? "something else";
 }

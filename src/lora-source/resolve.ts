@@ -1,13 +1,13 @@
-import { mkdir, rm, stat, utimes } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InputError } from "../errors.ts";
 import { retryTransfers } from "../net/retry.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
 import type { LoraSourceSettings } from "../schema/network.ts";
-import { readSafetensors } from "../weights/safetensors.ts";
 import { cacheName } from "./cache-name.ts";
+import { isWhole } from "./cached-file.ts";
 import { downloadLora, type Progress } from "./download.ts";
-import { onlyFileOf } from "./hub.ts";
+import { hashFromHub, onlyFileOf } from "./hub.ts";
 import { hubListUrl, isHub, parseLoraLink, tokenOrigins } from "./link.ts";
 import { withLock } from "./lock.ts";
 import { isNoAccess, noAccess } from "./no-access.ts";
@@ -87,32 +87,19 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
       withLock(file, signal, async (lockedSignal) => {
         // Another process may have come first.
         if (await isWhole(file)) return { file, cached: true };
-        await downloadLora(url, file, { ...request, signal: lockedSignal }, onProgress);
+        await downloadLora({
+          url,
+          file,
+          request: { ...request, signal: lockedSignal },
+          hashOf: (hops) => hashFromHub(hops, settings.hubEndpoint),
+          onProgress,
+        });
         return { file, cached: false };
       }),
     );
   });
   if (!lora.cached) await trimCache(settings.cacheDir, settings.cacheBytes, signal);
   return lora;
-}
-
-/** Whether a cached file is there, as long as its header says, and now noted as used. A bad one is removed. */
-async function isWhole(file: string): Promise<boolean> {
-  try {
-    await stat(file);
-  } catch {
-    return false;
-  }
-  try {
-    await readSafetensors(file);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    await rm(file, { force: true });
-    return false;
-  }
-  const now = new Date();
-  await utimes(file, now, now);
-  return true;
 }
 
 async function withRetries<T>(

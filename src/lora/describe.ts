@@ -5,10 +5,10 @@ import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule } from "./module.ts";
-import { findProblems } from "./problems.ts";
+import type { ModuleFacts } from "./problems.ts";
+import { findFault, findProblems } from "./problems.ts";
 import { openStrengthMeter } from "./strength.ts";
-import type { AdapterValues } from "./values.ts";
-import { loadModules } from "./values.ts";
+import { doesNothing, loadModules } from "./values.ts";
 
 /** What a LoRA file is. Plain JSON, in the words of the API. */
 export interface LoraDescription {
@@ -35,6 +35,9 @@ export interface LoraDescription {
   readonly preview_era: (PreviewEra & { readonly doubt: string | null }) | null;
   /** Why there is no era. */
   readonly preview_era_unknown: string | null;
+  /** Why a request with it fails; null: it can be used. */
+  readonly unusable: string | null;
+  /** What may be wrong with it all the same. */
   readonly problems: readonly string[];
   readonly notes: readonly string[];
 }
@@ -60,8 +63,7 @@ interface ModuleGroup {
  */
 export async function describeLora(path: string): Promise<LoraDescription> {
   const lora = await readLora(path);
-  const { values, damaged } = await loadModules(lora);
-  const strength = await measure(lora, values);
+  const facts = await measure(lora);
   const { info } = lora;
   const era =
     info.trainerVersion === null || !/ai-toolkit/i.test(info.trainer ?? "")
@@ -85,46 +87,55 @@ export async function describeLora(path: string): Promise<LoraDescription> {
     modules: lora.modules.size,
     parameters: lora.parameters,
     rank: distinct([...lora.modules.values()].map(({ delta }) => delta.rank)),
-    groups: groupsOf(lora, values),
-    strength,
+    groups: groupsOf(lora, facts),
+    strength: Object.fromEntries([...facts].map(([name, { strength }]) => [name, strength])),
     preview_era: "none" in era ? null : { ...era.era, doubt: era.doubt },
     preview_era_unknown: "none" in era ? era.none : null,
-    problems: findProblems(lora, values, damaged),
+    unusable: findFault(lora, facts),
+    problems: findProblems(lora, facts),
     notes: lora.notes,
   };
 }
 
-async function measure(
-  { modules }: LoraFile,
-  values: ReadonlyMap<string, AdapterValues>,
-): Promise<Record<string, number | null>> {
+/** Reads one module after the other: all values together may be more than memory holds. */
+async function measure(lora: LoraFile): Promise<Map<string, ModuleFacts>> {
   const meter = await openStrengthMeter();
   try {
-    const strength: Record<string, number | null> = {};
-    for (const name of modules.keys()) {
+    const facts = new Map<string, ModuleFacts>();
+    for (const [name, module] of lora.modules) {
+      const { values, damaged } = await loadModules({
+        ...lora,
+        modules: new Map([[name, module]]),
+      });
       const own = values.get(name);
-      strength[name] = own === undefined ? null : Number((await meter.measure(own)).toPrecision(5));
+      facts.set(name, {
+        damage: damaged[0]?.message.replaceAll(lora.file, "the file") ?? null,
+        isIdle: own !== undefined && doesNothing(own),
+        alpha: own?.alpha ?? null,
+        scale: own?.storedScale ?? null,
+        strength: own === undefined ? null : Number((await meter.measure(own)).toPrecision(5)),
+      });
     }
-    return strength;
+    return facts;
   } finally {
     await meter.release();
   }
 }
 
-function groupsOf(lora: LoraFile, values: ReadonlyMap<string, AdapterValues>): ModuleGroup[] {
+function groupsOf(lora: LoraFile, facts: ReadonlyMap<string, ModuleFacts>): ModuleGroup[] {
   const groups = new Map<string, [string, LoraModule][]>();
   for (const [name, module] of lora.modules) {
     const group = name.replace(/\.\d+\./, ".*.");
     groups.set(group, [...(groups.get(group) ?? []), [name, module]]);
   }
   return [...groups].map(([group, members]) => {
-    const own = members.flatMap(([name]) => values.get(name) ?? []);
+    const own = members.flatMap(([name]) => facts.get(name) ?? []);
     return {
       group,
       modules: members.length,
       rank: distinct(members.map(([, { delta }]) => delta.rank)),
       alpha: distinct(own.flatMap(({ alpha }) => alpha ?? [])),
-      scale: distinct(own.map(({ storedScale }) => storedScale)),
+      scale: distinct(own.flatMap(({ scale }) => scale ?? [])),
       dtype: distinct(members.flatMap(([, { delta }]) => dtypesOf(delta))),
     };
   });

@@ -1,24 +1,37 @@
-import type { InputError } from "../errors.ts";
 import type { LoraFile } from "./file.ts";
 import { listed } from "./listed.ts";
-import type { AdapterValues } from "./values.ts";
-import { doesNothing } from "./values.ts";
 
 /** Width of the released Z-Image models' layers: `dim` of their config.json. */
 const releasedDim = 3840;
 
-/** What is likely wrong with a LoRA, each a sentence. */
+/** What reading a module's values told. */
+export interface ModuleFacts {
+  /** What can't be used of it, or null. */
+  readonly damage: string | null;
+  /** It changes nothing. */
+  readonly isIdle: boolean;
+  readonly alpha: number | null;
+  readonly scale: number | null;
+  /** Frobenius norm of its change. */
+  readonly strength: number | null;
+}
+
+/** Why the LoRA can't be used, or null. */
+export function findFault(lora: LoraFile, facts: ReadonlyMap<string, ModuleFacts>): string | null {
+  const damaged = [...facts.values()].flatMap(({ damage }) => damage ?? []);
+  if (damaged.length > 0) return listed(damaged);
+  const allIdle = lora.modules.size > 0 && [...facts.values()].every(({ isIdle }) => isIdle);
+  return allIdle ? "All its values are zero: it was saved before its training began." : null;
+}
+
+/** What is likely wrong with a LoRA that can be used, each a sentence. */
 export function findProblems(
   { info, metadata, modules }: LoraFile,
-  values: ReadonlyMap<string, AdapterValues>,
-  damaged: readonly InputError[],
+  facts: ReadonlyMap<string, ModuleFacts>,
 ): string[] {
   const problems: string[] = [];
-  if (damaged.length > 0) problems.push(listed(damaged.map(({ message }) => message)));
-  const idle = [...values].filter(([, own]) => doesNothing(own)).map(([name]) => name);
-  if (idle.length === values.size && idle.length > 0) {
-    problems.push("All values are zero: it was saved before its training began.");
-  } else if (idle.length > 0) {
+  const idle = [...facts].filter(([, { isIdle }]) => isIdle).map(([name]) => name);
+  if (idle.length > 0 && idle.length < modules.size) {
     problems.push(`${idle.length} of ${modules.size} modules are zero: ${listed(idle)}.`);
   }
   if (info.baseModel !== null && !/z[-_ ]?image/i.test(info.baseModel)) {

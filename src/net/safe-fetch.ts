@@ -30,8 +30,16 @@ interface Limits {
   readonly bytes: number;
 }
 
+/** What one address answered. */
+export interface Hop {
+  readonly url: URL;
+  readonly header: (name: string) => string | undefined;
+}
+
 export interface SafeResponse {
   readonly status: number;
+  /** Every address on the way, this answer's own at the end. */
+  readonly hops: readonly Hop[];
   readonly header: (name: string) => string | undefined;
   /** Fails when it breaks a limit. */
   readonly body: AsyncIterable<Uint8Array>;
@@ -61,12 +69,14 @@ export async function safeFetch<T>(
   if (request.signal?.aborted === true) forward();
   try {
     let url = checkUrl(link, request.policy);
+    const hops: Hop[] = [];
     for (let redirects = 0; redirects <= mostRedirects; redirects++) {
       const agent = agentFor(url, request);
       try {
         const response = await answer(url, agent, request, stop);
+        hops.push({ url, header: (name) => headerOf(response, name) });
         const next = redirectTarget(url, response, request);
-        if (next === undefined) return await use(checkedResponse(url, response, request, stop));
+        if (next === undefined) return await use(checkedResponse(hops, response, request, stop));
         url = next;
       } finally {
         await agent.destroy();
@@ -143,14 +153,16 @@ function redirectTarget(
 }
 
 function checkedResponse(
-  url: URL,
+  hops: readonly Hop[],
   response: Dispatcher.ResponseData,
   { limits }: SafeRequest,
   stop: AbortController,
 ): SafeResponse {
+  const { url, header } = hops.at(-1)!;
   return {
     status: response.statusCode,
-    header: (name) => headerOf(response, name),
+    hops,
+    header,
     body: boundedBody(url, response, limits, stop),
   };
 }

@@ -28,7 +28,8 @@ export async function endRequest(
   const jsonOf = (value: object | null | undefined) =>
     value === null || value === undefined ? null : JSON.stringify(value);
   const [row] = await sql.query(
-    `UPDATE retake.request SET state = $2, finished_at = clock_timestamp(), result = $3, failure = $4
+    `UPDATE retake.request SET state = $2, finished_at = clock_timestamp(), result = $3, failure = $4,
+       sealed_token = NULL
      WHERE id = $1 AND finished_at IS NULL AND ($5::int IS NULL OR attempt = $5)
      RETURNING extra->'webhook_url' AS webhook_url`,
     [id, state, jsonOf(result), jsonOf(failure), attempt ?? null],

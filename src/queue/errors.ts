@@ -19,3 +19,36 @@ export class IdempotencyConflictError extends Error {
     );
   }
 }
+
+/** A request names an upload that its owner doesn't have. */
+export class UploadNotFoundError extends Error {
+  override readonly name = "UploadNotFoundError";
+  readonly sha256: string;
+
+  constructor(sha256: string) {
+    super("There is no such upload: it was never made with this key, or was deleted.");
+    this.sha256 = sha256;
+  }
+}
+
+/** All uploads together would be larger than the server keeps. */
+export class UploadsFullError extends Error {
+  override readonly name = "UploadsFullError";
+
+  constructor(limit: number) {
+    super(
+      `Uploads may have ${limit} bytes together here, and this one does not fit in. Delete some (DELETE /v1/loras/{id}), or ask the operator to raise RETAKE_MAX_UPLOADS.`,
+    );
+  }
+}
+
+/** An upload that waiting or running requests need can't be deleted. */
+export class UploadInUseError extends Error {
+  override readonly name = "UploadInUseError";
+  readonly requestIds: readonly string[];
+
+  constructor(requestIds: readonly string[]) {
+    super("Requests that have not ended use this LoRA. Wait for them or cancel them first.");
+    this.requestIds = requestIds;
+  }
+}

@@ -46,10 +46,39 @@ const migrations: readonly (readonly string[])[] = [
     )`,
     "CREATE INDEX idempotency_request ON retake.idempotency (request_id)",
   ],
+  [
+    // A request's hf_token, readable with a key that is not in the database; gone when the request ends.
+    "ALTER TABLE retake.request ADD COLUMN sealed_token text",
+    `CREATE TABLE retake.upload (
+      owner text NOT NULL,
+      sha256 text NOT NULL,
+      name text,
+      bytes bigint NOT NULL,
+      description json NOT NULL,
+      created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+      PRIMARY KEY (owner, sha256)
+    )`,
+    "CREATE INDEX upload_content ON retake.upload (sha256)",
+    // Files that are about to be kept or removed: what a crash leaves is found by these.
+    `CREATE TABLE retake.upload_pending (
+      id uuid PRIMARY KEY,
+      sha256 text NOT NULL,
+      bytes bigint NOT NULL,
+      created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )`,
+    `CREATE TABLE retake.request_upload (
+      request_id uuid NOT NULL REFERENCES retake.request ON DELETE CASCADE,
+      owner text NOT NULL,
+      sha256 text NOT NULL,
+      PRIMARY KEY (request_id, sha256),
+      FOREIGN KEY (owner, sha256) REFERENCES retake.upload ON DELETE CASCADE
+    )`,
+    "CREATE INDEX request_upload_content ON retake.request_upload (owner, sha256)",
+  ],
 ];
 
-/** What serialises those who open the queue or submit, on all nodes: any numbers that nobody else uses. */
-export const locks = { open: 7_265_001, submit: 7_265_002 } as const;
+/** What serialises those who open the queue, submit or change uploads, on all nodes: any numbers that nobody else uses. */
+export const locks = { open: 7_265_001, submit: 7_265_002, uploads: 7_265_003 } as const;
 
 /** Brings the tables up to this version. Nodes that start at once do it one after another: see `locks.open`. */
 export async function migrate(database: Database): Promise<void> {

@@ -1,27 +1,29 @@
 import { hostname, totalmem } from "node:os";
 import { InputError } from "../errors.ts";
-import { isLoraLink } from "../lora-source/link.ts";
-import { resolveLoraSource } from "../lora-source/resolve.ts";
-import { TransferError } from "../net/errors.ts";
 import { devices } from "../onnx/device.ts";
-import type { Job } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
 import type { Settings } from "../schema/settings.ts";
-import { findLocalLora } from "../worker/local-lora.ts";
+import { openUploads } from "../uploads/open-uploads.ts";
 import { openResults } from "../worker/open-results.ts";
 import type { ResultStore } from "../worker/result-store.ts";
 import type { WorkerLog } from "../worker/worker-process.ts";
 import { WorkerProcess } from "../worker/worker-process.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
+import { loraForRun } from "./lora-for-run.ts";
 import { Queue } from "./queue.ts";
 import type { RequestRecord } from "./record.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
 import { runWorkers } from "./run-workers.ts";
+import { TokenSeal } from "./token-seal.ts";
+import { Uploads } from "./uploads.ts";
 
 /** The part of memory that weights may take; the rest is for activations and the system. */
 const memoryShare = 0.8;
 const retentionMilliseconds = 600_000;
-const downloadLogMilliseconds = 10_000;
+/** Another node may be receiving an upload: it writes to it at least every half minute. */
+const stagedMilliseconds = 600_000;
+/** Another node may be keeping an upload: none takes so long. */
+const pendingMilliseconds = 6 * 3_600_000;
 
 export interface NodeLog extends WorkerLog {
   readonly error: (fields: object, message: string) => void;
@@ -31,6 +33,8 @@ export interface NodeLog extends WorkerLog {
 export interface WorkNode {
   readonly queue: Queue;
   readonly results: ResultStore;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
   /** Starts the workers; without it this machine only answers requests. */
   startWorkers(observer: RunObserver): void;
   /** Running requests get the time to finish, then go back into the queue. */
@@ -52,7 +56,20 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     settings.databaseUrl === undefined
       ? await openEmbedded(settings.dataFolder)
       : await openPostgres(settings.databaseUrl, onError);
-  const queue = await Queue.open(database, { maxQueued: settings.maxQueued, onError });
+  // An embedded queue is this process's alone, so what is unfinished was left by an earlier one.
+  const alone = database.backend === "pglite";
+  let queue: Queue;
+  let uploads: Uploads;
+  try {
+    const store = await openUploads(settings, alone ? 0 : stagedMilliseconds);
+    queue = await Queue.open(database, { maxQueued: settings.maxQueued, onError });
+    uploads = new Uploads(database, store, settings.uploads.bytes);
+    await uploads.sweep(new Date(Date.now() - (alone ? 0 : pendingMilliseconds)));
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  const seal = new TokenSeal(settings.secret);
   let running: RunningWorkers | undefined;
   const retention = setInterval(() => {
     forgetOld(queue, results, settings.retentionDays).catch(onError);
@@ -60,6 +77,8 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
   return {
     queue,
     results,
+    uploads,
+    seal,
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = devicesOf(settings).map((device) => {
@@ -70,7 +89,8 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
-        resolveLora: (job, signal) => resolveLora(job, settings, { signal, log }),
+        resolveLora: (record, signal) =>
+          loraForRun(record, signal, { settings, uploads, seal, log }),
         check: refuseHighResolution,
         observer,
         onError,
@@ -88,30 +108,6 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
 /** `none` is a node that only answers clients: others do the work. */
 function devicesOf({ devices: names }: Settings): readonly string[] {
   return names.length === 1 && names[0] === "none" ? [] : names;
-}
-
-async function resolveLora(
-  { id, lora }: Job,
-  { loraFolder, loraSource }: Settings,
-  { signal, log }: { signal: AbortSignal; log: NodeLog },
-): Promise<string | null> {
-  if (lora === null) return null;
-  try {
-    if (!isLoraLink(lora.path)) return await findLocalLora(loraFolder, lora.path);
-    let lastLine = performance.now();
-    const onProgress = (progress: object) => {
-      const now = performance.now();
-      if (now - lastLine < downloadLogMilliseconds) return;
-      lastLine = now;
-      log.info({ request_id: id, ...progress }, "downloading the LoRA");
-    };
-    return (await resolveLoraSource(lora.path, loraSource, { signal, onProgress })).file;
-  } catch (error) {
-    if (!(error instanceof InputError || error instanceof TransferError)) throw error;
-    const { message } = error;
-    const failure = { code: "LORA_NOT_USABLE", message, promptIndex: null, images: [] };
-    throw new JobError(failure, false, { cause: error });
-  }
 }
 
 /** As in the reference, where only another model has it: the request is taken and fails. */

@@ -42,7 +42,8 @@ function jobFor(fields: Partial<Job> = {}): Job {
 }
 
 function submission(fields: Partial<Submission> = {}): Submission {
-  return { job: jobFor(), extra: {}, priority: 0, owner: "", ...fields };
+  const none = { extra: {}, priority: 0, owner: "", sealedToken: null, uploads: [] };
+  return { job: jobFor(), ...none, ...fields };
 }
 
 /** A run that ends with its signal, even one that came before it began. */

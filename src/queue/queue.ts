@@ -10,7 +10,7 @@ import type { RequestRecord } from "./record.ts";
 import { isFinal, parseRecord, recordColumns } from "./record.ts";
 import { Signals } from "./signals.ts";
 import type { Submission } from "./submission.ts";
-import { findByKey } from "./submission.ts";
+import { findByKey, holdUploads } from "./submission.ts";
 
 export interface QueueSettings {
   /** Requests that may wait at once, on all nodes together. */
@@ -86,10 +86,10 @@ export class Queue {
    * Keeps a request. When this returns it survives a crash.
    *
    * @returns the record, which an earlier call with the same idempotency key may have made
-   * @throws QueueFullError, IdempotencyConflictError
+   * @throws QueueFullError, IdempotencyConflictError, UploadNotFoundError
    */
   async submit(submission: Submission): Promise<{ record: RequestRecord; created: boolean }> {
-    const { job, extra, priority, owner, idempotency } = submission;
+    const { job, extra, priority, owner, sealedToken, idempotency } = submission;
     await this.#ensureQueue(job.model);
     return this.database.transaction(async (sql) => {
       // One at a time, so that the bound is exact and a key is used once.
@@ -100,10 +100,14 @@ export class Queue {
       }
       await this.#requireRoom(sql);
       const [row] = await sql.query(
-        `INSERT INTO retake.request (id, model, owner, priority, job, extra)
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING ${recordColumns}`,
-        [job.id, job.model, owner, priority, JSON.stringify(job), JSON.stringify(extra)],
+        `INSERT INTO retake.request (id, model, owner, priority, job, extra, sealed_token)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ${recordColumns}`,
+        [
+          ...[job.id, job.model, owner, priority],
+          ...[JSON.stringify(job), JSON.stringify(extra), sealedToken],
+        ],
       );
+      await holdUploads(sql, submission);
       if (idempotency !== undefined) {
         await sql.query(
           "INSERT INTO retake.idempotency (owner, key, fingerprint, request_id) VALUES ($1, $2, $3, $4)",

@@ -22,6 +22,8 @@ const rowSchema = z.object({
   progress: jobEventSchema.nullable(),
   result: jobResultSchema.nullable(),
   failure: jobFailureSchema.nullable(),
+  /** See TokenSeal; null when the request ends. */
+  sealed_token: z.string().nullable(),
 });
 
 /** An accepted request, as the database holds it. */

@@ -1,5 +1,5 @@
 import { SpanStatusCode, trace } from "@opentelemetry/api";
-import type { Job, JobEvent, JobResult } from "../schema/job.ts";
+import type { JobEvent, JobResult } from "../schema/job.ts";
 import type { WorkerProcess } from "../worker/worker-process.ts";
 import { consume } from "./consumer.ts";
 import type { Queue } from "./queue.ts";
@@ -17,7 +17,7 @@ export interface WorkersOptions {
   readonly workers: readonly WorkerProcess[];
   readonly timeoutSeconds: number;
   /** Finds or fetches a job's LoRA on this machine. @throws JobError */
-  readonly resolveLora: (job: Job, signal: AbortSignal) => Promise<string | null>;
+  readonly resolveLora: (record: RequestRecord, signal: AbortSignal) => Promise<string | null>;
   /** Refuses what can't run, before anything is loaded. @throws JobError */
   readonly check: (record: RequestRecord) => void;
   readonly observer: RunObserver;
@@ -61,7 +61,7 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
         observer.started(record);
         try {
           check(record);
-          const loraFile = await resolveLora(record.job, signal);
+          const loraFile = await resolveLora(record, signal);
           const result = await worker.run(record.job, loraFile, {
             signal,
             onEvent(event) {

@@ -1,6 +1,6 @@
 import type { Job } from "../schema/job.ts";
 import type { Sql } from "./database.ts";
-import { IdempotencyConflictError } from "./errors.ts";
+import { IdempotencyConflictError, UploadNotFoundError } from "./errors.ts";
 import type { RequestRecord } from "./record.ts";
 import { parseRecord, recordColumns } from "./record.ts";
 
@@ -11,6 +11,10 @@ export interface Submission {
   readonly priority: number;
   /** Whose request it is; "" where nobody is asked for a key. */
   readonly owner: string;
+  /** The request's hf_token as TokenSeal hides it, or null. */
+  readonly sealedToken: string | null;
+  /** Ids of the owner's uploads that the job needs. */
+  readonly uploads: readonly string[];
   readonly idempotency?: Idempotency | undefined;
 }
 
@@ -37,4 +41,20 @@ export async function findByKey(
     row.request_id,
   ]);
   return parseRecord(record);
+}
+
+/** Notes which uploads a request needs, so that they stay. @throws UploadNotFoundError */
+export async function holdUploads(
+  sql: Sql,
+  { job, owner, uploads }: Pick<Submission, "job" | "owner" | "uploads">,
+): Promise<void> {
+  for (const sha256 of new Set(uploads)) {
+    const [row] = await sql.query(
+      `INSERT INTO retake.request_upload (request_id, owner, sha256)
+       SELECT $1, owner, sha256 FROM retake.upload WHERE owner = $2 AND sha256 = $3
+       RETURNING sha256`,
+      [job.id, owner, sha256],
+    );
+    if (row === undefined) throw new UploadNotFoundError(sha256);
+  }
 }

@@ -8,7 +8,7 @@ export interface PreviewEra {
   /** The w of pos + w·(pos − neg) for the preview's guidance_scale g. */
   readonly guidance: "g" | "max(0, g - 1)";
   /** Guidance runs when what it is handed is above this. */
-  readonly guidanceAbove: 0 | 1;
+  readonly guidance_above: 0 | 1;
   /** Updates that N steps make. */
   readonly updates: "N - 1" | "N";
   /** Sizes are floored to a multiple of this. */
@@ -16,14 +16,21 @@ export interface PreviewEra {
 }
 
 const previewEras: readonly PreviewEra[] = [
-  { from: "0.7.6", to: "0.7.24", guidance: "g", guidanceAbove: 1, updates: "N - 1", divisor: 32 },
-  { from: "0.7.25", to: "0.9.13", guidance: "g", guidanceAbove: 0, updates: "N - 1", divisor: 32 },
-  { from: "0.9.14", to: "0.10.20", guidance: "g", guidanceAbove: 0, updates: "N - 1", divisor: 16 },
+  { from: "0.7.6", to: "0.7.24", guidance: "g", guidance_above: 1, updates: "N - 1", divisor: 32 },
+  { from: "0.7.25", to: "0.9.13", guidance: "g", guidance_above: 0, updates: "N - 1", divisor: 32 },
+  {
+    from: "0.9.14",
+    to: "0.10.20",
+    guidance: "g",
+    guidance_above: 0,
+    updates: "N - 1",
+    divisor: 16,
+  },
   {
     from: "0.10.21",
     to: "0.10.24",
     guidance: "max(0, g - 1)",
-    guidanceAbove: 0,
+    guidance_above: 0,
     updates: "N - 1",
     divisor: 16,
   },
@@ -31,7 +38,7 @@ const previewEras: readonly PreviewEra[] = [
     from: "0.10.25",
     to: null,
     guidance: "max(0, g - 1)",
-    guidanceAbove: 0,
+    guidance_above: 0,
     updates: "N",
     divisor: 16,
   },

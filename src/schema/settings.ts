@@ -48,6 +48,7 @@ const environmentSchema = z.object({
   /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
   OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
   ENABLE_CPU_OFFLOAD: flag.default(false),
+  /** Opens private and gated LoRAs of the hub to every client; a request's own token goes before it. */
   HF_TOKEN: z.string().optional(),
   /** Seconds that one request may take once it has started. */
   INFERENCE_TIMEOUT: count.default(3600),
@@ -83,6 +84,12 @@ const environmentSchema = z.object({
   /** Bytes of one LoRA download, and of all that are kept. */
   RETAKE_MAX_LORA: bytes.optional(),
   RETAKE_LORA_CACHE: bytes.optional(),
+  /** Where uploaded LoRAs lie: a folder that all nodes share, or s3://bucket/prefix. */
+  RETAKE_UPLOADS: z.string().optional(),
+  /** Bytes of all uploads together. */
+  RETAKE_MAX_UPLOADS: bytes.default(50 * 2 ** 30),
+  /** Seals the tokens of waiting requests; the same on all nodes. */
+  RETAKE_SECRET: z.string().min(32, "is shorter than 32 characters").optional(),
   /** Secret that signs webhooks; without it requests with a webhook are refused. */
   RETAKE_WEBHOOK_SECRET: z.string().min(16, "is shorter than 16 characters").optional(),
   RETAKE_LOG_LEVEL: z
@@ -97,6 +104,14 @@ export interface Settings {
   readonly loraFolder: string;
   readonly outputFolder: string;
   readonly loraSource: LoraSourceSettings;
+  readonly hfToken: string | undefined;
+  readonly uploads: {
+    /** A folder, or s3://bucket/prefix. */
+    readonly place: string;
+    /** Bytes of all of them. */
+    readonly bytes: number;
+  };
+  readonly secret: string | undefined;
   readonly webhooks: WebhookSettings;
   readonly devices: readonly string[];
   readonly keepOpen: boolean;
@@ -153,6 +168,7 @@ export function parseSettings(
     );
   }
   const env = parsed.data;
+  const dataFolder = env.RETAKE_DATA ?? join(userDataFolder(environment), "retake");
   return {
     host: env.HOST,
     port: env.PORT,
@@ -161,11 +177,17 @@ export function parseSettings(
       env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
     outputFolder: env.OUTPUT_BASE_PATH,
     ...networkSettings(env),
+    hfToken: env.HF_TOKEN,
+    uploads: {
+      place: env.RETAKE_UPLOADS ?? uploadsBeside(env.OUTPUT_BASE_PATH, dataFolder),
+      bytes: env.RETAKE_MAX_UPLOADS,
+    },
+    secret: env.RETAKE_SECRET,
     devices: env.DEVICE.split(",").map((device) => device.trim()),
     keepOpen: env.OFFLOAD_MODE === "none" && !env.ENABLE_CPU_OFFLOAD,
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
-    dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
+    dataFolder,
     weights: env.RETAKE_WEIGHTS,
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
@@ -181,6 +203,13 @@ export function parseSettings(
     webhookSecret: env.RETAKE_WEBHOOK_SECRET,
     logLevel: env.RETAKE_LOG_LEVEL,
   };
+}
+
+/** Whoever keeps results where all nodes reach them wants uploads there too. */
+function uploadsBeside(outputFolder: string, dataFolder: string): string {
+  return outputFolder.startsWith("s3://")
+    ? `${outputFolder.replace(/\/+$/, "")}/uploads`
+    : join(dataFolder, "uploads");
 }
 
 /** @throws InputError if an address, a host or the hub's URL is none */

@@ -1,56 +1,17 @@
-import type { ChildProcess } from "node:child_process";
-import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { S3Server } from "../../test/s3-server.ts";
 import { openResults } from "./open-results.ts";
 
-let folder: string;
-let store: ChildProcess;
+let store: S3Server;
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "retake-s3-"));
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo; // a TCP server's address
-  probe.close();
-  const bin = join(
-    dirname(createRequire(import.meta.url).resolve("s3rver/package.json")),
-    "bin",
-    "s3rver.js",
-  );
-  const flags = [
-    "--directory",
-    folder,
-    "--address",
-    "127.0.0.1",
-    "--port",
-    String(port),
-    "--silent",
-  ];
-  store = spawn(process.execPath, [bin, ...flags, "--configure-bucket", "pictures"], {
-    stdio: "ignore",
-  });
-  vi.stubEnv("AWS_ENDPOINT_URL_S3", `http://127.0.0.1:${port}`);
-  vi.stubEnv("AWS_REGION", "us-east-1");
-  vi.stubEnv("AWS_ACCESS_KEY_ID", "S3RVER");
-  vi.stubEnv("AWS_SECRET_ACCESS_KEY", "S3RVER");
-  for (let tries = 0; tries < 100; tries++) {
-    const up = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
-    if (up !== undefined) return;
-    await new Promise((done) => setTimeout(done, 100));
-  }
+  store = await S3Server.start("pictures");
+  for (const [name, value] of Object.entries(store.environment)) vi.stubEnv(name, value);
 });
-afterAll(() => {
+afterAll(async () => {
   vi.unstubAllEnvs();
-  store.kill();
-  rmSync(folder, { recursive: true });
+  await store.stop();
 });
 
 test("results are kept in a bucket, read back and removed with their request", async () => {

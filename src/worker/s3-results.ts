@@ -1,16 +1,16 @@
 import { Readable } from "node:stream";
+import type { S3Client } from "@aws-sdk/client-s3";
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
-  HeadBucketCommand,
   ListObjectsV2Command,
   NoSuchKey,
   PutObjectCommand,
-  S3Client,
 } from "@aws-sdk/client-s3";
-import { InputError, messageOf } from "../errors.ts";
 import type { ResultStore } from "./result-store.ts";
 import { contentTypeOf, isResultName } from "./result-store.ts";
+import type { S3Place } from "./s3-bucket.ts";
+import { openS3 } from "./s3-bucket.ts";
 
 /** Results as objects of an S3-compatible store, which all nodes reach. */
 export class S3Results implements ResultStore {
@@ -18,7 +18,7 @@ export class S3Results implements ResultStore {
   readonly #bucket: string;
   readonly #prefix: string;
 
-  private constructor(client: S3Client, bucket: string, prefix: string) {
+  private constructor({ client, bucket, prefix }: S3Place) {
     this.#client = client;
     this.#bucket = bucket;
     this.#prefix = prefix;
@@ -26,24 +26,7 @@ export class S3Results implements ResultStore {
 
   /** @param place `s3://bucket/prefix`. @throws InputError if the bucket can't be reached */
   static async open(place: string): Promise<S3Results> {
-    const { hostname: bucket, pathname } = new URL(place);
-    const prefix = pathname.replace(/^\/+|\/+$/g, "");
-    const client = new S3Client({
-      // Stores other than Amazon's have no host name for each bucket.
-      forcePathStyle: true,
-      // Those stores don't know the newer checksums either.
-      requestChecksumCalculation: "WHEN_REQUIRED",
-      responseChecksumValidation: "WHEN_REQUIRED",
-    });
-    try {
-      await client.send(new HeadBucketCommand({ Bucket: bucket }));
-    } catch (error) {
-      throw new InputError(
-        `OUTPUT_BASE_PATH: the bucket ${bucket} can't be used: ${messageOf(error)}. Is it there, and are AWS_REGION, AWS_ENDPOINT_URL_S3 and the keys right?`,
-        { cause: error },
-      );
-    }
-    return new S3Results(client, bucket, prefix === "" ? "" : `${prefix}/`);
+    return new S3Results(await openS3(place, "OUTPUT_BASE_PATH"));
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {

@@ -1,0 +1,16 @@
+import type { Schema } from "./wire-schemas.ts";
+import { apiError } from "./wire-schemas.ts";
+
+export function json(description: string, schema: Schema): Schema {
+  return { description, content: { "application/json": { schema } } };
+}
+
+export function query(name: string, schema: Schema, required = false): Schema {
+  return { name, in: "query", schema, required };
+}
+
+/** Any route may refuse so. */
+export const refusals = {
+  "401": json("No valid API key, where the server asks for one", apiError),
+  "429": json("Too many requests, or a full queue: see Retry-After", apiError),
+};

@@ -1,0 +1,72 @@
+import type { FastifyInstance } from "fastify";
+import { ApiError } from "./api-error.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** The route takes large bodies, and minds their pace itself: see `paced`. */
+    largeBody?: boolean;
+  }
+}
+
+/** A client that sends a byte a minute holds a connection; longer than this it doesn't. */
+const slowestBodyMilliseconds = 60_000;
+/** Nothing for so long in a large body. */
+const idleMilliseconds = 30_000;
+/** A large body has the time of a small one and this many bytes each further second. */
+const slowestBytesPerSecond = 32_768;
+/** How long a client that was answered in the middle of its body may go on, to read the answer. */
+const lingerMilliseconds = 2000;
+
+/** Ends connections that send a body too slowly, or on after they were answered. */
+export function cutSlowBodies(app: FastifyInstance): void {
+  app.addHook("onRequest", async (request) => {
+    const { raw } = request;
+    if (raw.complete || request.routeOptions.config.largeBody === true) return;
+    const timer = setTimeout(() => {
+      // Nobody listens for an answer in Fastify's words: the body is still being read.
+      raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
+      raw.socket.destroySoon();
+    }, slowestBodyMilliseconds);
+    const clear = () => clearTimeout(timer);
+    raw.once("end", clear).once("close", clear);
+  });
+  app.addHook("onResponse", async ({ raw }) => {
+    if (raw.complete || raw.destroyed) return;
+    // Cut at once, many clients would see a broken connection and not the answer.
+    raw.resume();
+    const timer = setTimeout(() => raw.socket.destroy(), lingerMilliseconds);
+    const clear = () => clearTimeout(timer);
+    raw.once("end", clear).once("close", clear);
+  });
+}
+
+/** A large body's pieces as they come. @throws ApiError when they come too slowly */
+export async function* paced(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const startedAt = performance.now();
+  const pieces = body[Symbol.asyncIterator]();
+  let received = 0;
+  for (;;) {
+    const allowed = slowestBodyMilliseconds + (received / slowestBytesPerSecond) * 1000;
+    const left = startedAt + allowed - performance.now();
+    const next = await within(pieces.next(), Math.min(idleMilliseconds, left));
+    if (next.done === true) return;
+    received += next.value.length;
+    yield next.value;
+  }
+}
+
+async function within<Value>(promise: Promise<Value>, milliseconds: number): Promise<Value> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = "The body comes too slowly. Check the connection and send it again.";
+    timer = setTimeout(
+      () => reject(new ApiError(408, "BODY_TOO_SLOW", message)),
+      Math.max(0, milliseconds),
+    );
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,65 @@
+import { InputError } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
+import { JobError } from "../schema/job-error.ts";
+import type { Settings } from "../schema/settings.ts";
+import { UploadNotFoundError } from "./errors.ts";
+import { findLora } from "./find-lora.ts";
+import type { RequestRecord } from "./record.ts";
+import type { TokenSeal } from "./token-seal.ts";
+import type { Uploads } from "./uploads.ts";
+
+interface Sources {
+  readonly settings: Settings;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
+  readonly log: { readonly info: (fields: object, message: string) => void };
+}
+
+const logMilliseconds = 10_000;
+
+/**
+ * The file of a request's LoRA on the node that runs it.
+ *
+ * @throws JobError if it can't be used, or the token that came for it can't be read any more
+ */
+export async function loraForRun(
+  record: RequestRecord,
+  signal: AbortSignal,
+  { settings, uploads, seal, log }: Sources,
+): Promise<string | null> {
+  const { lora } = record.job;
+  if (lora === null) return null;
+  let lastLine = performance.now();
+  const onProgress = (progress: object) => {
+    const now = performance.now();
+    if (now - lastLine < logMilliseconds) return;
+    lastLine = now;
+    log.info({ request_id: record.id, ...progress }, "downloading the LoRA");
+  };
+  const hfToken = tokenOf(record, seal) ?? settings.hfToken;
+  const wanted = { path: lora.path, owner: record.owner, hfToken, signal, onProgress };
+  try {
+    return await findLora(wanted, settings, uploads);
+  } catch (error) {
+    const known = [InputError, TransferError, UploadNotFoundError];
+    if (error instanceof Error && known.some((kind) => error instanceof kind))
+      throw failure("LORA_NOT_USABLE", error.message, error);
+    throw error;
+  }
+}
+
+/** Never another token in its place: what it opens is another account's. */
+function tokenOf({ id, sealed_token }: RequestRecord, seal: TokenSeal): string | undefined {
+  if (sealed_token === null) return undefined;
+  const token = seal.open(sealed_token, id);
+  if (token !== undefined) return token;
+  throw failure(
+    "HF_TOKEN_LOST",
+    "This request's hf_token can't be read any more: the server was started again since, or another node took the request. Send the request again. An operator keeps tokens readable by setting RETAKE_SECRET to the same value on all nodes.",
+  );
+}
+
+function failure(code: string, message: string, cause?: Error): JobError {
+  const options = cause === undefined ? {} : { cause };
+  return new JobError({ code, message, promptIndex: null, images: [] }, false, options);
+}

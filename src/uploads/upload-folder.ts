@@ -1,0 +1,65 @@
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { InputError, messageOf } from "../errors.ts";
+import { removeStaged } from "./stage.ts";
+import type { UploadStore } from "./upload-store.ts";
+import { uploadFileName } from "./upload-store.ts";
+
+/** Uploads in one flat folder, which nodes on several machines share. */
+export class UploadFolder implements UploadStore {
+  readonly stagingFolder: string;
+
+  private constructor(folder: string) {
+    this.stagingFolder = folder;
+  }
+
+  /**
+   * @param leftoverMilliseconds what lay in staging for so long is nobody's any more
+   * @throws InputError if the folder can't be made
+   */
+  static async open(folder: string, leftoverMilliseconds: number): Promise<UploadFolder> {
+    await makeStagingFolder(folder, leftoverMilliseconds);
+    return new UploadFolder(folder);
+  }
+
+  async keep(stagedFile: string, sha256: string): Promise<void> {
+    await rename(stagedFile, this.#pathOf(sha256));
+    // The name is kept when the folder is written, not only the file.
+    const folder = await open(this.stagingFolder, "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+
+  async localFile(sha256: string, bytes: number): Promise<string> {
+    const path = this.#pathOf(sha256);
+    const found = await stat(path).catch(() => undefined);
+    if (found?.isFile() && found.size === bytes) return path;
+    throw new InputError(
+      `the file of the upload ${sha256} is ${found === undefined ? "not" : "damaged"} in this node's folder of uploads. Upload it again; with several nodes, RETAKE_UPLOADS is one folder that all of them share, or s3://bucket/prefix.`,
+    );
+  }
+
+  async remove(sha256: string): Promise<void> {
+    await rm(this.#pathOf(sha256), { force: true });
+  }
+
+  #pathOf(sha256: string): string {
+    return join(this.stagingFolder, uploadFileName(sha256));
+  }
+}
+
+/** @throws InputError if it can't be made */
+export async function makeStagingFolder(folder: string, leftoverMilliseconds: number) {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new InputError(
+      `The folder for uploads, ${folder}, can't be made: ${messageOf(error)}. Set RETAKE_UPLOADS to one that can be written.`,
+      { cause: error },
+    );
+  }
+  await removeStaged(folder, leftoverMilliseconds);
+}

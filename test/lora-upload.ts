@@ -1,0 +1,52 @@
+import { createHash } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { lora } from "./lora-site.ts";
+import type { ServerProcess } from "./server-process.ts";
+
+export const octets = { "content-type": "application/octet-stream" };
+
+export function idOf(content: Buffer): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** Of the demonstration's LoRA. */
+export const loraId: string = idOf(lora);
+
+/** A LoRA like the demonstration's with another name in its header: other content, as long or longer. */
+export function variant(name: string): Buffer {
+  const length = Number(lora.readBigUInt64LE(0));
+  const header = JSON.parse(lora.subarray(8, 8 + length).toString());
+  header.__metadata__ = { ...header.__metadata__, name };
+  const text = Buffer.from(JSON.stringify(header));
+  const start = Buffer.alloc(8);
+  start.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([start, text, lora.subarray(8 + length)]);
+}
+
+export interface Answer {
+  readonly status: number;
+  // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape
+  readonly body: any;
+  readonly headers: Headers;
+}
+
+/** Uploads what a test has to send; `path` may carry a query. */
+export async function postLora(
+  server: ServerProcess,
+  content: Buffer | FormData | ReadableStream,
+  headers: Record<string, string> = content instanceof FormData ? {} : octets,
+  path = "/v1/loras",
+): Promise<Answer> {
+  const body = Buffer.isBuffer(content) ? new Uint8Array(content) : content;
+  // A connection of its own: one that a refused body has closed fails the next request on it.
+  const alone = { ...headers, connection: "close" };
+  const init = { method: "POST", headers: alone, body, duplex: "half" as const };
+  const response = await fetch(new URL(path, server.url), init);
+  return { status: response.status, body: await response.json(), headers: response.headers };
+}
+
+/** Names of the files that a server keeps or is receiving. */
+export function keptIn(folder: string): string[] {
+  return readdirSync(join(folder, "data", "uploads")).sort();
+}

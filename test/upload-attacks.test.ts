@@ -1,0 +1,253 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { lora } from "./lora-site.ts";
+import { keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
+import { demoRequest, ServerProcess } from "./server-process.ts";
+
+let folder: string;
+let server: ServerProcess;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
+  server = await ServerProcess.start(folder, { RETAKE_MAX_LORA: "2000000" });
+}, 30_000);
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const post = (
+  content: Parameters<typeof postLora>[1],
+  headers?: Record<string, string>,
+  path?: string,
+) => postLora(server, content, headers, path);
+const kept = () => keptIn(folder);
+
+describe("what is no LoRA is refused, and nothing stays", () => {
+  test.each<[string, Buffer, RegExp]>([
+    ["a pickle", Buffer.from("\x80\x04\x95private words", "latin1"), /Python pickle/],
+    ["a zip archive", Buffer.from("PK\x03\x04private words"), /zip archive/],
+    ["a web page", Buffer.from("<!doctype html>private words"), /web page/],
+    ["gzip", gzipSync(Buffer.alloc(1000)), /gzip/],
+    ["nothing", Buffer.alloc(0), /has only 0 bytes/],
+    ["a few bytes", Buffer.from("LoRA"), /has only 4 bytes/],
+    ["a cut file", lora.subarray(0, lora.length >> 1), /cut off/],
+    ["a file with something behind", Buffer.concat([lora, Buffer.alloc(9)]), /follow its last/],
+    [
+      "other tensors",
+      Buffer.concat([Buffer.from("\x02\0\0\0\0\0\0\0", "latin1"), Buffer.from("{}")]),
+      /can't be used as a LoRA/,
+    ],
+  ])("%s", async (_, content, reason) => {
+    const { status, body } = await post(content);
+    expect([status, body.detail.error.code]).toEqual([400, "LORA_NOT_USABLE"]);
+    expect(body.detail.error.message).toMatch(reason);
+    expect(body.detail.error.message).not.toMatch(/private words|retake-uploads|\.tmp/);
+    expect(kept()).toEqual([]);
+  });
+
+  test("a matrix that would fill memory", async () => {
+    const shape = [2 ** 15, 2 ** 15];
+    const header = Buffer.from(
+      JSON.stringify({
+        "diffusion_model.x.lora_A.weight": { dtype: "F32", shape, data_offsets: [0, 2 ** 32] },
+      }),
+    );
+    const start = Buffer.alloc(8);
+    start.writeBigUInt64LE(BigInt(header.length));
+    const { status, body } = await post(Buffer.concat([start, header]));
+    expect([status, body.detail.error.code]).toEqual([400, "LORA_NOT_USABLE"]);
+  });
+
+  test.each<[string, Record<string, string>, number]>([
+    ["JSON", { "content-type": "application/json" }, 415],
+    ["text", { "content-type": "text/plain" }, 415],
+    ["a form without files", { "content-type": "application/x-www-form-urlencoded" }, 415],
+    ["no type at all", { "content-type": "\u00e9" }, 415],
+    ["a form without a boundary", { "content-type": "multipart/form-data" }, 400],
+    ["a form that is none", { "content-type": "multipart/form-data; boundary=x" }, 400],
+    ["compressed", { ...octets, "content-encoding": "gzip" }, 415],
+    ["another site's page", { ...octets, origin: "https://evil.example" }, 403],
+    ["a page without a name", { ...octets, origin: "null" }, 403],
+  ])("%s", async (_, headers, status) => {
+    expect((await post(lora, headers)).status).toBe(status);
+    expect(kept()).toEqual([]);
+  });
+
+  test("forms with several files, with none, or cut off", async () => {
+    const two = new FormData();
+    two.append("file", new Blob([lora]), "a.safetensors");
+    two.append("file", new Blob([variant("b")]), "b.safetensors");
+    const none = new FormData();
+    none.append("name", "x");
+    const many = new FormData();
+    for (let i = 0; i < 30; i++) many.append(`field${i}`, "x");
+    for (const [form, reason] of [
+      [two, /several files/],
+      [none, /no file/],
+      [many, /too many parts/],
+    ] as const) {
+      const { status, body } = await post(form);
+      expect([status, body.detail.error.code]).toEqual([400, "INVALID_PARAMETER"]);
+      expect(body.detail.error.message).toMatch(reason);
+      expect(kept()).toEqual([]);
+    }
+    const cut = `--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n`;
+    const body = Buffer.concat([Buffer.from(cut), lora]);
+    const answer = await post(body, { "content-type": "multipart/form-data; boundary=x" });
+    expect(answer.status).toBe(400);
+    expect(kept()).toEqual([]);
+  });
+});
+
+describe("names and ids that are paths", () => {
+  test.each(["..%2f..%2fetc%2fpasswd", "%2e%2e", loraId.toUpperCase(), `${loraId}.safetensors`])(
+    "%s is no id",
+    async (id) => {
+      for (const method of ["GET", "DELETE"]) {
+        const { status, body } = await server.call(method, `/v1/loras/${id}`);
+        expect(status).toBe(404);
+        expect(JSON.stringify(body)).not.toContain(folder);
+      }
+    },
+  );
+
+  test.each(["", "..", "../../x", "/etc/passwd", loraId.slice(1), `${loraId}/../x`, "\0"])(
+    "upload:%s is no LoRA",
+    async (id) => {
+      const path = `upload:${id}`;
+      const { status, body } = await server.call(
+        "POST",
+        "/v1/inference",
+        demoRequest({ loras: [{ path }] }),
+      );
+      expect([status, body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
+      const inspected = await server.call(
+        "GET",
+        `/v1/loras/inspect?path=${encodeURIComponent(path)}`,
+      );
+      expect([inspected.status, inspected.body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
+    },
+  );
+
+  test.each([
+    ["%00%0d%0aset-cookie%3a x", "set-cookie: x"],
+    ["..%2f..%2f", null],
+    ["..", null],
+    ["a".repeat(900), "a".repeat(200)],
+  ])("a name, case %#", async (name, shown) => {
+    const { body } = await post(lora, octets, `/v1/loras?name=${name}`);
+    expect(body.name).toBe(shown);
+    await server.call("DELETE", `/v1/loras/${loraId}`);
+  });
+});
+
+/** Sends the start of an upload as bytes; answers what came back until the connection ended. */
+function sendSlowly(
+  parts: readonly (string | Buffer)[],
+  { pauseMs = 10, limitMs = 8000 }: { pauseMs?: number; limitMs?: number } = {},
+): Promise<{ answer: string; closed: boolean; milliseconds: number }> {
+  const { hostname, port } = new URL(server.url);
+  const startedAt = performance.now();
+  return new Promise((resolve) => {
+    let answer = "";
+    const socket = connect(Number(port), hostname, async () => {
+      for (const part of parts) {
+        if (socket.destroyed) return;
+        if (!socket.write(part)) await new Promise((done) => socket.once("drain", done));
+        await new Promise((done) => setTimeout(done, pauseMs));
+      }
+    });
+    const end = (closed: boolean) => {
+      socket.destroy();
+      resolve({ answer, closed, milliseconds: performance.now() - startedAt });
+    };
+    socket.on("data", (data) => {
+      answer += data;
+    });
+    socket.on("close", () => end(true)).on("error", () => {});
+    setTimeout(() => end(false), limitMs);
+  });
+}
+
+const head = (fields: string) =>
+  `POST /v1/loras HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n${fields}\r\n\r\n`;
+
+describe("bodies that don't end well", () => {
+  test("a declared length beyond the limit: refused unread, the connection closed", async () => {
+    const { answer, closed, milliseconds } = await sendSlowly([
+      head("Content-Length: 8000000000"),
+      lora,
+    ]);
+    expect(answer).toMatch(/^HTTP\/1\.1 413 .*LORA_TOO_LARGE/s);
+    expect(closed).toBe(true);
+    expect(milliseconds).toBeLessThan(5000);
+    expect(kept()).toEqual([]);
+  });
+
+  test("chunks without an end: refused at the limit, the connection closed", async () => {
+    const chunk = Buffer.concat([
+      Buffer.from("10000\r\n"),
+      Buffer.alloc(65_536),
+      Buffer.from("\r\n"),
+    ]);
+    const first = Buffer.concat([
+      Buffer.from(`${lora.length.toString(16)}\r\n`),
+      lora,
+      Buffer.from("\r\n"),
+    ]);
+    const { answer, closed } = await sendSlowly(
+      [head("Transfer-Encoding: chunked"), first, ...Array(400).fill(chunk)],
+      { pauseMs: 1 },
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 413 .*LORA_TOO_LARGE/s);
+    expect(closed).toBe(true);
+    expect(kept()).toEqual([]);
+  });
+
+  test("chunked without a length, whole: taken", async () => {
+    const stream = new ReadableStream({
+      start(controller) {
+        for (let at = 0; at < lora.length; at += 10_000)
+          controller.enqueue(new Uint8Array(lora.subarray(at, at + 10_000)));
+        controller.close();
+      },
+    });
+    const { status, body } = await post(stream);
+    expect([status, body.id]).toEqual([201, loraId]);
+    await server.call("DELETE", `/v1/loras/${loraId}`);
+  });
+
+  test("cut off by the client: nothing stays", async () => {
+    const half = lora.subarray(0, lora.length >> 1);
+    const sent = sendSlowly([head(`Content-Length: ${lora.length}`), half], { limitMs: 400 });
+    await new Promise((done) => setTimeout(done, 250));
+    expect(kept()).toHaveLength(1); // being received
+    await sent;
+    for (let tries = 0; tries < 40 && kept().length > 0; tries++)
+      await new Promise((done) => setTimeout(done, 50));
+    expect(kept()).toEqual([]);
+    expect((await server.call("GET", "/v1/loras")).body.loras).toEqual([]);
+  });
+
+  test("slow ones hold their own connections only, and end after half a minute of nothing", async () => {
+    const slow = Array.from({ length: 30 }, () =>
+      sendSlowly([head(`Content-Length: ${lora.length}`), lora.subarray(0, 100)], {
+        limitMs: 40_000,
+      }),
+    );
+    await new Promise((done) => setTimeout(done, 300));
+    const startedAt = performance.now();
+    expect((await post(lora)).status).toBe(201);
+    expect(performance.now() - startedAt).toBeLessThan(3000);
+    await server.call("DELETE", `/v1/loras/${loraId}`);
+    for (const { answer, closed } of await Promise.all(slow)) {
+      expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+      expect(closed).toBe(true);
+    }
+    expect(kept()).toEqual([]);
+  }, 60_000);
+});

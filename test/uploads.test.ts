@@ -1,0 +1,279 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { lora } from "./lora-site.ts";
+import type { Answer } from "./lora-upload.ts";
+import { idOf, keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
+import { demoRequest, ServerProcess } from "./server-process.ts";
+
+let folder: string;
+let server: ServerProcess;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
+  server = await ServerProcess.start(folder, { RETAKE_MAX_LORA: "2000000" });
+}, 30_000);
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true });
+});
+
+const post = (
+  content: Parameters<typeof postLora>[1],
+  headers?: Record<string, string>,
+  path?: string,
+) => postLora(server, content, headers, path);
+const kept = () => keptIn(folder);
+
+test("a LoRA is uploaded, described, listed, used by a request, and deleted", async () => {
+  const first = await post(lora, octets, "/v1/loras?name=../a/zorple.safetensors");
+  expect(first.status).toBe(201);
+  expect(first.headers.get("location")).toBe(`/v1/loras/${loraId}`);
+  expect(first.body).toMatchObject({
+    id: loraId,
+    path: `upload:${loraId}`,
+    name: "zorple.safetensors",
+    bytes: lora.length,
+    description: { sha256: loraId, trigger_words: expect.any(Array) },
+  });
+  expect(JSON.stringify(first.body)).not.toContain(folder);
+  expect(kept()).toEqual([`upload-${loraId}.safetensors`]);
+  // Once more: the same.
+  const second = await post(lora);
+  expect([second.status, second.body]).toEqual([200, first.body]);
+  expect(kept()).toHaveLength(1);
+  const { body: one } = await server.call("GET", `/v1/loras/${loraId}`);
+  expect(one).toEqual(first.body);
+  const { body: list } = await server.call("GET", "/v1/loras");
+  const { description: _, ...listed } = first.body;
+  expect(list).toEqual({ loras: [listed], next: null });
+
+  const request = demoRequest({ loras: [{ path: `upload:${loraId}` }] });
+  const { body: job } = await server.call("POST", "/v1/inference", request);
+  const result = await server.ended(job.request_id);
+  expect(result.status).toBe("succeeded");
+  expect(result.outputs.images[0].effective.loras[0].sha256).toBe(loraId);
+  const { body: local } = await server.call("POST", "/v1/inference", demoRequest());
+  const { outputs } = await server.ended(local.request_id);
+  const [uploaded, plain] = [result.outputs.images[0], outputs.images[0]];
+  expect(readFileSync(uploaded.file_path).equals(readFileSync(plain.file_path))).toBe(true);
+
+  expect((await server.call("DELETE", `/v1/loras/${loraId}`)).status).toBe(204);
+  expect(kept()).toEqual([]);
+  expect((await server.call("GET", `/v1/loras/${loraId}`)).status).toBe(404);
+  expect((await server.call("DELETE", `/v1/loras/${loraId}`)).status).toBe(404);
+  const gone = await server.call("POST", "/v1/inference", request);
+  expect([gone.status, gone.body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
+  expect(gone.body.detail.error.details).toEqual({ lora_path: `upload:${loraId}` });
+});
+
+test("a form as browsers send it; its field goes before the file's name", async () => {
+  const form = new FormData();
+  form.set("file", new Blob([lora]), "C:\\loras\\mine \u202e.safetensors");
+  const first = await post(form);
+  expect([first.status, first.body.name]).toEqual([201, "mine .safetensors"]);
+  await server.call("DELETE", `/v1/loras/${loraId}`);
+  form.set("name", "better");
+  expect((await post(form)).body.name).toBe("better");
+  await server.call("DELETE", `/v1/loras/${loraId}`);
+  expect(kept()).toEqual([]);
+});
+
+test("uploads are listed in pages, newest first", async () => {
+  const all = [variant("1"), variant("2"), variant("3")];
+  for (const content of all) expect((await post(content)).status).toBe(201);
+  const ids: string[] = [];
+  let next: string | null = "";
+  while (next !== null) {
+    const after: string = next === "" ? "" : `&after=${next}`;
+    const { body } = await server.call("GET", `/v1/loras?limit=2${after}`);
+    ids.push(...body.loras.map(({ id }: { id: string }) => id));
+    next = body.next;
+  }
+  expect(ids).toEqual(all.toReversed().map(idOf));
+  for (const id of ids) await server.call("DELETE", `/v1/loras/${id}`);
+  for (const query of ["limit=0", "after=..", "after=upload:1"])
+    expect((await server.call("GET", `/v1/loras?${query}`)).status).toBe(400);
+});
+
+test("an upload that a request needs stays until it has ended", async () => {
+  await post(lora);
+  const { body: job } = await server.call(
+    "POST",
+    "/v1/inference",
+    demoRequest(
+      { loras: [{ path: `upload:${loraId}` }] },
+      { sample_steps: 150, width: 512, height: 512 },
+    ),
+  );
+  const refused = await server.call("DELETE", `/v1/loras/${loraId}`);
+  expect([refused.status, refused.body.detail.error.code]).toEqual([409, "LORA_IN_USE"]);
+  expect(refused.body.detail.error.details).toEqual({ request_ids: [job.request_id] });
+  await server.call("POST", `/v1/requests/${job.request_id}/cancel`);
+  await server.ended(job.request_id);
+  expect((await server.call("DELETE", `/v1/loras/${loraId}`)).status).toBe(204);
+});
+
+test("twenty uploads of one file at once are one file", async () => {
+  const answers = await Promise.all(Array.from({ length: 20 }, () => post(lora)));
+  const statuses = answers.map(({ status }) => status).sort();
+  expect(statuses).toEqual([...Array(19).fill(200), 201]);
+  expect(kept()).toEqual([`upload-${loraId}.safetensors`]);
+  await server.call("DELETE", `/v1/loras/${loraId}`);
+}, 60_000);
+
+test("inspect says what a path or link leads to, and refuses what a request could not name", async () => {
+  const inspect = (path: string) =>
+    server.call("GET", `/v1/loras/inspect?path=${encodeURIComponent(path)}`);
+  expect((await inspect("zorple.safetensors")).body.description.sha256).toBe(loraId);
+  await post(lora);
+  expect((await inspect(`upload:${loraId}`)).body.description.sha256).toBe(loraId);
+  await server.call("DELETE", `/v1/loras/${loraId}`);
+  for (const path of ["../x.safetensors", "/etc/passwd", "none.safetensors"]) {
+    const { status, body } = await inspect(path);
+    expect([status, body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
+  }
+  const inside = await inspect("https://127.0.0.1/x.safetensors?token=s3cret");
+  expect([inside.status, inside.body.detail.error.code]).toEqual([400, "LORA_NOT_USABLE"]);
+  expect(JSON.stringify(inside.body)).not.toContain("s3cret");
+  expect((await server.call("GET", "/v1/loras/inspect")).status).toBe(400);
+});
+
+test("the answers are what /openapi.json says", async () => {
+  const { body: document } = await server.call("GET", "/openapi.json");
+  const schemaOf = (path: string, method: string, status: string) =>
+    z.fromJSONSchema(
+      document.paths[path][method].responses[status].content["application/json"].schema,
+    );
+  const path = `/v1/loras/${loraId}`;
+  const inspect = `/v1/loras/inspect?path=upload:${loraId}`;
+  const created = await post(lora);
+  const again = await post(lora);
+  const full = await server.call("GET", "/v1/loras?limit=1");
+  const answers: [string, string, Answer][] = [
+    ["/v1/loras", "post", created],
+    ["/v1/loras", "post", again],
+    ["/v1/loras", "post", await post(Buffer.from("<html> no LoRA"))],
+    ["/v1/loras", "post", await post(lora, { "content-type": "text/plain" })],
+    ["/v1/loras", "get", full],
+    ["/v1/loras", "get", await server.call("GET", "/v1/loras?limit=x")],
+    ["/v1/loras/{id}", "get", await server.call("GET", path)],
+    ["/v1/loras/{id}", "get", await server.call("GET", "/v1/loras/none")],
+    ["/v1/loras/inspect", "get", await server.call("GET", inspect)],
+    ["/v1/loras/inspect", "get", await server.call("GET", "/v1/loras/inspect")],
+  ];
+  expect(answers.map(([, , { status }]) => status)).toEqual([
+    ...[201, 200, 400, 415, 200, 400, 200, 404, 200, 400],
+  ]);
+  for (const [route, method, { status, body }] of answers)
+    expect(schemaOf(route, method, String(status)).safeParse(body).error).toBeUndefined();
+  expect(Object.keys(document.paths["/v1/loras/{id}"])).toEqual(["get", "delete"]);
+  await server.call("DELETE", path);
+});
+
+test("a killed server: what was received is gone, what was kept is there", async () => {
+  const own = join(folder, "killed");
+  const first = await ServerProcess.start(own);
+  expect((await postLora(first, lora, octets)).status).toBe(201);
+  const { hostname, port } = new URL(first.url);
+  const socket = connect(Number(port), hostname);
+  socket.on("error", () => {});
+  const length = `Content-Length: ${lora.length}`;
+  socket.write(`POST /v1/loras HTTP/1.1\r\nHost: x\r\n${length}\r\n\r\n`);
+  socket.write(lora.subarray(0, 1000));
+  while (keptIn(own).length < 2) await new Promise((done) => setTimeout(done, 20));
+  await first.kill();
+  socket.destroy();
+  const second = await ServerProcess.start(own);
+  expect(keptIn(own)).toEqual([`upload-${loraId}.safetensors`]);
+  const { body } = await second.call("GET", "/v1/loras");
+  expect(body.loras.map(({ id }: { id: string }) => id)).toEqual([loraId]);
+  const request = demoRequest({ loras: [{ path: `upload:${loraId}` }] });
+  const { body: job } = await second.call("POST", "/v1/inference", request);
+  expect((await second.ended(job.request_id)).status).toBe("succeeded");
+  await second.stop();
+}, 60_000);
+
+test("all uploads together have a bound", async () => {
+  const own = join(folder, "bounded");
+  const limit = String(Math.floor(lora.length * 1.5));
+  const bounded = await ServerProcess.start(own, { RETAKE_MAX_UPLOADS: limit });
+  expect((await postLora(bounded, lora, octets)).status).toBe(201);
+  const full = await postLora(bounded, variant("x"), octets);
+  expect([full.status, full.body.detail.error.code]).toEqual([507, "UPLOADS_FULL"]);
+  expect(keptIn(own)).toEqual([`upload-${loraId}.safetensors`]);
+  await bounded.call("DELETE", `/v1/loras/${loraId}`);
+  expect((await postLora(bounded, variant("x"), octets)).status).toBe(201);
+  await bounded.stop();
+}, 60_000);
+
+// Mounting a small disk needs root.
+test.skipIf(process.getuid?.() !== 0 || process.platform !== "linux")(
+  "a full disk is said, and leaves nothing",
+  async () => {
+    const own = join(folder, "full");
+    const uploads = join(own, "data", "uploads");
+    mkdirSync(uploads, { recursive: true });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", uploads]);
+    try {
+      const small = await ServerProcess.start(own);
+      const { status, body } = await postLora(small, lora, octets);
+      expect([status, body.detail.error.code]).toEqual([507, "DISK_FULL"]);
+      expect(keptIn(own)).toEqual([]);
+      expect((await small.call("GET", "/v1/loras")).body.loras).toEqual([]);
+      await small.stop();
+    } finally {
+      execFileSync("umount", ["--lazy", uploads]);
+    }
+  },
+  60_000,
+);
+
+describe("with API keys", () => {
+  let guarded: ServerProcess;
+  const secrets: Record<string, string> = {};
+  beforeAll(async () => {
+    const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+    const keys = join(folder, "keys.json");
+    for (const name of ["alice", "bob"]) {
+      const args = [main, "keys", "add", name, "--file", keys];
+      secrets[name] = execFileSync(process.execPath, args, { encoding: "utf8" }).trim();
+    }
+    guarded = await ServerProcess.start(join(folder, "guarded"), { RETAKE_API_KEYS: keys });
+  }, 30_000);
+  afterAll(() => guarded.stop());
+  const as = (name: string) => ({ authorization: `Bearer ${secrets[name]}` });
+
+  test("nobody uploads without one; owners neither see nor use nor delete each other's", async () => {
+    const refused = await postLora(guarded, lora, octets);
+    expect(refused.status).toBe(401);
+    expect((await postLora(guarded, lora, { ...octets, ...as("alice") })).status).toBe(201);
+    const path = `/v1/loras/${loraId}`;
+    expect((await guarded.call("GET", path, undefined, as("bob"))).status).toBe(404);
+    expect((await guarded.call("DELETE", path, undefined, as("bob"))).status).toBe(404);
+    expect((await guarded.call("GET", "/v1/loras", undefined, as("bob"))).body.loras).toEqual([]);
+    const request = demoRequest({ loras: [{ path: `upload:${loraId}` }] });
+    const stolen = await guarded.call("POST", "/v1/inference", request, as("bob"));
+    expect([stolen.status, stolen.body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
+    const seen = await guarded.call(
+      "GET",
+      `/v1/loras/inspect?path=upload:${loraId}`,
+      undefined,
+      as("bob"),
+    );
+    expect(seen.status).toBe(400);
+
+    // The same content by another is an entry of its own, and the file stays while one is left.
+    expect((await postLora(guarded, lora, { ...octets, ...as("bob") })).status).toBe(201);
+    const file = join(folder, "guarded", "data", "uploads", `upload-${loraId}.safetensors`);
+    expect((await guarded.call("DELETE", path, undefined, as("alice"))).status).toBe(204);
+    expect(existsSync(file)).toBe(true);
+    expect((await guarded.call("GET", path, undefined, as("alice"))).status).toBe(404);
+    expect((await guarded.call("DELETE", path, undefined, as("bob"))).status).toBe(204);
+    expect(existsSync(file)).toBe(false);
+  });
+});
