@@ -22,6 +22,7 @@ import { startProgress } from "./progress.ts";
 interface GenerateFlags {
   readonly model: string;
   readonly weights: string;
+  readonly transformer?: string;
   readonly lora?: { path: string; multiplier: number };
   readonly prompt: string;
   readonly neg: string;
@@ -54,6 +55,7 @@ export function addGenerateCommand(program: Command): void {
     .requiredOption("--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
     .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
+    .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
     .option(
       "--lora <file[=multiplier]>",
       "LoRA file, multiplier -2 to 2 (default 1)",
@@ -87,11 +89,6 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
-  const pipeline = new Pipeline(await openComponents(flags.weights, model), {
-    device: flags.device,
-    compute: computeDtypeFor(flags.device),
-    keepOpen: false,
-  });
 
   const stop = new AbortController();
   const onSignal = () => stop.abort();
@@ -100,6 +97,14 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
+    const pipeline = new Pipeline(
+      await openComponents(flags.weights, model, given({ transformer: flags.transformer })),
+      {
+        device: flags.device,
+        compute: computeDtypeFor(flags.device),
+        keepOpen: false,
+      },
+    );
     const generated = await generate(pipeline, request, {
       signal: stop.signal,
       onStep: progress.onStep,

@@ -35,38 +35,6 @@ export function constant(
   return toCompute(context, context.graph.floats(values, shape));
 }
 
-/** y = x Wᵀ + b: x [..., in], weight `name`.weight [out, in], bias `name`.bias [out] if asked for. */
-export function linear(
-  context: GraphContext,
-  x: Value,
-  name: string,
-  { bias }: { bias: boolean },
-): Value {
-  const { graph } = context;
-  // On a CPU the runtime fuses this Transpose into the product: nothing is moved.
-  const transposed = graph.op("Transpose", [matrixFor(context, x, `${name}.weight`)], {
-    perm: [1, 0],
-  });
-  const product = graph.op("MatMul", [x, transposed]);
-  return bias ? graph.op("Add", [product, weight(context, `${name}.bias`)]) : product;
-}
-
-/**
- * A matrix in the compute dtype, widened only once `x`, which it will multiply, is there.
- * A Cast of a constant waits for nothing, so the runtime does it early: for the real
- * model 13 GB of f32 copies lay waiting at once. The Reshape moves nothing; its shape is
- * the matrix's own, written as a sum with 0 that is taken from x.
- */
-function matrixFor(context: GraphContext, x: Value, name: string): Value {
-  const { graph, compute } = context;
-  const { value, type, shape } = graph.weight(name);
-  if (type === compute) return value;
-  const width = graph.op("Shape", [x], { start: -1 });
-  const zero = graph.op("Sub", [width, width]);
-  const sameShape = graph.op("Add", [graph.ints(shape), zero]);
-  return cast(context, graph.op("Reshape", [value, sameShape]), compute);
-}
-
 /** RMS normalisation over the last axis; statistics in f32. x [..., n], scale [n]. */
 export function rmsNorm({ graph }: GraphContext, x: Value, scale: Value, epsilon: number): Value {
   return graph.op("RMSNormalization", [x, scale], {

@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
 import { InputError } from "../errors.ts";
 import type { ModelDefinition } from "../models/model.ts";
 import type { WeightLookup, WeightSpan } from "../onnx/graph.ts";
@@ -15,7 +16,8 @@ import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig } from "../vae/config.ts";
 import { vaeWeights } from "../vae/weight-shapes.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
-import { readJson, repositoryFolder } from "../weights/store.ts";
+import { findRepository, readJson, repositoryFolder } from "../weights/store.ts";
+import { openTransformerFile } from "./transformer-file.ts";
 
 /** A part of a model: its configuration and where each of its weights lies. Nothing is loaded. */
 export interface Component<Config> {
@@ -23,6 +25,18 @@ export interface Component<Config> {
   readonly config: Config;
   readonly weights: ReadonlyMap<string, WeightSpan>;
   readonly lookup: WeightLookup;
+  /** The files that were named or fetched, whatever the weights were made into. */
+  readonly sources: readonly string[];
+  /** Name of the file that was named in place of the repository's own. */
+  readonly fileName: string | null;
+  /** How the weights are narrower than 16 bits, or null. */
+  readonly quantization: string | null;
+}
+
+/** What is not as the repositories have it. */
+export interface ComponentOptions {
+  /** One file to take the transformer from. */
+  readonly transformer?: string;
 }
 
 /** All that one model needs, found and checked. */
@@ -43,21 +57,19 @@ export interface Components {
  * @param weights a folder with the hub's names, a hub cache folder, or `demo`
  * @throws InputError naming the file and the repository of what is missing or wrong
  */
-export async function openComponents(weights: string, model: ModelDefinition): Promise<Components> {
+export async function openComponents(
+  weights: string,
+  model: ModelDefinition,
+  options: ComponentOptions = {},
+): Promise<Components> {
   const folder = await repositoryFolder(weights, model.repository);
-  const transformerFolder = await repositoryFolder(weights, model.transformerRepository);
   const textEncoder = await openPart(folder, model.repository, {
     name: "text_encoder",
     stem: "model",
     parse: parseTextEncoderConfig,
     expected: textEncoderWeights,
   });
-  const transformer = await openPart(transformerFolder, model.transformerRepository, {
-    name: "transformer",
-    stem: "diffusion_pytorch_model",
-    parse: parseTransformerConfig,
-    expected: transformerWeights,
-  });
+  const transformer = await openTransformer(weights, model, options);
   const vae = await openPart(folder, model.repository, {
     name: "vae",
     stem: "diffusion_pytorch_model",
@@ -66,16 +78,16 @@ export async function openComponents(weights: string, model: ModelDefinition): P
   });
   if (transformer.config.captionDim !== textEncoder.config.hiddenSize) {
     throw new InputError(
-      `the transformer of ${model.transformerRepository} takes prompt embeds of width ` +
+      `the transformer of ${transformer.origin} takes prompt embeds of width ` +
         `${transformer.config.captionDim}, the text encoder of ${model.repository} gives ` +
-        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both repositories again.`,
+        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both again.`,
     );
   }
   if (transformer.config.inChannels !== vae.config.latentChannels) {
     throw new InputError(
-      `the transformer of ${model.transformerRepository} has ${transformer.config.inChannels} latent ` +
+      `the transformer of ${transformer.origin} has ${transformer.config.inChannels} latent ` +
         `channels, the VAE of ${model.repository} ${vae.config.latentChannels}: they don't belong ` +
-        `together. Fetch both repositories again.`,
+        `together. Fetch both again.`,
     );
   }
   return {
@@ -85,6 +97,39 @@ export async function openComponents(weights: string, model: ModelDefinition): P
     transformer,
     vae,
     shift: model.shift === "repository" ? await readShift(folder, model.repository) : model.shift,
+  };
+}
+
+/** The transformer, and where it is from in words. */
+async function openTransformer(
+  weights: string,
+  model: ModelDefinition,
+  { transformer: file }: ComponentOptions,
+): Promise<Component<TransformerConfig> & { readonly origin: string }> {
+  const name = "transformer";
+  const repository = model.transformerRepository;
+  if (file === undefined) {
+    const part = await openPart(await repositoryFolder(weights, repository), repository, {
+      name,
+      stem: "diffusion_pytorch_model",
+      parse: parseTransformerConfig,
+      expected: transformerWeights,
+    });
+    return { ...part, origin: repository };
+  }
+  const folder = await findRepository(weights, repository);
+  const config = folder === undefined ? undefined : join(folder, name, "config.json");
+  const opened = await openTransformerFile(
+    file,
+    config !== undefined && existsSync(config) ? config : undefined,
+  );
+  return {
+    ...opened,
+    name,
+    origin: file,
+    lookup: lookupIn(name, opened.weights),
+    sources: [file],
+    fileName: basename(file),
   };
 }
 
@@ -105,7 +150,15 @@ async function openPart<Config>(
   const weights = await openComponent(join(folder, name), stem, repository);
   const needed = expected(config);
   requireWeights(weights, needed, `${name}/ of ${repository}`);
-  return { name, config, weights, lookup: lookupIn(name, weights) };
+  return {
+    name,
+    config,
+    weights,
+    lookup: lookupIn(name, weights),
+    sources: [...new Set([...weights.values()].map(({ file }) => file))].toSorted(),
+    fileName: null,
+    quantization: null,
+  };
 }
 
 function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): WeightLookup {

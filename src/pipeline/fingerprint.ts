@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { open } from "node:fs/promises";
+import { open, realpath } from "node:fs/promises";
 import { basename } from "node:path";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { identityOf } from "../weights/identity.ts";
-import type { Components } from "./components.ts";
+import type { Component, Components } from "./components.ts";
 
 /**
  * Which weights a pipeline runs, by component. `sha256:…` is the content's hash
@@ -19,9 +19,9 @@ export async function fingerprintWeights({
   vae,
 }: Components): Promise<WeightsFingerprint> {
   return {
-    text_encoder: await fingerprint(textEncoder.weights),
-    transformer: await fingerprint(transformer.weights),
-    vae: await fingerprint(vae.weights),
+    text_encoder: await fingerprint(textEncoder),
+    transformer: await fingerprint(transformer),
+    vae: await fingerprint(vae),
   };
 }
 
@@ -29,14 +29,21 @@ export async function fingerprintWeights({
 export function weightBytes({ textEncoder, transformer, vae }: Components): number {
   let bytes = 0;
   for (const { weights } of [textEncoder, transformer, vae])
-    for (const { byteLength } of weights.values()) bytes += byteLength;
+    for (const span of weights.values()) bytes += bytesOfWeight(span);
   return bytes;
 }
 
 const contentName = /^[0-9a-f]{64}$/;
 
-async function fingerprint(weights: ReadonlyMap<string, WeightSpan>): Promise<string> {
-  const files = [...new Set([...weights.values()].map(({ file }) => file))].toSorted();
+function bytesOfWeight({ byteLength, scale, blocks }: WeightSpan): number {
+  return [scale, blocks?.scales, blocks?.offsets].reduce(
+    (bytes, part) => bytes + (part?.byteLength ?? 0),
+    byteLength,
+  );
+}
+
+async function fingerprint({ sources }: Pick<Component<unknown>, "sources">): Promise<string> {
+  const files = await Promise.all(sources.map((file) => realpath(file)));
   const names = files.map((file) => basename(file));
   if (names.every((name) => contentName.test(name))) {
     const [only] = names;

@@ -2,6 +2,7 @@ import { hostname, totalmem } from "node:os";
 import { InputError } from "../errors.ts";
 import { isLoraLink } from "../lora-source/link.ts";
 import { resolveLoraSource } from "../lora-source/resolve.ts";
+import { modelById } from "../models/registry.ts";
 import { TransferError } from "../net/errors.ts";
 import { devices } from "../onnx/device.ts";
 import type { Job } from "../schema/job.ts";
@@ -46,6 +47,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       );
     }
   }
+  for (const model of Object.keys(settings.transformers)) modelById(model);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
@@ -63,8 +65,11 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = devicesOf(settings).map((device) => {
-        const { weights, outputFolder, keepOpen } = settings;
-        return new WorkerProcess({ device, weights, outputFolder, keepOpen, memoryBudget }, log);
+        const { weights, transformers, outputFolder, keepOpen } = settings;
+        return new WorkerProcess(
+          { device, weights, transformers, outputFolder, keepOpen, memoryBudget },
+          log,
+        );
       });
       running = runWorkers(queue, {
         node: `${hostname()}/${process.pid}`,

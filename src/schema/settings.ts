@@ -26,6 +26,20 @@ const port = z
   .transform(Number)
   .pipe(z.int().min(0).max(65535));
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((item) => item !== ""));
+/** A comma parts two entries only where `name=` follows: a path may hold commas and spaces. */
+const transformerList = z.string().transform((text, context) => {
+  const files = new Map<string, string>();
+  for (const entry of text.split(/,(?=\s*\w+=)/)) {
+    const [, model, file] = /^\s*(\w+)=(.*\S)\s*$/.exec(entry) ?? [];
+    if (model === undefined || file === undefined || files.has(model)) {
+      const message = `has ${JSON.stringify(entry)}; write model=file,model=file, each model once`;
+      context.addIssue({ code: "custom", message });
+      return z.NEVER;
+    }
+    files.set(model, file);
+  }
+  return Object.fromEntries(files);
+});
 const httpUrl = z.url({ protocol: /^https?$/ });
 
 /**
@@ -57,6 +71,8 @@ const environmentSchema = z.object({
   RETAKE_DATA: z.string().optional(),
   /** Model store, hub cache folder, or demo. */
   RETAKE_WEIGHTS: z.string().default("demo"),
+  /** model=file,model=file: what takes the place of a model's own transformer. */
+  RETAKE_TRANSFORMERS: transformerList.default({}),
   /** Requests that may wait; one more is answered 429. */
   RETAKE_MAX_QUEUED: count.default(1000),
   RETAKE_MAX_PROMPTS: count.default(64),
@@ -104,6 +120,8 @@ export interface Settings {
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
   readonly weights: string;
+  /** Files to take transformers from, by model id. */
+  readonly transformers: Readonly<Record<string, string>>;
   readonly maxQueued: number;
   readonly limits: {
     readonly prompts: number;
@@ -167,6 +185,7 @@ export function parseSettings(
     databaseUrl: env.DATABASE_URL,
     dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
     weights: env.RETAKE_WEIGHTS,
+    transformers: env.RETAKE_TRANSFORMERS,
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
       prompts: env.RETAKE_MAX_PROMPTS,

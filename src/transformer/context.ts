@@ -1,6 +1,7 @@
 import type { Value } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { linear, toCompute } from "../onnx/layers.ts";
+import { toCompute } from "../onnx/layers.ts";
+import { linear } from "../onnx/linear.ts";
 
 /** A transformer graph under construction, and the modules beside which adapters stand. */
 export interface TransformerContext extends GraphContext {
@@ -27,7 +28,7 @@ export function adaptedLinear(
   const base = linear(context, x, module, { bias });
   if (!context.adapted.has(module)) return base;
   const { graph } = context;
-  const [outDim, inDim] = graph.weight(`${module}.weight`).shape;
+  const [outDim, inDim] = graph.span(`${module}.weight`).shape;
   const names = adapterInputs(module);
   const rank = `rank.${module}`;
   const fed = (name: string, shape: (number | string)[]) =>

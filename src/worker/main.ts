@@ -1,4 +1,5 @@
 import { stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
@@ -16,6 +17,7 @@ import type { ResultStore } from "./result-store.ts";
 let pipelines: Pipelines;
 let results: ResultStore;
 let weights: string;
+let transformers: readonly string[];
 let running: AbortController | undefined;
 
 process.on("message", (message) => {
@@ -39,6 +41,7 @@ async function start(options: WorkerOptions): Promise<void> {
   const device = devices.find((name) => name === options.device);
   if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
+  transformers = Object.values(options.transformers);
   pipelines = new Pipelines({ ...options, device: device satisfies Device });
   results = await openResults(options.outputFolder);
   send({ type: "ready" });
@@ -73,6 +76,7 @@ async function hiddenPaths(
     (found) => found.isDirectory(),
     () => false,
   );
+  for (const file of transformers) hidden.set(file, basename(file));
   if (isFolder) hidden.set(weights, "the model store");
   return hidden;
 }

@@ -5,6 +5,8 @@ import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "..
 const workerOptionsSchema = z.strictObject({
   device: z.string(),
   weights: z.string(),
+  /** Files to take transformers from, by model id. */
+  transformers: z.record(z.string(), z.string()),
   outputFolder: z.string(),
   keepOpen: z.boolean(),
   /** Bytes of weights that pipelines may hold together. */

@@ -9,6 +9,8 @@ import { Pipeline } from "../pipeline/pipeline.ts";
 
 export interface PipelinesOptions {
   readonly weights: string;
+  /** Files to take transformers from, by model id. */
+  readonly transformers: Readonly<Record<string, string>>;
   readonly device: Device;
   readonly keepOpen: boolean;
   /** Bytes of weights that may be loaded together; the newest pipeline may exceed it alone. */
@@ -36,7 +38,11 @@ export class Pipelines {
     modelId: string,
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
     const model: ModelDefinition = modelById(modelId);
-    const components = await openComponents(this.#options.weights, model);
+    const { weights, transformers } = this.#options;
+    const file = Object.hasOwn(transformers, modelId) ? transformers[modelId] : undefined;
+    const components = await openComponents(weights, model, {
+      ...(file === undefined ? {} : { transformer: file }),
+    });
     // Weights that were exchanged on disk make another pipeline, whatever their path.
     const key = `${modelId}\n${await weightsIdentity(components)}`;
     const known = this.#loaded.get(key);

@@ -63,7 +63,13 @@ afterAll(async () => {
 });
 
 function workerIn(outputFolder: string, memoryBudget = 2 ** 30): WorkerProcess {
-  const options = { device: "cpu", weights: "demo", keepOpen: true, memoryBudget };
+  const options = {
+    device: "cpu",
+    weights: "demo",
+    transformers: {},
+    keepOpen: true,
+    memoryBudget,
+  };
   return new WorkerProcess({ ...options, outputFolder }, quiet);
 }
 
