@@ -46,8 +46,9 @@ def kind_of(name: str, value: torch.Tensor) -> str:
         return "F32"
     if "feed_forward.w2" in name:
         return {"noise_refiner.0": "Q4_K", "context_refiner.0": "Q5_K", "layers.0": "Q6_K", "layers.1": "Q4_K"}[name.split(".feed")[0]]
-    kinds = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"]
-    return "Q8_0" if name.endswith("pad_token") else kinds[sum(name.encode()) % len(kinds)]
+    kinds = {"qkv": "Q4_0", "attention.out": "Q8_0", "w1": "Q4_1", "w3": "Q5_1", "pad_token": "Q8_0", "cap_embedder": "BF16",
+             "t_embedder.mlp.0": "Q8_0", ".adaLN_modulation.0": "Q5_0"}
+    return next((kind for part, kind in kinds.items() if part in name), "F16")
 
 
 def write(folder: Path, store: Path) -> list[Path]:

@@ -71,14 +71,15 @@ async function run(components: Components, request: Request): Promise<Map<string
 }
 
 describe("a run equals diffusers' on the values that the file holds", () => {
-  const kinds: Record<string, string> = {
-    "fp8-cast": "f8_e4m3, f8_e5m2",
-    "fp8-rows": "f8_e4m3 scaled",
-    "fp8-scaled": "f8_e4m3 scaled",
-  };
-  test.each(Object.entries(kinds))("%s", async (name, quantization) => {
-    const transformer = join(quantised, `${name}.safetensors`);
-    const components = await openComponents(store, turbo, { transformer });
+  const cases: [string, string, string][] = [
+    ["fp8-cast", "fp8-cast.safetensors", "f8_e4m3, f8_e5m2"],
+    ["fp8-rows", "fp8-rows.safetensors", "f8_e4m3 scaled"],
+    ["fp8-scaled", "fp8-scaled.safetensors", "f8_e4m3 scaled"],
+    ["gguf/mixed", "gguf/mixed.gguf", "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0"],
+  ];
+  test.each(cases)("%s", async (name, file, quantization) => {
+    const transformer = join(quantised, file);
+    const components = await openComponents(store, turbo, { transformer, cacheFolder: folder });
     expect(components.transformer.quantization).toBe(quantization);
     const ours = await run(components, requests[name]!);
     const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
@@ -148,7 +149,9 @@ describe("an fp8 file whose scales can't be meant is refused", () => {
     change(changed);
     const transformer = join(folder, "changed.safetensors");
     writeTensorFile(transformer, changed);
-    await expect(openComponents(store, turbo, { transformer })).rejects.toThrow(reason);
+    await expect(
+      openComponents(store, turbo, { transformer, cacheFolder: folder }),
+    ).rejects.toThrow(reason);
   });
 });
 
@@ -161,7 +164,7 @@ test("a NaN in fp8 is found and named", async () => {
   changed.set(name, { ...changed.get(name)!, bytes });
   const transformer = join(folder, "nan.safetensors");
   writeTensorFile(transformer, changed);
-  const components = await openComponents(store, turbo, { transformer });
+  const components = await openComponents(store, turbo, { transformer, cacheFolder: folder });
   await expect(run(components, requests["fp8-cast"]!)).rejects.toThrow(
     /nan\.safetensors is damaged: tensor layers\.0\.attention\.to_out\.0\.weight holds NaN.* 7\./,
   );

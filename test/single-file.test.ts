@@ -38,8 +38,8 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function picture(options: ComponentOptions): Promise<Tensor> {
-  const components = await openComponents(store, turbo, options);
+async function picture(options: Partial<ComponentOptions>): Promise<Tensor> {
+  const components = await openComponents(store, turbo, { cacheFolder: folder, ...options });
   const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
   try {
     let latents: Tensor | undefined;
@@ -110,7 +110,10 @@ describe("the latents are those of the folder, to the last bit", () => {
     mkdirSync(own);
     copyFileSync(join(storeTransformer, "config.json"), join(own, "config.json"));
     const transformer = write("own/model.safetensors", original(""));
-    const deturbo = await openComponents(store, modelById("zimage_deturbo"), { transformer });
+    const deturbo = await openComponents(store, modelById("zimage_deturbo"), {
+      transformer,
+      cacheFolder: folder,
+    });
     expect(deturbo.transformer).toMatchObject({
       fileName: "model.safetensors",
       quantization: null,
@@ -129,7 +132,11 @@ test("the fingerprint is the file's", async () => {
   const other = write("other.safetensors", changed);
   const prints = [];
   for (const options of [{ transformer: one }, { transformer: other }]) {
-    prints.push(await fingerprintWeights(await openComponents(store, turbo, options)));
+    prints.push(
+      await fingerprintWeights(
+        await openComponents(store, turbo, { cacheFolder: folder, ...options }),
+      ),
+    );
   }
   expect(new Set(prints.map(({ transformer }) => transformer)).size).toBe(2);
   expect(new Set(prints.map(({ vae }) => vae)).size).toBe(1);
@@ -188,13 +195,18 @@ describe("what is no Z-Image transformer, or not whole, is named", () => {
   ];
   test.each(cases)("%s", async (_, tensors, reason) => {
     const transformer = write("wrong.safetensors", tensors());
-    await expect(openComponents(store, turbo, { transformer })).rejects.toThrow(reason);
+    await expect(
+      openComponents(store, turbo, { transformer, cacheFolder: folder }),
+    ).rejects.toThrow(reason);
   });
 
   test("without any configuration an unknown head width is an error", async () => {
     const bare = write("bare.safetensors", plain);
     await expect(
-      openComponents(store, modelById("zimage_deturbo"), { transformer: bare }),
+      openComponents(store, modelById("zimage_deturbo"), {
+        transformer: bare,
+        cacheFolder: folder,
+      }),
     ).rejects.toThrow(/heads of width 24.*config\.json beside the file/);
   });
 

@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
 import { InputError } from "../errors.ts";
@@ -7,13 +7,17 @@ import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import { modelById, models } from "../models/registry.ts";
 import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
+import type { ComponentOptions } from "../pipeline/components.ts";
 import { openComponents } from "../pipeline/components.ts";
 import { generate } from "../pipeline/generate.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { describeResult } from "../pipeline/result.ts";
 import { Trace } from "../pipeline/trace.ts";
+import type { Quantize } from "../schema/quantize.ts";
+import { quantizeKinds } from "../schema/quantize.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import { generateRequestSchema, profileNames } from "../schema/request.ts";
+import { cacheFolderFor } from "../schema/settings.ts";
 import { version } from "../version.ts";
 import { parseLoraOption } from "./lora-option.ts";
 import { parseNumber } from "./number-option.ts";
@@ -23,6 +27,7 @@ interface GenerateFlags {
   readonly model: string;
   readonly weights: string;
   readonly transformer?: string;
+  readonly quantize?: Quantize;
   readonly lora?: { path: string; multiplier: number };
   readonly prompt: string;
   readonly neg: string;
@@ -56,6 +61,11 @@ export function addGenerateCommand(program: Command): void {
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
     .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
     .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
+    .addOption(
+      new Option("--quantize <kind>", "round the transformer when it is loaded").choices(
+        quantizeKinds,
+      ),
+    )
     .option(
       "--lora <file[=multiplier]>",
       "LoRA file, multiplier -2 to 2 (default 1)",
@@ -98,7 +108,7 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
   const startedAt = performance.now();
   try {
     const pipeline = new Pipeline(
-      await openComponents(flags.weights, model, given({ transformer: flags.transformer })),
+      await openComponents(flags.weights, model, componentOptions(flags, stop.signal)),
       {
         device: flags.device,
         compute: computeDtypeFor(flags.device),
@@ -128,6 +138,24 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
     progress.stop();
     process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
+}
+
+function componentOptions(
+  { transformer, quantize }: GenerateFlags,
+  signal: AbortSignal,
+): ComponentOptions {
+  return {
+    cacheFolder: cacheFolderFor(process.env),
+    signal,
+    onStart: ({ sources, bytes }) => {
+      if (!process.stderr.isTTY) return;
+      const names = sources.map((file) => basename(file)).join(", ");
+      process.stderr.write(
+        `preparing ${names}: ${Math.ceil(bytes / 2 ** 20)} MiB, this once only\n`,
+      );
+    },
+    ...given({ transformer, quantize }),
+  };
 }
 
 /** A picture without the trace that was asked for is half a result: neither stays. */

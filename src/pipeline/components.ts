@@ -6,16 +6,19 @@ import type { WeightLookup, WeightSpan } from "../onnx/graph.ts";
 import type { Tokenizer } from "../prompt/tokenizer.ts";
 import { loadTokenizer } from "../prompt/tokenizer.ts";
 import { parseSchedulerConfig } from "../sampler/scheduler-config.ts";
+import type { Quantize } from "../schema/quantize.ts";
 import type { TextEncoderConfig } from "../text-encoder/config.ts";
 import { parseTextEncoderConfig } from "../text-encoder/config.ts";
 import { textEncoderWeights } from "../text-encoder/weight-shapes.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { parseTransformerConfig } from "../transformer/config.ts";
-import { transformerWeights } from "../transformer/weight-shapes.ts";
+import { blockMatrices, transformerWeights } from "../transformer/weight-shapes.ts";
 import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig } from "../vae/config.ts";
 import { vaeWeights } from "../vae/weight-shapes.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
+import type { DeriveOptions } from "../weights/derived-file.ts";
+import { quantizeInt8 } from "../weights/quantize-int8.ts";
 import { findRepository, readJson, repositoryFolder } from "../weights/store.ts";
 import { openTransformerFile } from "./transformer-file.ts";
 
@@ -34,9 +37,13 @@ export interface Component<Config> {
 }
 
 /** What is not as the repositories have it. */
-export interface ComponentOptions {
+export interface ComponentOptions extends DeriveOptions {
   /** One file to take the transformer from. */
   readonly transformer?: string;
+  /** Rounds the transformer's matrices before use. */
+  readonly quantize?: Quantize;
+  /** Where files are kept that weights are made into. */
+  readonly cacheFolder: string;
 }
 
 /** All that one model needs, found and checked. */
@@ -60,7 +67,7 @@ export interface Components {
 export async function openComponents(
   weights: string,
   model: ModelDefinition,
-  options: ComponentOptions = {},
+  options?: ComponentOptions,
 ): Promise<Components> {
   const folder = await repositoryFolder(weights, model.repository);
   const textEncoder = await openPart(folder, model.repository, {
@@ -104,11 +111,22 @@ export async function openComponents(
 async function openTransformer(
   weights: string,
   model: ModelDefinition,
-  { transformer: file }: ComponentOptions,
+  options: ComponentOptions | undefined,
+): Promise<Component<TransformerConfig> & { readonly origin: string }> {
+  const opened = await openTransformerAsIs(weights, model, options);
+  if (options?.quantize === undefined) return opened;
+  const quantized = await quantizeTransformer(opened, options);
+  return { ...quantized, origin: opened.origin };
+}
+
+async function openTransformerAsIs(
+  weights: string,
+  model: ModelDefinition,
+  options: ComponentOptions | undefined,
 ): Promise<Component<TransformerConfig> & { readonly origin: string }> {
   const name = "transformer";
   const repository = model.transformerRepository;
-  if (file === undefined) {
+  if (options?.transformer === undefined) {
     const part = await openPart(await repositoryFolder(weights, repository), repository, {
       name,
       stem: "diffusion_pytorch_model",
@@ -117,11 +135,13 @@ async function openTransformer(
     });
     return { ...part, origin: repository };
   }
+  const file = options.transformer;
   const folder = await findRepository(weights, repository);
   const config = folder === undefined ? undefined : join(folder, name, "config.json");
   const opened = await openTransformerFile(
     file,
     config !== undefined && existsSync(config) ? config : undefined,
+    options,
   );
   return {
     ...opened,
@@ -159,6 +179,26 @@ async function openPart<Config>(
     fileName: null,
     quantization: null,
   };
+}
+
+/** The blocks' matrices in 8 bits; embedders, modulation, norms and the last layer stay as they are. */
+async function quantizeTransformer(
+  transformer: Component<TransformerConfig>,
+  options: ComponentOptions,
+): Promise<Component<TransformerConfig>> {
+  const { name, weights, sources, quantization } = transformer;
+  if (quantization !== null) {
+    throw new InputError(
+      `${sources.join(", ")} is quantised already (${quantization}): leave the quantisation on load ` +
+        "away, or name a file in bf16, f16 or f32.",
+    );
+  }
+  const matrices = new Map(
+    blockMatrices(transformer.config).map((matrix) => [matrix, weights.get(matrix)!]),
+  );
+  const narrow = await quantizeInt8(matrices, sources, options.cacheFolder, options);
+  const all = new Map([...weights, ...narrow]);
+  return { ...transformer, weights: all, lookup: lookupIn(name, all), quantization: "int8" };
 }
 
 function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): WeightLookup {

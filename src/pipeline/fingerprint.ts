@@ -42,7 +42,15 @@ function bytesOfWeight({ byteLength, scale, blocks }: WeightSpan): number {
   );
 }
 
-async function fingerprint({ sources }: Pick<Component<unknown>, "sources">): Promise<string> {
+/** Weights that were rounded on load are not the file's: the quantisation is part of their name. */
+async function fingerprint(
+  component: Pick<Component<unknown>, "sources" | "quantization">,
+): Promise<string> {
+  const plain = await fingerprintFiles(component.sources);
+  return component.quantization === "int8" ? `${plain}+int8` : plain;
+}
+
+async function fingerprintFiles(sources: readonly string[]): Promise<string> {
   const files = await Promise.all(sources.map((file) => realpath(file)));
   const names = files.map((file) => basename(file));
   if (names.every((name) => contentName.test(name))) {
@@ -77,8 +85,14 @@ async function hashSamples(file: string, hash: ReturnType<typeof createHash>): P
 /** Says whether files are still the ones that were opened; for this machine only. */
 export async function weightsIdentity(components: Components): Promise<string> {
   const files = new Set<string>();
-  for (const { weights } of [components.textEncoder, components.transformer, components.vae])
+  for (const { weights, sources } of [
+    components.textEncoder,
+    components.transformer,
+    components.vae,
+  ]) {
     for (const { file } of weights.values()) files.add(file);
+    for (const file of sources) files.add(file);
+  }
   const identities = await Promise.all([...files].toSorted().map(identityOf));
   return identities.join("\n");
 }

@@ -65,11 +65,9 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = devicesOf(settings).map((device) => {
-        const { weights, transformers, outputFolder, keepOpen } = settings;
-        return new WorkerProcess(
-          { device, weights, transformers, outputFolder, keepOpen, memoryBudget },
-          log,
-        );
+        const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
+        const own = { device, outputFolder, keepOpen, memoryBudget };
+        return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
       running = runWorkers(queue, {
         node: `${hostname()}/${process.pid}`,

@@ -4,6 +4,8 @@ import { z } from "zod";
 import { InputError } from "../errors.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
+import type { Quantize } from "./quantize.ts";
+import { quantizeKinds } from "./quantize.ts";
 
 const flag = z
   .string()
@@ -71,6 +73,10 @@ const environmentSchema = z.object({
   RETAKE_DATA: z.string().optional(),
   /** Model store, hub cache folder, or demo. */
   RETAKE_WEIGHTS: z.string().default("demo"),
+  /** int8 rounds transformers to 8 bits when they are loaded. */
+  RETAKE_QUANTIZE: z.enum(["none", ...quantizeKinds]).default("none"),
+  /** Folder for files that weights are made into; default: the user's cache. */
+  RETAKE_CACHE: z.string().optional(),
   /** model=file,model=file: what takes the place of a model's own transformer. */
   RETAKE_TRANSFORMERS: transformerList.default({}),
   /** Requests that may wait; one more is answered 429. */
@@ -122,6 +128,8 @@ export interface Settings {
   readonly weights: string;
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
+  readonly quantize: "none" | Quantize;
+  readonly cacheFolder: string;
   readonly maxQueued: number;
   readonly limits: {
     readonly prompts: number;
@@ -186,6 +194,8 @@ export function parseSettings(
     dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
     weights: env.RETAKE_WEIGHTS,
     transformers: env.RETAKE_TRANSFORMERS,
+    quantize: env.RETAKE_QUANTIZE,
+    cacheFolder: env.RETAKE_CACHE ?? cacheFolderFor(environment),
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
       prompts: env.RETAKE_MAX_PROMPTS,
@@ -228,6 +238,13 @@ function networkSettings(
   throw new InputError(
     `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
   );
+}
+
+/** Where files are kept that weights are made into: they can be made again at any time. */
+export function cacheFolderFor(environment: Readonly<Record<string, string | undefined>>): string {
+  const { RETAKE_CACHE: own = "", XDG_CACHE_HOME: users = "" } = environment;
+  if (own !== "") return own;
+  return join(users === "" ? join(homedir(), ".cache") : users, "retake");
 }
 
 function userDataFolder(environment: Readonly<Record<string, string | undefined>>): string {

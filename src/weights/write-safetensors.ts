@@ -2,6 +2,9 @@ import { randomUUID } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { InputError, messageOf } from "../errors.ts";
+import type { Dtype } from "../tensor/dtype.ts";
+import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 
 /** What can be written: f32 values or int64 ids. */
 export interface WritableTensor {
@@ -25,7 +28,7 @@ export async function writeSafetensors(
     const handle = await open(temporary, "wx");
     try {
       // Not write(): on a full disk that writes a part, says how much, and does not fail.
-      await handle.writeFile(encodeHeader(tensors, metadata));
+      await handle.writeFile(encodeHeader(layoutOf(tensors), metadata));
       for (const { data } of tensors.values()) {
         await handle.writeFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
       }
@@ -43,16 +46,32 @@ export async function writeSafetensors(
   }
 }
 
-function encodeHeader(
-  tensors: ReadonlyMap<string, WritableTensor>,
+function layoutOf(tensors: ReadonlyMap<string, WritableTensor>): Map<string, TensorLayout> {
+  return new Map(
+    [...tensors].map(([name, { data, shape }]) => [
+      name,
+      { dtype: data instanceof Float32Array ? "F32" : "I64", shape },
+    ]),
+  );
+}
+
+/** What a header says of a tensor, but for its place. */
+export interface TensorLayout {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** The bytes before a safetensors file's data: the tensors follow each other in their order. */
+export function encodeHeader(
+  tensors: ReadonlyMap<string, TensorLayout>,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
   const entries: [string, unknown][] = [["__metadata__", metadata]];
   let offset = 0;
-  for (const [name, { data, shape }] of tensors) {
-    const dtype = data instanceof Float32Array ? "F32" : "I64";
-    entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
-    offset += data.byteLength;
+  for (const [name, { dtype, shape }] of tensors) {
+    const end = offset + sizeOf(shape) * dtypeBytes[dtype];
+    entries.push([name, { dtype, shape, data_offsets: [offset, end] }]);
+    offset = end;
   }
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   // Padded with spaces, so that the data starts at a multiple of 8.

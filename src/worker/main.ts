@@ -18,6 +18,7 @@ let pipelines: Pipelines;
 let results: ResultStore;
 let weights: string;
 let transformers: readonly string[];
+let cacheFolder: string;
 let running: AbortController | undefined;
 
 process.on("message", (message) => {
@@ -42,6 +43,7 @@ async function start(options: WorkerOptions): Promise<void> {
   if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
   transformers = Object.values(options.transformers);
+  cacheFolder = options.cacheFolder;
   pipelines = new Pipelines({ ...options, device: device satisfies Device });
   results = await openResults(options.outputFolder);
   send({ type: "ready" });
@@ -76,6 +78,7 @@ async function hiddenPaths(
     (found) => found.isDirectory(),
     () => false,
   );
+  hidden.set(cacheFolder, "the cache");
   for (const file of transformers) hidden.set(file, basename(file));
   if (isFolder) hidden.set(weights, "the model store");
   return hidden;

@@ -67,6 +67,8 @@ function workerIn(outputFolder: string, memoryBudget = 2 ** 30): WorkerProcess {
     device: "cpu",
     weights: "demo",
     transformers: {},
+    quantize: "none" as const,
+    cacheFolder: "/nowhere",
     keepOpen: true,
     memoryBudget,
   };
