@@ -71,6 +71,7 @@ def write(folder: Path, store: Path) -> list[Path]:
         path = folder / f"{name}.safetensors"
         run(name, make(path, state), [("../tiny/lora-mixed-ranks.safetensors", 0.5)] if name == "fp8-scaled" else [])
         written.append(path)
+    run("int8", quantised_files.rounded_to_int8(state), [("../tiny/lora-mixed-ranks.safetensors", 0.5)])
 
     from diffusers import ZImageTransformer2DModel
 

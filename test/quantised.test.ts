@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
-import type { Components } from "../src/pipeline/components.ts";
+import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
+import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { generateRequestSchema } from "../src/schema/request.ts";
@@ -70,16 +71,25 @@ async function run(components: Components, request: Request): Promise<Map<string
   return tensors;
 }
 
-describe("a run equals diffusers' on the values that the file holds", () => {
-  const cases: [string, string, string][] = [
-    ["fp8-cast", "fp8-cast.safetensors", "f8_e4m3, f8_e5m2"],
-    ["fp8-rows", "fp8-rows.safetensors", "f8_e4m3 scaled"],
-    ["fp8-scaled", "fp8-scaled.safetensors", "f8_e4m3 scaled"],
-    ["gguf/mixed", "gguf/mixed.gguf", "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0"],
+describe("a run equals diffusers' on the values that the weights hold", () => {
+  const file = (name: string): ComponentOptions => ({
+    transformer: join(quantised, name),
+    cacheFolder: folder,
+  });
+  const cases: [string, string, () => ComponentOptions][] = [
+    ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
+    ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
+    ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
+    [
+      "gguf/mixed",
+      "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0",
+      () => file("gguf/mixed.gguf"),
+    ],
+    // Rows of 48 are a block and a half.
+    ["int8", "int8", () => ({ quantize: "int8", cacheFolder: folder })],
   ];
-  test.each(cases)("%s", async (name, file, quantization) => {
-    const transformer = join(quantised, file);
-    const components = await openComponents(store, turbo, { transformer, cacheFolder: folder });
+  test.each(cases)("%s", async (name, quantization, options) => {
+    const components = await openComponents(store, turbo, options());
     expect(components.transformer.quantization).toBe(quantization);
     const ours = await run(components, requests[name]!);
     const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
@@ -90,6 +100,21 @@ describe("a run equals diffusers' on the values that the file holds", () => {
       expect(ours.get(tensor)!, tensor).toBeAllclose(await readF32(span), tolerance);
     }
   });
+});
+
+test("what is quantised is not quantised again; the fingerprint tells of rounding", async () => {
+  const transformer = join(quantised, "gguf/mixed.gguf");
+  const twice = openComponents(store, turbo, {
+    transformer,
+    quantize: "int8",
+    cacheFolder: folder,
+  });
+  await expect(twice).rejects.toThrow(/mixed\.gguf is quantised already \(gguf Q4_0/);
+  const plain = await fingerprintWeights(await openComponents(store, turbo));
+  const rounded = await fingerprintWeights(
+    await openComponents(store, turbo, { quantize: "int8", cacheFolder: folder }),
+  );
+  expect(rounded).toEqual({ ...plain, transformer: `${plain.transformer}+int8` });
 });
 
 describe("an fp8 file whose scales can't be meant is refused", () => {
