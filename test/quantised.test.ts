@@ -1,4 +1,12 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,6 +18,7 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { generateRequestSchema } from "../src/schema/request.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import { goldenFolder, readGolden } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
@@ -193,4 +202,33 @@ test("a NaN in fp8 is found and named", async () => {
   await expect(run(components, requests["fp8-cast"]!)).rejects.toThrow(
     /nan\.safetensors is damaged: tensor layers\.0\.attention\.to_out\.0\.weight holds NaN.* 7\./,
   );
+});
+
+test("a NaN among a GGUF file's scales is found before anything is cached", async () => {
+  const bytes = readFileSync(join(quantised, "gguf/mixed.gguf"));
+  const name = "layers.0.attention.out.weight";
+  const tensor = (await readGguf(join(quantised, "gguf/mixed.gguf"))).tensors.get(name)!;
+  bytes.writeUInt16LE(0x7e00, tensor.offset + 34);
+  const own = mkdtempSync(join(folder, "own-"));
+  const transformer = join(own, "nan.gguf");
+  writeFileSync(transformer, bytes);
+  copyFileSync(join(quantised, "gguf/config.json"), join(own, "config.json"));
+  const cacheFolder = join(own, "cache");
+  await expect(openComponents(store, turbo, { transformer, cacheFolder })).rejects.toThrow(
+    /nan\.gguf is damaged: tensor layers\.0\.attention\.out\.weight has a scale/,
+  );
+  expect(readdirSync(cacheFolder)).toEqual([]);
+});
+
+test("a GGUF file of something else is refused before anything is cached", async () => {
+  const other = join(folder, "other.gguf");
+  const bytes = readFileSync(join(quantised, "gguf/mixed.gguf"));
+  const at = bytes.indexOf("layers.0.adaLN_modulation.0.weight");
+  bytes.write("q", at);
+  writeFileSync(other, bytes);
+  const cacheFolder = join(folder, "none");
+  await expect(openComponents(store, turbo, { transformer: other, cacheFolder })).rejects.toThrow(
+    /other\.gguf is not a Z-Image transformer/,
+  );
+  expect(existsSync(cacheFolder)).toBe(false);
 });
