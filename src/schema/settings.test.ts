@@ -40,7 +40,17 @@ test("transformers are files by model; a comma in a path stays", () => {
   });
 });
 
+test("the cache is the user's unless a folder is named", () => {
+  const folder = (environment: Record<string, string>) =>
+    parseSettings(environment, "").cacheFolder;
+  expect(folder({ XDG_CACHE_HOME: "/cache" })).toBe("/cache/retake");
+  expect(folder({ XDG_CACHE_HOME: "/cache", retake_cache: "/own" })).toBe("/own");
+  expect(parseSettings({}, "").quantize).toBe("none");
+  expect(parseSettings({ RETAKE_QUANTIZE: "int8" }, "").quantize).toBe("int8");
+});
+
 test.each([
+  [{ RETAKE_QUANTIZE: "int4" }, /RETAKE_QUANTIZE: /],
   [{ PORT: "70000" }, /PORT: /],
   [{ PORT: "-1" }, /PORT: is not a port/],
   [{ OFFLOAD_MODE: "some" }, /OFFLOAD_MODE: /],

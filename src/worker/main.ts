@@ -1,5 +1,5 @@
-import { stat } from "node:fs/promises";
-import { basename } from "node:path";
+import { realpath, stat } from "node:fs/promises";
+import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
@@ -42,9 +42,17 @@ async function start(options: WorkerOptions): Promise<void> {
   const device = devices.find((name) => name === options.device);
   if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
-  transformers = Object.values(options.transformers);
+  // Absolute, as messages are searched for their folders: that of a relative path may be a single dot.
+  const files = Object.entries(options.transformers).map(
+    ([model, file]) => [model, resolve(file)] as const,
+  );
+  transformers = files.map(([, file]) => file);
   cacheFolder = options.cacheFolder;
-  pipelines = new Pipelines({ ...options, device: device satisfies Device });
+  pipelines = new Pipelines({
+    ...options,
+    device: device satisfies Device,
+    transformers: Object.fromEntries(files),
+  });
   results = await openResults(options.outputFolder);
   send({ type: "ready" });
 }
@@ -79,7 +87,13 @@ async function hiddenPaths(
     () => false,
   );
   hidden.set(cacheFolder, "the cache");
-  for (const file of transformers) hidden.set(file, basename(file));
+  for (const file of transformers) {
+    const real = await realpath(file).catch(() => file);
+    for (const path of [file, real]) hidden.set(path, basename(path));
+    for (const folder of [dirname(file), dirname(real)]) {
+      if (folder !== dirname(folder)) hidden.set(folder, "the transformer's folder");
+    }
+  }
   if (isFolder) hidden.set(weights, "the model store");
   return hidden;
 }
