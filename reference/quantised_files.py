@@ -123,6 +123,8 @@ def gguf_file(path: Path, state: State, kind_of) -> State:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     for name, value in original_names(state).items():
         kind, array = kind_of(name, value), value.float().numpy()
+        if name == "cap_pad_token":  # ggml drops dimensions of 1: published files have both shapes
+            array = array.reshape(-1)
         data = array if kind == "F32" else array.astype(np.float16) if kind == "F16" else quantise(array, kind)
         writer.add_tensor(name, data, raw_dtype=gguf.GGMLQuantizationType[kind])
         exact = data.astype(np.float32) if kind in ("F32", "F16") else dequantise(data, kind)

@@ -20,6 +20,8 @@ const renames: readonly (readonly [RegExp, string])[] = [
   [/\.attention\.([qk])_norm\./, ".attention.norm_$1."],
 ];
 const fused = ".attention.qkv.weight";
+/** Matrices of one row; tools that drop dimensions of 1 make vectors of them. */
+const padTokens = new Set(["x_pad_token", "cap_pad_token"]);
 /** In the original file, read by nobody. */
 const unused = new Set(["norm_final.weight"]);
 
@@ -73,6 +75,10 @@ export function withDiffusersNames(
   };
   for (const [original, span] of tensors) {
     if (unused.has(original)) continue;
+    if (padTokens.has(original) && span.shape.length === 1) {
+      add(original, { ...span, shape: [1, ...span.shape] });
+      continue;
+    }
     const name = renames.reduce((text, [from, to]) => text.replace(from, to), original);
     const [rows] = span.shape;
     if (!name.endsWith(fused) || rows === undefined || rows % 3 !== 0) {
