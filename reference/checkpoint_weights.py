@@ -83,7 +83,8 @@ def header_bytes(entries: dict[str, tuple[str, tuple[int, ...], int]], metadata:
 
 def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """As safetensors' save_file, but the same bytes every time: that one shuffles its metadata."""
-    tags = dict(SAFETENSORS_DTYPE.values()) | {torch.int64: "I64"}
+    tags = dict(SAFETENSORS_DTYPE.values()) | {
+        torch.int64: "I64", torch.uint8: "U8", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2"}
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     entries = {name: (tags[value.dtype], tuple(value.shape), value.numel() * value.itemsize) for name, value in tensors.items()}
     with Path(path).open("wb") as file:

@@ -1,7 +1,7 @@
 """Writes the golden files under test/golden and their manifest.json.
 
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
-  $HEAD reference/goldens.py noise schedules tokens vae tiny --tokenizer DIR
+  $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
   $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
 
@@ -91,9 +91,17 @@ def write_vae() -> None:
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
 
 
+def write_quantised() -> None:
+    import golden_quantised  # needs the gguf package, which the others don't
+
+    what = "quantised weights (blocks of each format, files as other tools write them) and runs on the values that they hold"
+    for path in golden_quantised.write(ROOT / "quantised", ROOT / "tiny" / "store"):
+        record(path, what, "f32", 1e-4, 1e-3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
@@ -112,6 +120,8 @@ def main() -> None:
         write_tiny()
     if "loras" in args.parts:
         write_loras(args)
+    if "quantised" in args.parts:
+        write_quantised()
 
 
 if __name__ == "__main__":

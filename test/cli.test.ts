@@ -29,8 +29,11 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-function start(args: readonly string[]) {
-  const child = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  const child = spawn(process.execPath, [main, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
   const output = { stdout: "", stderr: "" };
   child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk));
   child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk));
@@ -62,6 +65,31 @@ test("generate writes the picture and says all that made it", async () => {
   });
   expect(existsSync(out)).toBe(true);
   rmSync(out);
+});
+
+test("a GGUF file, rounding on load, and the cache that both fill", async () => {
+  const cache = mkdtempSync(join(tmpdir(), "retake-cache-"));
+  const env = { RETAKE_CACHE: cache };
+  const gguf = join(goldenFolder, "quantised/gguf/mixed.gguf");
+  try {
+    for (const [flag, value, quantization, file] of [
+      ["--transformer", gguf, /^gguf Q4_0, /, "mixed.gguf"],
+      ["--quantize", "int8", /^int8$/, null],
+    ] as const) {
+      const { code, stdout, stderr } = await start(generateArgs(flag, value, "--json"), env).ended;
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      const result = { file, quantization: expect.stringMatching(quantization) };
+      expect(JSON.parse(stdout).transformer).toEqual(result);
+    }
+    rmSync(out);
+    expect((await start(["cache"], env).ended).stdout).toMatch(
+      /gguf-.*from mixed\.gguf.*int8-.*from diffusion_pytorch_model\.safetensors.*2 files/s,
+    );
+    expect((await start(["cache", "clear"], env).ended).stdout).toMatch(/deleted 2 files/);
+    expect(readdirSync(cache)).toEqual([]);
+  } finally {
+    rmSync(cache, { recursive: true });
+  }
 });
 
 test("models and lora describe what is there", async () => {
@@ -113,6 +141,12 @@ describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
     [["--lora", "/none.safetensors"], /none\.safetensors can't be opened/],
     [["--lora", `${join(tiny, "lora-mixed-ranks.safetensors")}=3`], /MULTIPLIER: .*2/],
     [["--lora", "a.safetensors=x"], /"x" is not a multiplier/],
+    [["--transformer", "/none.gguf"], /none\.gguf can't be opened/],
+    [
+      ["--transformer", join(tiny, "lora-mixed-ranks.safetensors")],
+      /lora-mixed-ranks\.safetensors is not a Z-Image transformer: .*--lora/,
+    ],
+    [["--quantize", "int4"], /Allowed choices are int8/],
     [["--device", "coreml"], /coreml is not in this installation.*It needs macOS/s],
     [["--promt", "x"], /unknown option.*--prompt/s],
   ];

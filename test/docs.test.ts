@@ -35,6 +35,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 test("the pages hold commands", () => expect(commands.length).toBeGreaterThan(5));
 
 test.each(commands)("%s: %s", (_, command) => {
-  const { status, stderr } = spawnSync("sh", ["-c", command], { cwd: folder, encoding: "utf8" });
+  const { status, stderr } = spawnSync("sh", ["-c", command], {
+    cwd: folder,
+    encoding: "utf8",
+    env: { ...process.env, RETAKE_CACHE: join(folder, "cache") },
+  });
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
 });

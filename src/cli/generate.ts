@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
 import { InputError } from "../errors.ts";
@@ -7,13 +7,17 @@ import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import { modelById, models } from "../models/registry.ts";
 import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
+import type { ComponentOptions } from "../pipeline/components.ts";
 import { openComponents } from "../pipeline/components.ts";
 import { generate } from "../pipeline/generate.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { describeResult } from "../pipeline/result.ts";
 import { Trace } from "../pipeline/trace.ts";
+import type { Quantize } from "../schema/quantize.ts";
+import { quantizeKinds } from "../schema/quantize.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import { generateRequestSchema, profileNames } from "../schema/request.ts";
+import { cacheFolderFor } from "../schema/settings.ts";
 import { version } from "../version.ts";
 import { loraFile } from "./lora-file.ts";
 import { parseLoraOption } from "./lora-option.ts";
@@ -24,6 +28,8 @@ import { stoppable } from "./stop-signal.ts";
 interface GenerateFlags {
   readonly model: string;
   readonly weights: string;
+  readonly transformer?: string;
+  readonly quantize?: Quantize;
   readonly lora?: { path: string; multiplier: number }[];
   readonly prompt: string;
   readonly neg: string;
@@ -57,6 +63,12 @@ export function addGenerateCommand(program: Command): void {
     .requiredOption("--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
     .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
+    .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
+    .addOption(
+      new Option("--quantize <kind>", "round the transformer when it is loaded").choices(
+        quantizeKinds,
+      ),
+    )
     .option(
       "--lora <file[=multiplier]>",
       "LoRA file or link (https://..., hf:owner/repo), multiplier -2 to 2 (default 1); several act together",
@@ -95,16 +107,19 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
   const request = await withLoraFiles(asked, signal);
-  const pipeline = new Pipeline(await openComponents(flags.weights, model), {
-    device: flags.device,
-    compute: computeDtypeFor(flags.device),
-    keepOpen: false,
-  });
 
   const progress = startProgress("{bar} step {value}/{total}, {eta_formatted} left");
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
+    const pipeline = new Pipeline(
+      await openComponents(flags.weights, model, componentOptions(flags, signal)),
+      {
+        device: flags.device,
+        compute: computeDtypeFor(flags.device),
+        keepOpen: false,
+      },
+    );
     const generated = await generate(pipeline, request, {
       signal,
       onStep: ({ step, total }) => progress.update(step, total),
@@ -139,6 +154,24 @@ async function withLoraFiles(
     loras.push({ ...lora, path: await loraFile(lora.path, signal) });
   }
   return { ...request, loras };
+}
+
+function componentOptions(
+  { transformer, quantize }: GenerateFlags,
+  signal: AbortSignal,
+): ComponentOptions {
+  return {
+    cacheFolder: cacheFolderFor(process.env),
+    signal,
+    onStart: ({ sources, bytes }) => {
+      if (!process.stderr.isTTY) return;
+      const names = sources.map((file) => basename(file)).join(", ");
+      process.stderr.write(
+        `preparing ${names}: ${Math.ceil(bytes / 2 ** 20)} MiB, this once only\n`,
+      );
+    },
+    ...given({ transformer, quantize }),
+  };
 }
 
 /** A picture without the trace that was asked for is half a result: neither stays. */

@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
+import { addCacheCommand } from "./cache.ts";
 import { addGenerateCommand } from "./generate.ts";
 import { addKeysCommand } from "./keys.ts";
 import { addLoraCommand } from "./lora.ts";
@@ -29,6 +30,7 @@ addModelsCommand(program);
 addLoraCommand(program);
 addServeCommands(program);
 addKeysCommand(program);
+addCacheCommand(program);
 
 try {
   await program.parseAsync();

@@ -12,11 +12,20 @@ const elementType = {
   f16: 10,
   f64: 11,
   bf16: 16,
+  f8e4m3: 17,
+  f8e5m2: 19,
 } as const;
 
 export type ElementType = keyof typeof elementType;
 
-const elementTypeOf: Partial<Record<Dtype, ElementType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
+const elementTypeOf: Partial<Record<Dtype, ElementType>> = {
+  F32: "f32",
+  F16: "f16",
+  BF16: "bf16",
+  F8_E4M3: "f8e4m3",
+  F8_E5M2: "f8e5m2",
+  U8: "u8",
+};
 
 /** The name of a tensor inside a graph. */
 export type Value = string & { readonly __value: unique symbol };
@@ -27,11 +36,31 @@ export type Dim = number | string;
 /** Where one weight lies: a byte range of a file, as the header of that file gives it. */
 export interface WeightSpan {
   readonly dtype: Dtype;
+  /** What it is as a tensor, however it is stored. */
   readonly shape: readonly number[];
   /** Real, absolute path: links are resolved. */
   readonly file: string;
   readonly offset: number;
   readonly byteLength: number;
+  /** Factor of the stored values: one for all, or one per row of a matrix [out]. */
+  readonly scale?: WeightSpan;
+  /** The bytes are whole numbers in blocks along the rows of a matrix; the dtype is U8 then. */
+  readonly blocks?: BlockStorage;
+}
+
+/**
+ * How a matrix [out, in] is stored in blocks: bytes [out, count, size · bits / 8], where two
+ * 4-bit numbers share a byte, the first in its lower half. A value is
+ * `(number - 2^(bits - 1)) · scale - offset`.
+ */
+export interface BlockStorage {
+  readonly bits: 4 | 8;
+  /** Values in a block; `count` blocks cover a row, the last of them perhaps in part. */
+  readonly size: number;
+  /** F32 [out, count] */
+  readonly scales: WeightSpan;
+  /** F32 [out, count]; without it nothing is taken off. */
+  readonly offsets?: WeightSpan;
 }
 
 /** Looks a weight up by its name; throws InputError if it isn't there. */
@@ -88,22 +117,31 @@ export class GraphBuilder {
     return value;
   }
 
-  /** A weight by the name it has in its file, as it is stored there. */
+  /** How a weight is stored, by its name. */
+  span(name: string): WeightSpan {
+    return this.#lookup(name);
+  }
+
+  /** A weight by its name, as it is stored. */
   weight(name: string): { value: Value; type: ElementType; shape: readonly number[] } {
-    const span = this.#lookup(name);
+    return this.mapped(name, this.#lookup(name));
+  }
+
+  /** The bytes of a span under a name of their own; `shape` where it is not the span's. */
+  mapped(
+    name: string,
+    span: WeightSpan,
+    shape: readonly number[] = span.shape,
+  ): { value: Value; type: ElementType; shape: readonly number[] } {
     const type = elementTypeOf[span.dtype];
-    if (type === undefined) {
-      throw new RangeError(
-        `weight ${name} is ${span.dtype}: only F32, F16 and BF16 can be computed`,
-      );
-    }
+    if (type === undefined) throw new RangeError(`weight ${name} is ${span.dtype}: not computed`);
     let value = this.#weights.get(name);
     if (value === undefined) {
       value = name as Value;
       this.#weights.set(name, value);
-      this.#initializers.push(externalTensor(name, type, span));
+      this.#initializers.push(externalTensor(name, type, span, shape));
     }
-    return { value, type, shape: span.shape };
+    return { value, type, shape };
   }
 
   /** An int64 constant, most often a shape or a list of axes. */
@@ -113,6 +151,10 @@ export class GraphBuilder {
 
   floats(values: readonly number[], shape: readonly number[] = [values.length]): Value {
     return this.#constant("f32", shape, new Uint8Array(Float32Array.from(values).buffer));
+  }
+
+  bytes(values: readonly number[], shape: readonly number[] = [values.length]): Value {
+    return this.#constant("u8", shape, Uint8Array.from(values));
   }
 
   #constant(type: ElementType, shape: readonly number[], raw: Uint8Array): Value {
@@ -204,8 +246,13 @@ function tensorHeader(name: string, type: ElementType, shape: readonly number[])
   return proto.int(2, elementType[type]).string(8, name);
 }
 
-function externalTensor(name: string, type: ElementType, span: WeightSpan): ProtobufWriter {
-  const proto = tensorHeader(name, type, span.shape);
+function externalTensor(
+  name: string,
+  type: ElementType,
+  span: WeightSpan,
+  shape: readonly number[],
+): ProtobufWriter {
+  const proto = tensorHeader(name, type, shape);
   const entries = {
     location: externalLocation(span.file),
     offset: String(span.offset),

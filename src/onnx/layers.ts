@@ -35,29 +35,6 @@ export function constant(
   return toCompute(context, context.graph.floats(values, shape));
 }
 
-/** y = x Wᵀ + b: x [..., in], weight `name`.weight [out, in], bias `name`.bias [out] if asked for. */
-export function linear(
-  context: GraphContext,
-  x: Value,
-  name: string,
-  { bias }: { bias: boolean },
-): Value {
-  const { graph } = context;
-  // On a CPU the runtime fuses this Transpose into the product: nothing is moved.
-  const transposed = graph.op("Transpose", [matrixFor(context, x, `${name}.weight`)], {
-    perm: [1, 0],
-  });
-  const product = graph.op("MatMul", [x, transposed]);
-  return bias ? graph.op("Add", [product, weight(context, `${name}.bias`)]) : product;
-}
-
-/** A matrix in the compute dtype, widened only once `x`, which it will multiply, is there. */
-export function matrixFor(context: GraphContext, x: Value, name: string): Value {
-  const { graph, compute } = context;
-  const { value, type } = graph.weight(name);
-  return type === compute ? value : cast(context, waitFor(context, value, x), compute);
-}
-
 /**
  * The same value, but only once `x` is there. What is computed from constants or inputs
  * alone waits for nothing, so the runtime does it early: for the real model 13 GB of f32

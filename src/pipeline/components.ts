@@ -1,21 +1,26 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
 import { InputError } from "../errors.ts";
 import type { ModelDefinition } from "../models/model.ts";
 import type { WeightLookup, WeightSpan } from "../onnx/graph.ts";
 import type { Tokenizer } from "../prompt/tokenizer.ts";
 import { loadTokenizer } from "../prompt/tokenizer.ts";
 import { parseSchedulerConfig } from "../sampler/scheduler-config.ts";
+import type { Quantize } from "../schema/quantize.ts";
 import type { TextEncoderConfig } from "../text-encoder/config.ts";
 import { parseTextEncoderConfig } from "../text-encoder/config.ts";
 import { textEncoderWeights } from "../text-encoder/weight-shapes.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { parseTransformerConfig } from "../transformer/config.ts";
-import { transformerWeights } from "../transformer/weight-shapes.ts";
+import { blockMatrices, transformerWeights } from "../transformer/weight-shapes.ts";
 import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig } from "../vae/config.ts";
 import { vaeWeights } from "../vae/weight-shapes.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
-import { readJson, repositoryFolder } from "../weights/store.ts";
+import type { DeriveOptions } from "../weights/derived-file.ts";
+import { quantizeInt8 } from "../weights/quantize-int8.ts";
+import { findRepository, readJson, repositoryFolder } from "../weights/store.ts";
+import { openTransformerFile } from "./transformer-file.ts";
 
 /** A part of a model: its configuration and where each of its weights lies. Nothing is loaded. */
 export interface Component<Config> {
@@ -23,6 +28,22 @@ export interface Component<Config> {
   readonly config: Config;
   readonly weights: ReadonlyMap<string, WeightSpan>;
   readonly lookup: WeightLookup;
+  /** The files that were named or fetched, whatever the weights were made into. */
+  readonly sources: readonly string[];
+  /** Name of the file that was named in place of the repository's own. */
+  readonly fileName: string | null;
+  /** How the weights are narrower than 16 bits, or null. */
+  readonly quantization: string | null;
+}
+
+/** What is not as the repositories have it. */
+export interface ComponentOptions extends DeriveOptions {
+  /** One file to take the transformer from. */
+  readonly transformer?: string;
+  /** Rounds the transformer's matrices before use. */
+  readonly quantize?: Quantize;
+  /** Where files are kept that weights are made into. */
+  readonly cacheFolder: string;
 }
 
 /** All that one model needs, found and checked. */
@@ -43,21 +64,19 @@ export interface Components {
  * @param weights a folder with the hub's names, a hub cache folder, or `demo`
  * @throws InputError naming the file and the repository of what is missing or wrong
  */
-export async function openComponents(weights: string, model: ModelDefinition): Promise<Components> {
+export async function openComponents(
+  weights: string,
+  model: ModelDefinition,
+  options?: ComponentOptions,
+): Promise<Components> {
   const folder = await repositoryFolder(weights, model.repository);
-  const transformerFolder = await repositoryFolder(weights, model.transformerRepository);
   const textEncoder = await openPart(folder, model.repository, {
     name: "text_encoder",
     stem: "model",
     parse: parseTextEncoderConfig,
     expected: textEncoderWeights,
   });
-  const transformer = await openPart(transformerFolder, model.transformerRepository, {
-    name: "transformer",
-    stem: "diffusion_pytorch_model",
-    parse: parseTransformerConfig,
-    expected: transformerWeights,
-  });
+  const transformer = await openTransformer(weights, model, options);
   const vae = await openPart(folder, model.repository, {
     name: "vae",
     stem: "diffusion_pytorch_model",
@@ -66,16 +85,16 @@ export async function openComponents(weights: string, model: ModelDefinition): P
   });
   if (transformer.config.captionDim !== textEncoder.config.hiddenSize) {
     throw new InputError(
-      `the transformer of ${model.transformerRepository} takes prompt embeds of width ` +
+      `the transformer of ${transformer.origin} takes prompt embeds of width ` +
         `${transformer.config.captionDim}, the text encoder of ${model.repository} gives ` +
-        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both repositories again.`,
+        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both again.`,
     );
   }
   if (transformer.config.inChannels !== vae.config.latentChannels) {
     throw new InputError(
-      `the transformer of ${model.transformerRepository} has ${transformer.config.inChannels} latent ` +
+      `the transformer of ${transformer.origin} has ${transformer.config.inChannels} latent ` +
         `channels, the VAE of ${model.repository} ${vae.config.latentChannels}: they don't belong ` +
-        `together. Fetch both repositories again.`,
+        `together. Fetch both again.`,
     );
   }
   return {
@@ -85,6 +104,52 @@ export async function openComponents(weights: string, model: ModelDefinition): P
     transformer,
     vae,
     shift: model.shift === "repository" ? await readShift(folder, model.repository) : model.shift,
+  };
+}
+
+/** The transformer, and where it is from in words. */
+async function openTransformer(
+  weights: string,
+  model: ModelDefinition,
+  options: ComponentOptions | undefined,
+): Promise<Component<TransformerConfig> & { readonly origin: string }> {
+  const opened = await openTransformerAsIs(weights, model, options);
+  if (options?.quantize === undefined) return opened;
+  const quantized = await quantizeTransformer(opened, options);
+  return { ...quantized, origin: opened.origin };
+}
+
+async function openTransformerAsIs(
+  weights: string,
+  model: ModelDefinition,
+  options: ComponentOptions | undefined,
+): Promise<Component<TransformerConfig> & { readonly origin: string }> {
+  const name = "transformer";
+  const repository = model.transformerRepository;
+  if (options?.transformer === undefined) {
+    const part = await openPart(await repositoryFolder(weights, repository), repository, {
+      name,
+      stem: "diffusion_pytorch_model",
+      parse: parseTransformerConfig,
+      expected: transformerWeights,
+    });
+    return { ...part, origin: repository };
+  }
+  const file = options.transformer;
+  const folder = await findRepository(weights, repository);
+  const config = folder === undefined ? undefined : join(folder, name, "config.json");
+  const opened = await openTransformerFile(
+    file,
+    config !== undefined && existsSync(config) ? config : undefined,
+    options,
+  );
+  return {
+    ...opened,
+    name,
+    origin: file,
+    lookup: lookupIn(name, opened.weights),
+    sources: [file],
+    fileName: basename(file),
   };
 }
 
@@ -105,7 +170,35 @@ async function openPart<Config>(
   const weights = await openComponent(join(folder, name), stem, repository);
   const needed = expected(config);
   requireWeights(weights, needed, `${name}/ of ${repository}`);
-  return { name, config, weights, lookup: lookupIn(name, weights) };
+  return {
+    name,
+    config,
+    weights,
+    lookup: lookupIn(name, weights),
+    sources: [...new Set([...weights.values()].map(({ file }) => file))].toSorted(),
+    fileName: null,
+    quantization: null,
+  };
+}
+
+/** The blocks' matrices in 8 bits; embedders, modulation, norms and the last layer stay as they are. */
+async function quantizeTransformer(
+  transformer: Component<TransformerConfig>,
+  options: ComponentOptions,
+): Promise<Component<TransformerConfig>> {
+  const { name, weights, sources, quantization } = transformer;
+  if (quantization !== null) {
+    throw new InputError(
+      `${sources.join(", ")} is quantised already (${quantization}): leave the quantisation on load ` +
+        "away, or name a file in bf16, f16 or f32.",
+    );
+  }
+  const matrices = new Map(
+    blockMatrices(transformer.config).map((matrix) => [matrix, weights.get(matrix)!]),
+  );
+  const narrow = await quantizeInt8(matrices, sources, options.cacheFolder, options);
+  const all = new Map([...weights, ...narrow]);
+  return { ...transformer, weights: all, lookup: lookupIn(name, all), quantization: "int8" };
 }
 
 function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): WeightLookup {

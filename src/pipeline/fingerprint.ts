@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { open } from "node:fs/promises";
+import { open, realpath } from "node:fs/promises";
 import { basename } from "node:path";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { identityOf } from "../weights/identity.ts";
-import type { Components } from "./components.ts";
+import type { Component, Components } from "./components.ts";
 
 /**
  * Which weights a pipeline runs, by component. `sha256:…` is the content's hash
@@ -19,9 +19,9 @@ export async function fingerprintWeights({
   vae,
 }: Components): Promise<WeightsFingerprint> {
   return {
-    text_encoder: await fingerprint(textEncoder.weights),
-    transformer: await fingerprint(transformer.weights),
-    vae: await fingerprint(vae.weights),
+    text_encoder: await fingerprint(textEncoder),
+    transformer: await fingerprint(transformer),
+    vae: await fingerprint(vae),
   };
 }
 
@@ -29,14 +29,29 @@ export async function fingerprintWeights({
 export function weightBytes({ textEncoder, transformer, vae }: Components): number {
   let bytes = 0;
   for (const { weights } of [textEncoder, transformer, vae])
-    for (const { byteLength } of weights.values()) bytes += byteLength;
+    for (const span of weights.values()) bytes += bytesOfWeight(span);
   return bytes;
 }
 
 const contentName = /^[0-9a-f]{64}$/;
 
-async function fingerprint(weights: ReadonlyMap<string, WeightSpan>): Promise<string> {
-  const files = [...new Set([...weights.values()].map(({ file }) => file))].toSorted();
+function bytesOfWeight({ byteLength, scale, blocks }: WeightSpan): number {
+  return [scale, blocks?.scales, blocks?.offsets].reduce(
+    (bytes, part) => bytes + (part?.byteLength ?? 0),
+    byteLength,
+  );
+}
+
+/** Weights that were rounded on load are not the file's: the quantisation is part of their name. */
+async function fingerprint(
+  component: Pick<Component<unknown>, "sources" | "quantization">,
+): Promise<string> {
+  const plain = await fingerprintFiles(component.sources);
+  return component.quantization === "int8" ? `${plain}+int8` : plain;
+}
+
+async function fingerprintFiles(sources: readonly string[]): Promise<string> {
+  const files = await Promise.all(sources.map((file) => realpath(file)));
   const names = files.map((file) => basename(file));
   if (names.every((name) => contentName.test(name))) {
     const [only] = names;
@@ -70,8 +85,14 @@ async function hashSamples(file: string, hash: ReturnType<typeof createHash>): P
 /** Says whether files are still the ones that were opened; for this machine only. */
 export async function weightsIdentity(components: Components): Promise<string> {
   const files = new Set<string>();
-  for (const { weights } of [components.textEncoder, components.transformer, components.vae])
+  for (const { weights, sources } of [
+    components.textEncoder,
+    components.transformer,
+    components.vae,
+  ]) {
     for (const { file } of weights.values()) files.add(file);
+    for (const file of sources) files.add(file);
+  }
   const identities = await Promise.all([...files].toSorted().map(identityOf));
   return identities.join("\n");
 }

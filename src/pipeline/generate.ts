@@ -46,6 +46,8 @@ export interface Generated {
   /** The prompt after its trigger word was filled in. */
   readonly prompt: string;
   readonly loras: readonly LoraFile[];
+  /** Which transformer ran: a file's name if one was named, and its quantisation, if any. */
+  readonly transformer: { readonly file: string | null; readonly quantization: string | null };
   readonly warnings: readonly string[];
 }
 
@@ -105,6 +107,10 @@ export async function generate(
     schedule,
     prompt,
     loras: loras.map(({ lora }) => lora.file),
+    transformer: {
+      file: components.transformer.fileName,
+      quantization: components.transformer.quantization,
+    },
     warnings: warnings.filter((warning) => warning !== undefined),
   };
 }

@@ -14,12 +14,14 @@ declare global {
  */
 export function describeResult(
   request: GenerateRequest,
-  { effective, schedule, prompt, loras }: Generated,
+  { effective, schedule, prompt, loras, transformer }: Generated,
   version: string,
 ): Record<string, unknown> {
   return {
     software: `retake ${version}`,
     model: request.model,
+    /** The file that took the place of the model's own transformer, and how its weights are stored. */
+    transformer,
     profile: request.profile,
     prompt,
     negative_prompt: request.negativePrompt,

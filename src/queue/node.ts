@@ -1,5 +1,6 @@
 import { hostname, totalmem } from "node:os";
 import { InputError } from "../errors.ts";
+import { modelById } from "../models/registry.ts";
 import { devices } from "../onnx/device.ts";
 import { JobError } from "../schema/job-error.ts";
 import type { Settings } from "../schema/settings.ts";
@@ -50,6 +51,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
       );
     }
   }
+  for (const model of Object.keys(settings.transformers)) modelById(model);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
@@ -82,8 +84,9 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = devicesOf(settings).map((device) => {
-        const { weights, outputFolder, keepOpen } = settings;
-        return new WorkerProcess({ device, weights, outputFolder, keepOpen, memoryBudget }, log);
+        const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
+        const own = { device, outputFolder, keepOpen, memoryBudget };
+        return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
       running = runWorkers(queue, {
         node: `${hostname()}/${process.pid}`,

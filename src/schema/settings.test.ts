@@ -32,7 +32,25 @@ test("names are case-insensitive, empty is not set, offloading opens networks on
   });
 });
 
+test("transformers are files by model; a comma in a path stays", () => {
+  const text = "zimage=/a b/x,1.gguf, zimage_turbo=c.safetensors";
+  expect(parseSettings({ RETAKE_TRANSFORMERS: text }, "").transformers).toEqual({
+    zimage: "/a b/x,1.gguf",
+    zimage_turbo: "c.safetensors",
+  });
+});
+
+test("the cache is the user's unless a folder is named", () => {
+  const folder = (environment: Record<string, string>) =>
+    parseSettings(environment, "").cacheFolder;
+  expect(folder({ XDG_CACHE_HOME: "/cache" })).toBe("/cache/retake");
+  expect(folder({ XDG_CACHE_HOME: "/cache", retake_cache: "/own" })).toBe("/own");
+  expect(parseSettings({}, "").quantize).toBe("none");
+  expect(parseSettings({ RETAKE_QUANTIZE: "int8" }, "").quantize).toBe("int8");
+});
+
 test.each([
+  [{ RETAKE_QUANTIZE: "int4" }, /RETAKE_QUANTIZE: /],
   [{ PORT: "70000" }, /PORT: /],
   [{ PORT: "-1" }, /PORT: is not a port/],
   [{ OFFLOAD_MODE: "some" }, /OFFLOAD_MODE: /],
@@ -41,6 +59,8 @@ test.each([
   [{ RETAKE_WEBHOOK_SECRET: "short" }, /RETAKE_WEBHOOK_SECRET: is shorter than 16/],
   [{ RETAKE_ALLOW_ADDRESSES: "10.0.0.0/99" }, /RETAKE_ALLOW_ADDRESSES: /],
   [{ HF_ENDPOINT: "mirror" }, /HF_ENDPOINT: /],
+  [{ RETAKE_TRANSFORMERS: "/a.gguf" }, /RETAKE_TRANSFORMERS: has "\/a.gguf"; write model=file/],
+  [{ RETAKE_TRANSFORMERS: "zimage=a,zimage=b" }, /each model once/],
   [{ RETAKE_MAX_QUEUE: "5" }, /RETAKE_MAX_QUEUE is no setting/],
 ])("%o is refused by name", (environment, message) => {
   expect(() => parseSettings(environment, "")).toThrow(message);

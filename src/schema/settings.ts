@@ -4,6 +4,8 @@ import { z } from "zod";
 import { InputError } from "../errors.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
+import type { Quantize } from "./quantize.ts";
+import { quantizeKinds } from "./quantize.ts";
 
 const flag = z
   .string()
@@ -26,6 +28,20 @@ const port = z
   .transform(Number)
   .pipe(z.int().min(0).max(65535));
 const list = z.string().transform((text) => text.split(/[\s,]+/).filter((item) => item !== ""));
+/** A comma parts two entries only where `name=` follows: a path may hold commas and spaces. */
+const transformerList = z.string().transform((text, context) => {
+  const files = new Map<string, string>();
+  for (const entry of text.split(/,(?=\s*\w+=)/)) {
+    const [, model, file] = /^\s*(\w+)=(.*\S)\s*$/.exec(entry) ?? [];
+    if (model === undefined || file === undefined || files.has(model)) {
+      const message = `has ${JSON.stringify(entry)}; write model=file,model=file, each model once`;
+      context.addIssue({ code: "custom", message });
+      return z.NEVER;
+    }
+    files.set(model, file);
+  }
+  return Object.fromEntries(files);
+});
 const httpUrl = z.url({ protocol: /^https?$/ });
 
 /**
@@ -58,6 +74,12 @@ const environmentSchema = z.object({
   RETAKE_DATA: z.string().optional(),
   /** Model store, hub cache folder, or demo. */
   RETAKE_WEIGHTS: z.string().default("demo"),
+  /** int8 rounds transformers to 8 bits when they are loaded. */
+  RETAKE_QUANTIZE: z.enum(["none", ...quantizeKinds]).default("none"),
+  /** Folder for files that weights are made into; default: the user's cache. */
+  RETAKE_CACHE: z.string().optional(),
+  /** model=file,model=file: what takes the place of a model's own transformer. */
+  RETAKE_TRANSFORMERS: transformerList.default({}),
   /** Requests that may wait; one more is answered 429. */
   RETAKE_MAX_QUEUED: count.default(1000),
   RETAKE_MAX_PROMPTS: count.default(64),
@@ -119,6 +141,10 @@ export interface Settings {
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
   readonly weights: string;
+  /** Files to take transformers from, by model id. */
+  readonly transformers: Readonly<Record<string, string>>;
+  readonly quantize: "none" | Quantize;
+  readonly cacheFolder: string;
   readonly maxQueued: number;
   readonly limits: {
     readonly prompts: number;
@@ -189,6 +215,9 @@ export function parseSettings(
     databaseUrl: env.DATABASE_URL,
     dataFolder,
     weights: env.RETAKE_WEIGHTS,
+    transformers: env.RETAKE_TRANSFORMERS,
+    quantize: env.RETAKE_QUANTIZE,
+    cacheFolder: env.RETAKE_CACHE ?? cacheFolderFor(environment),
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
       prompts: env.RETAKE_MAX_PROMPTS,
@@ -238,6 +267,13 @@ function networkSettings(
   throw new InputError(
     `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
   );
+}
+
+/** Where files are kept that weights are made into: they can be made again at any time. */
+export function cacheFolderFor(environment: Readonly<Record<string, string | undefined>>): string {
+  const { RETAKE_CACHE: own = "", XDG_CACHE_HOME: users = "" } = environment;
+  if (own !== "") return own;
+  return join(users === "" ? join(homedir(), ".cache") : users, "retake");
 }
 
 function userDataFolder(environment: Readonly<Record<string, string | undefined>>): string {

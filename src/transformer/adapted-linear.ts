@@ -1,6 +1,7 @@
 import type { Value } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { linear, toCompute, waitFor, weight } from "../onnx/layers.ts";
+import { toCompute, waitFor, weight } from "../onnx/layers.ts";
+import { linear } from "../onnx/linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { adapterInputs } from "./adapter.ts";
 import type { TransformerContext } from "./context.ts";
@@ -21,7 +22,7 @@ export function adaptedLinear(
   if (shape === undefined) return linear(context, x, module, { bias });
   const { graph } = context;
   const names = adapterInputs(module);
-  const [outDim] = graph.weight(`${module}.weight`).shape;
+  const [outDim] = graph.span(`${module}.weight`).shape;
   const add = (a: Value, b: Value) => graph.op("Add", [a, b]);
   const terms = adapterTerms(context, x, module, shape);
   if (shape.bias) terms.push(fed(context, names.bias, [outDim!]));
@@ -41,7 +42,7 @@ function adapterTerms(
 ): Value[] {
   const names = adapterInputs(module);
   const { graph } = context;
-  const [outDim, inDim] = graph.weight(`${module}.weight`).shape;
+  const [outDim, inDim] = graph.span(`${module}.weight`).shape;
   const terms: Value[] = [];
   if (shape.lowRank) {
     const rank = `rank.${module}`;

@@ -12,12 +12,13 @@ const widestModulation = 256;
 
 /** Far above any real model: a hostile configuration must not make us build without end. */
 const positive = z.int().positive().max(1_000_000);
+const className = z.literal("ZImageTransformer2DModel");
 const layerCount = z.int().nonnegative().max(1000);
 
 /** `transformer/config.json`; keys that don't change the maths are let through. */
 const schema = z
   .object({
-    _class_name: z.literal("ZImageTransformer2DModel"),
+    _class_name: className,
     all_patch_size: z.array(positive).refine((sizes) => sizes.includes(patchSize), "must hold 2"),
     all_f_patch_size: z.array(positive).refine((sizes) => sizes.includes(1), "must hold 1"),
     in_channels: positive,
@@ -60,6 +61,11 @@ export interface TransformerConfig {
   readonly axesDims: readonly number[];
   /** How many positions each axis has. */
   readonly axesLens: readonly number[];
+}
+
+/** Whether a config.json is a Z-Image transformer's at all. */
+export function isTransformerConfig(json: unknown): boolean {
+  return z.object({ _class_name: className }).safeParse(json).success;
 }
 
 /** @throws InputError naming the file and each key that is missing or not supported. */

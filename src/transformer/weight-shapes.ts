@@ -60,6 +60,13 @@ export function transformerWeights(config: TransformerConfig): Map<string, reado
   return shapes;
 }
 
+/** The matrices of the blocks' attention and feed-forward: nearly all of the weights. */
+export function blockMatrices(config: TransformerConfig): string[] {
+  return [...transformerWeights(config)]
+    .filter(([name, shape]) => shape.length === 2 && /\.(attention|feed_forward)\./.test(name))
+    .map(([name]) => name);
+}
+
 /** The modules that an adapter can stand beside, by name, with their widths. */
 export function linearModules(
   config: TransformerConfig,

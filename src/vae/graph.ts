@@ -1,7 +1,8 @@
 import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { cast, constant, linear, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { cast, constant, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { linear } from "../onnx/linear.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { VaeConfig } from "./config.ts";
 import type { Resnet } from "./weight-shapes.ts";

@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import type { Dtype } from "../tensor/dtype.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { readJson } from "./store.ts";
 
@@ -12,6 +13,9 @@ const indexSchema = z.object({
     // A tensor may have any name, also one that every object has.
     .transform((weightMap) => new Map(Object.entries(weightMap))),
 });
+
+/** What a folder of the hub's may hold. */
+const wideDtypes: readonly Dtype[] = ["F32", "F16", "BF16"];
 
 /** How many faults one message lists. */
 const mostListed = 8;
@@ -90,25 +94,27 @@ export function requireWeights(
   tensors: ReadonlyMap<string, WeightSpan>,
   expected: ReadonlyMap<string, readonly number[]>,
   where: string,
+  dtypes: readonly Dtype[] = wideDtypes,
 ): void {
   const faults: string[] = [];
   for (const [name, shape] of expected) {
     const span = tensors.get(name);
     if (span === undefined) faults.push(`${name} is missing`);
     else if (String(span.shape) !== String(shape)) {
-      faults.push(`${name} is [${span.shape}], config.json implies [${shape}]`);
-    } else if (!["F32", "F16", "BF16"].includes(span.dtype)) {
-      faults.push(`${name} is ${span.dtype}; F32, F16 and BF16 can be computed`);
+      faults.push(`${name} is [${span.shape}], the configuration implies [${shape}]`);
+    } else if (span.blocks === undefined && !dtypes.includes(span.dtype)) {
+      faults.push(`${name} is ${span.dtype}; ${dtypes.join(", ")} can be computed`);
     }
   }
   if (faults.length === 0) return;
   throw new InputError(
     `the weights in ${where} don't fit their configuration: ${listed(faults)}. ` +
-      "Is it the right model, and whole? Fetch the repository again.",
+      "Is it the right model, and whole? Fetch it again.",
   );
 }
 
-function listed(items: readonly string[]): string {
+/** The first of many names or faults, and how many more there are. */
+export function listed(items: readonly string[]): string {
   const more = items.length - mostListed;
   return items.slice(0, mostListed).join("; ") + (more > 0 ? `; and ${more} more` : "");
 }

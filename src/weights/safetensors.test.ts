@@ -182,7 +182,7 @@ describe("shards", () => {
       ["b", [1]],
     ]);
     expect(() => requireWeights(tensors, expected, "transformer/ of x/y")).toThrow(
-      /x\/y.*a is \[2\], config\.json implies \[3\]; b is missing/,
+      /x\/y.*a is \[2\], the configuration implies \[3\]; b is missing/,
     );
   });
 });

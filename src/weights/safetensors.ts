@@ -62,7 +62,8 @@ export async function readF32(span: WeightSpan): Promise<Tensor> {
   }
 }
 
-function widen(
+/** Stored values as f32. @throws InputError for what isn't F32, F16 or BF16 */
+export function widen(
   bytes: Uint8Array<ArrayBuffer>,
   { dtype, file }: WeightSpan,
 ): Float32Array<ArrayBuffer> {

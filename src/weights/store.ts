@@ -19,20 +19,40 @@ const demoWeights = fileURLToPath(new URL("../../demo/weights", import.meta.url)
  * @throws InputError naming the repository and the places that were looked at
  */
 export async function repositoryFolder(weights: string, repository: string): Promise<string> {
-  const store = weights === "demo" ? demoWeights : resolve(weights);
+  const found = await findRepository(weights, repository);
+  if (found !== undefined) return found;
+  const store = storeFolder(weights);
+  const plain = join(store, repository);
+  throw new InputError(
+    `${repository} is not in ${store}: there is neither ${plain} nor a hub cache folder ${cacheNameOf(repository)}. ` +
+      `Fetch it with: hf download ${repository} --local-dir ${plain}`,
+  );
+}
+
+/** The same, but undefined if the store doesn't have the repository. */
+export async function findRepository(
+  weights: string,
+  repository: string,
+): Promise<string | undefined> {
+  const store = storeFolder(weights);
   if (!existsSync(store)) {
     throw new InputError(`--weights ${weights}: there is no such folder.`);
   }
   const plain = join(store, repository);
   if (existsSync(plain)) return plain;
-  const cacheName = `models--${repository.replace("/", "--")}`;
-  for (const cache of [join(store, cacheName), join(store, "hub", cacheName)]) {
+  const name = cacheNameOf(repository);
+  for (const cache of [join(store, name), join(store, "hub", name)]) {
     if (existsSync(cache)) return await cachedSnapshot(cache, repository);
   }
-  throw new InputError(
-    `${repository} is not in ${store}: there is neither ${plain} nor a hub cache folder ${cacheName}. ` +
-      `Fetch it with: hf download ${repository} --local-dir ${plain}`,
-  );
+  return undefined;
+}
+
+function storeFolder(weights: string): string {
+  return weights === "demo" ? demoWeights : resolve(weights);
+}
+
+function cacheNameOf(repository: string): string {
+  return `models--${repository.replace("/", "--")}`;
 }
 
 async function cachedSnapshot(cache: string, repository: string): Promise<string> {

@@ -1,4 +1,6 @@
 import type { Dtype } from "../tensor/dtype.ts";
+import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 import { notWritable, writeWhole } from "./write-whole.ts";
 
 /** What can be written: f32 values, int64 ids, or bytes of any dtype as another file has them. */
@@ -26,22 +28,39 @@ export async function writeSafetensors(
   const pieces = [...tensors.values()].map(
     ({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
   );
-  await writeWhole(path, encodeHeader(tensors, metadata), ...pieces).catch((error: unknown) => {
-    throw notWritable(path, error);
-  });
+  await writeWhole(path, encodeHeader(layoutOf(tensors), metadata), ...pieces).catch(
+    (error: unknown) => {
+      throw notWritable(path, error);
+    },
+  );
 }
 
-function encodeHeader(
-  tensors: ReadonlyMap<string, WritableTensor>,
+function layoutOf(tensors: ReadonlyMap<string, WritableTensor>): Map<string, TensorLayout> {
+  return new Map(
+    [...tensors].map(([name, tensor]) => {
+      const own = tensor.data instanceof Float32Array ? "F32" : "I64";
+      return [name, { dtype: "dtype" in tensor ? tensor.dtype : own, shape: tensor.shape }];
+    }),
+  );
+}
+
+/** What a header says of a tensor, but for its place. */
+export interface TensorLayout {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+}
+
+/** The bytes before a safetensors file's data: the tensors follow each other in their order. */
+export function encodeHeader(
+  tensors: ReadonlyMap<string, TensorLayout>,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array {
   const entries: [string, unknown][] = [["__metadata__", metadata]];
   let offset = 0;
-  for (const [name, tensor] of tensors) {
-    const { data, shape } = tensor;
-    const dtype = "dtype" in tensor ? tensor.dtype : data instanceof Float32Array ? "F32" : "I64";
-    entries.push([name, { dtype, shape, data_offsets: [offset, offset + data.byteLength] }]);
-    offset += data.byteLength;
+  for (const [name, { dtype, shape }] of tensors) {
+    const end = offset + sizeOf(shape) * dtypeBytes[dtype];
+    entries.push([name, { dtype, shape, data_offsets: [offset, end] }]);
+    offset = end;
   }
   const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   // Padded with spaces, so that the data starts at a multiple of 8.

@@ -41,7 +41,7 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
   let promptIndex: number | null = null;
   try {
     const loading = performance.now();
-    const loaded = await execution.pipelines.get(job.model);
+    const loaded = await execution.pipelines.get(job.model, execution.signal);
     const loadedAt = performance.now();
     const lora = execution.loraFile;
     const swapped = lora === null ? false : await loadLora(loaded, lora);

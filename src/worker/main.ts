@@ -1,4 +1,5 @@
-import { stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
+import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
@@ -16,6 +17,8 @@ import type { ResultStore } from "./result-store.ts";
 let pipelines: Pipelines;
 let results: ResultStore;
 let weights: string;
+let transformers: readonly string[];
+let cacheFolder: string;
 let running: AbortController | undefined;
 
 process.on("message", (message) => {
@@ -39,7 +42,17 @@ async function start(options: WorkerOptions): Promise<void> {
   const device = devices.find((name) => name === options.device);
   if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
-  pipelines = new Pipelines({ ...options, device: device satisfies Device });
+  // Absolute, as messages are searched for their folders: that of a relative path may be a single dot.
+  const files = Object.entries(options.transformers).map(
+    ([model, file]) => [model, resolve(file)] as const,
+  );
+  transformers = files.map(([, file]) => file);
+  cacheFolder = options.cacheFolder;
+  pipelines = new Pipelines({
+    ...options,
+    device: device satisfies Device,
+    transformers: Object.fromEntries(files),
+  });
   results = await openResults(options.outputFolder);
   send({ type: "ready" });
 }
@@ -73,6 +86,14 @@ async function hiddenPaths(
     (found) => found.isDirectory(),
     () => false,
   );
+  hidden.set(cacheFolder, "the cache");
+  for (const file of transformers) {
+    const real = await realpath(file).catch(() => file);
+    for (const path of [file, real]) hidden.set(path, basename(path));
+    for (const folder of [dirname(file), dirname(real)]) {
+      if (folder !== dirname(folder)) hidden.set(folder, "the transformer's folder");
+    }
+  }
   if (isFolder) hidden.set(weights, "the model store");
   return hidden;
 }

@@ -1,10 +1,16 @@
 import { z } from "zod";
 import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../schema/job.ts";
+import { quantizeKinds } from "../schema/quantize.ts";
 
 /** What a worker process needs to know when it starts; it gets no other environment of ours. */
 const workerOptionsSchema = z.strictObject({
   device: z.string(),
   weights: z.string(),
+  /** Files to take transformers from, by model id. */
+  transformers: z.record(z.string(), z.string()),
+  quantize: z.enum(["none", ...quantizeKinds]),
+  /** Where files are kept that weights are made into. */
+  cacheFolder: z.string(),
   outputFolder: z.string(),
   keepOpen: z.boolean(),
   /** Bytes of weights that pipelines may hold together. */

@@ -6,9 +6,15 @@ import { openComponents } from "../pipeline/components.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import { fingerprintWeights, weightBytes, weightsIdentity } from "../pipeline/fingerprint.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
+import type { Quantize } from "../schema/quantize.ts";
 
 export interface PipelinesOptions {
   readonly weights: string;
+  /** Files to take transformers from, by model id. */
+  readonly transformers: Readonly<Record<string, string>>;
+  readonly quantize: "none" | Quantize;
+  /** Where files are kept that weights are made into. */
+  readonly cacheFolder: string;
   readonly device: Device;
   readonly keepOpen: boolean;
   /** Bytes of weights that may be loaded together; the newest pipeline may exceed it alone. */
@@ -34,9 +40,17 @@ export class Pipelines {
   /** @returns `fresh` if it had to be loaded. @throws InputError if weights are missing or wrong */
   async get(
     modelId: string,
+    signal?: AbortSignal,
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
     const model: ModelDefinition = modelById(modelId);
-    const components = await openComponents(this.#options.weights, model);
+    const { weights, transformers, quantize, cacheFolder } = this.#options;
+    const file = Object.hasOwn(transformers, modelId) ? transformers[modelId] : undefined;
+    const components = await openComponents(weights, model, {
+      cacheFolder,
+      ...(signal === undefined ? {} : { signal }),
+      ...(file === undefined ? {} : { transformer: file }),
+      ...(quantize === "none" ? {} : { quantize }),
+    });
     // Weights that were exchanged on disk make another pipeline, whatever their path.
     const key = `${modelId}\n${await weightsIdentity(components)}`;
     const known = this.#loaded.get(key);

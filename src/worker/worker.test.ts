@@ -16,6 +16,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Job, JobEvent } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
 import { findLocalLora } from "./local-lora.ts";
+import type { WorkerOptions } from "./messages.ts";
 import { ResultFolder } from "./result-folder.ts";
 import { WorkerProcess } from "./worker-process.ts";
 
@@ -62,9 +63,23 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function workerIn(outputFolder: string, memoryBudget = 2 ** 30): WorkerProcess {
-  const options = { device: "cpu", weights: "demo", keepOpen: true, memoryBudget };
-  return new WorkerProcess({ ...options, outputFolder }, quiet);
+function workerIn(
+  outputFolder: string,
+  memoryBudget = 2 ** 30,
+  own: Partial<WorkerOptions> = {},
+): WorkerProcess {
+  const options: WorkerOptions = {
+    device: "cpu",
+    weights: "demo",
+    transformers: {},
+    quantize: "none",
+    cacheFolder: "/nowhere",
+    keepOpen: true,
+    memoryBudget,
+    outputFolder,
+    ...own,
+  };
+  return new WorkerProcess(options, quiet);
 }
 
 test("makes a job's pictures in order, with what made them, events and previews", async () => {
@@ -238,5 +253,40 @@ describe("LoRA paths stay in their folder", () => {
     await expect(findLocalLora(join(folder, "loras"), path)).rejects.toThrow(
       /^The LoRA ".*" can't be used: /,
     );
+  });
+});
+
+describe("transformers of the server's own", () => {
+  const run = { signal: never, onEvent: () => {} };
+
+  test("rounded to 8 bits: made once, and every result says so", async () => {
+    const cacheFolder = join(folder, "rounded");
+    const own = workerIn(folder, undefined, { quantize: "int8", cacheFolder });
+    try {
+      for (const _ of [1, 2]) {
+        const { images } = await own.run(jobOf([prompt()]), null, run);
+        expect(images[0]?.effective).toMatchObject({
+          transformer: { file: null, quantization: "int8" },
+          weights: { transformer: expect.stringMatching(/^sampled:[0-9a-f]{64}\+int8$/) },
+        });
+      }
+      expect(readdirSync(cacheFolder)).toHaveLength(1);
+    } finally {
+      await own.stop();
+    }
+  });
+
+  test("a file for one model; what is wrong with it is told without its folder", async () => {
+    const file = join(folder, "wrong.safetensors");
+    writeFileSync(file, readFileSync(zorple));
+    const own = workerIn(folder, undefined, { transformers: { zimage_turbo: file } });
+    try {
+      const failed = own.run(jobOf([prompt()]), null, run);
+      await expect(failed).rejects.toThrow(/^wrong\.safetensors is not a Z-Image .*--lora/);
+      const other = await own.run(jobOf([prompt()], { model: "zimage" }), null, run);
+      expect(other.images).toHaveLength(1);
+    } finally {
+      await own.stop();
+    }
   });
 });

@@ -1,0 +1,69 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { modelById } from "../src/models/registry.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { weightBytes } from "../src/pipeline/fingerprint.ts";
+import { generate } from "../src/pipeline/generate.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
+import type { Quantize } from "../src/schema/quantize.ts";
+import { generateRequestSchema } from "../src/schema/request.ts";
+
+// One request in a process of its own with a transformer in some storage. Prints JSON.
+// usage: quantised-step.ts STORE SIZE STEPS CACHE FIRST-PREDICTION.f32 [FILE|int8]
+const [store, size, steps, cacheFolder, out, storage] = process.argv.slice(2);
+if (store === undefined || cacheFolder === undefined || out === undefined) {
+  throw new Error("usage: quantised-step.ts STORE SIZE STEPS CACHE OUT [FILE|int8]");
+}
+
+/** Memory that the system can't take back: without mapped files. */
+function ownMiB(): number {
+  const [, kilobytes] = /RssAnon:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return Number(kilobytes) / 1024;
+}
+
+const request = generateRequestSchema.parse({
+  model: "zimage_turbo",
+  prompt: "a red fox sits under a cherry blossom tree",
+  width: Number(size),
+  height: Number(size),
+  steps: Number(steps),
+  guidanceScale: 0,
+  profile: "diffusers",
+});
+const openedAt = performance.now();
+const quantize: Quantize = "int8";
+const components = await openComponents(store, modelById("zimage_turbo"), {
+  cacheFolder,
+  ...(storage === undefined ? {} : storage === "int8" ? { quantize } : { transformer: storage }),
+});
+const openSeconds = (performance.now() - openedAt) / 1000;
+const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: false });
+const stepEnds: number[] = [];
+const stepProcessor: number[] = [];
+let peakOwnMiB = 0;
+await generate(pipeline, request, {
+  onStep: ({ step, noisePred }) => {
+    stepEnds.push(performance.now());
+    const { user, system } = process.cpuUsage();
+    stepProcessor.push((user + system) / 1000);
+    peakOwnMiB = Math.max(peakOwnMiB, ownMiB());
+    if (step === 1) writeFileSync(out, new Uint8Array(noisePred.data.buffer));
+  },
+});
+// The first step also reads the weights from disk: the median of the others counts.
+function medianSeconds(ends: readonly number[]): number {
+  const steady = ends.slice(1).map((end, i) => (end - ends[i]!) / 1000);
+  return steady.toSorted((a, b) => a - b)[Math.floor(steady.length / 2)]!;
+}
+const stepSeconds = medianSeconds(stepEnds);
+/** Of all cores together: what others do on the machine changes it less. */
+const stepProcessorSeconds = medianSeconds(stepProcessor);
+const transformerMiB =
+  (weightBytes(components) -
+    [components.textEncoder, components.vae].reduce(
+      (sum, { weights }) => sum + [...weights.values()].reduce((n, w) => n + w.byteLength, 0),
+      0,
+    )) /
+  2 ** 20;
+process.stdout.write(
+  `${JSON.stringify({ stepSeconds, stepProcessorSeconds, openSeconds, transformerMiB, peakOwnMiB })}\n`,
+);

@@ -1,0 +1,176 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command } from "commander";
+import { ssim } from "ssim.js";
+import { z } from "zod";
+import { modelById } from "../src/models/registry.ts";
+import type { ComponentOptions } from "../src/pipeline/components.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { generate } from "../src/pipeline/generate.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { generateRequestSchema } from "../src/schema/request.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+
+// Pictures of the demonstration checkpoint in each storage against those of bf16, and steps
+// at the real width. The files are written by reference/quantised_store.py.
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const files = {
+  Q8_0: "q8_0.gguf",
+  Q4_K: "q4_k.gguf",
+  fp8: "fp8.safetensors",
+  "fp8 scaled": "fp8-scaled.safetensors",
+};
+const pictures: readonly [string, number][] = [
+  ["a red circle on blue", 1],
+  ["a small green star on the left, white background", 2],
+  ["a yellow triangle on purple", 3],
+  ["a big purple star on yellow", 4],
+  ["an orange square on black", 5],
+  ["a blue triangle on the right, white background", 6],
+  ["a white circle on green", 7],
+  ["a small black square on red", 8],
+];
+
+const options = new Command("bench/quantised")
+  .requiredOption("--demo-files <folder>", "the demonstration's De-Turbo in other formats")
+  .requiredOption("--real-store <folder>", "a store of the real width")
+  .requiredOption("--real-files <folder>", "its transformer in other formats")
+  .requiredOption("--cache <folder>", "where derived files go")
+  .option("--sizes <pixels...>", "pictures at the real width", ["256", "512"])
+  .option("--out <file>", "JSON", join(root, "bench", "results", "quantised.json"))
+  .parse()
+  .opts<{
+    demoFiles: string;
+    realStore: string;
+    realFiles: string;
+    cache: string;
+    sizes: string[];
+    out: string;
+  }>();
+
+async function draw(own: Partial<ComponentOptions>): Promise<Tensor[]> {
+  const components = await openComponents("demo", modelById("zimage_deturbo"), {
+    cacheFolder: options.cache,
+    ...own,
+  });
+  const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+  const drawn: Tensor[] = [];
+  for (const [prompt, seed] of pictures) {
+    const request = generateRequestSchema.parse({
+      model: "zimage_deturbo",
+      ...{ prompt, seed: BigInt(seed), width: 256, height: 256, steps: 12 },
+    });
+    drawn.push((await generate(pipeline, request, {})).image);
+  }
+  await pipeline.release();
+  return drawn;
+}
+
+/** Peak signal-to-noise ratio in dB of pictures in [0, 1]. */
+function psnr(a: Tensor, b: Tensor): number {
+  const sum = a.data.reduce((total, value, i) => total + (value - b.data[i]!) ** 2, 0);
+  return 10 * Math.log10(a.data.length / sum);
+}
+
+function similarity(a: Tensor, b: Tensor): number {
+  return ssim(pixels(a), pixels(b)).mssim;
+}
+
+/** [3, H, W] in [0, 1] as the bytes that a picture file would hold. */
+function pixels({ data, shape }: Tensor) {
+  const [, height, width] = shape as [number, number, number];
+  const bytes = new Uint8ClampedArray(4 * width * height).fill(255);
+  const size = width * height;
+  for (let i = 0; i < 3 * size; i++) bytes[4 * (i % size) + Math.floor(i / size)] = 255 * data[i]!;
+  return { data: bytes, width, height };
+}
+
+const figuresSchema = z.object({
+  stepSeconds: z.number(),
+  stepProcessorSeconds: z.number(),
+  openSeconds: z.number(),
+  transformerMiB: z.number(),
+  peakOwnMiB: z.number(),
+});
+
+const folder = mkdtempSync(join(tmpdir(), "retake-bench-"));
+
+function timed(size: string, storage: readonly string[]) {
+  const prediction = join(folder, "prediction.f32");
+  const args = [options.realStore, size, "5", options.cache, prediction, ...storage];
+  const { stdout, stderr, status } = spawnSync(
+    process.execPath,
+    [join(root, "bench", "quantised-step.ts"), ...args],
+    { encoding: "utf8" },
+  );
+  if (status !== 0) throw new Error(stderr);
+  const figures = figuresSchema.parse(JSON.parse(stdout));
+  return {
+    figures,
+    prediction: new Float32Array(Uint8Array.from(readFileSync(prediction)).buffer),
+  };
+}
+
+/** Root mean square of the difference, of the reference's own. */
+function relativeError(found: Float32Array, reference: Float32Array): number {
+  const squares = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0);
+  return Math.sqrt(squares(found.map((value, i) => value - reference[i]!)) / squares(reference));
+}
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+
+try {
+  const plain = await draw({});
+  const variants: [string, Partial<ComponentOptions>, (folder: string) => string[]][] = [
+    ...Object.entries(files).map(([name, file]): (typeof variants)[number] => [
+      name,
+      { transformer: join(options.demoFiles, file) },
+      (where) => [join(where, file)],
+    ]),
+    ["int8", { quantize: "int8" }, () => ["int8"]],
+  ];
+  const quality: Record<string, object> = {};
+  for (const [name, own] of variants) {
+    const drawn = await draw(own);
+    const ratios = drawn.map((picture, i) => psnr(picture, plain[i]!));
+    const likeness = drawn.map((picture, i) => similarity(picture, plain[i]!));
+    quality[name] = {
+      psnr: mean(ratios),
+      lowestPsnr: Math.min(...ratios),
+      ssim: mean(likeness),
+      lowestSsim: Math.min(...likeness),
+    };
+    process.stdout.write(`${name}: ${JSON.stringify(quality[name])}\n`);
+  }
+  const steps: object[] = [];
+  for (const size of options.sizes) {
+    const base = timed(size, []);
+    steps.push({ size: Number(size), storage: "bf16", ...base.figures });
+    for (const [name, , storage] of variants) {
+      const run = timed(size, storage(options.realFiles));
+      // Beside it again: the machine is not always equally fast.
+      const again = timed(size, []);
+      const bf16 = (figure: "stepSeconds" | "stepProcessorSeconds") =>
+        Math.min(base.figures[figure], again.figures[figure]);
+      const row = {
+        size: Number(size),
+        storage: name,
+        ...run.figures,
+        relativeError: relativeError(run.prediction, base.prediction),
+        stepToBf16: run.figures.stepSeconds / bf16("stepSeconds"),
+        processorToBf16: run.figures.stepProcessorSeconds / bf16("stepProcessorSeconds"),
+        transformerToBf16: run.figures.transformerMiB / base.figures.transformerMiB,
+      };
+      steps.push(row);
+      process.stdout.write(`${JSON.stringify(row)}\n`);
+    }
+  }
+  const machine = { cpu: cpus()[0]?.model.trim(), cores: cpus().length, node: process.version };
+  writeFileSync(options.out, `${JSON.stringify({ machine, quality, steps }, null, 2)}\n`);
+} finally {
+  rmSync(folder, { recursive: true });
+}

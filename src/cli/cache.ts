@@ -1,0 +1,38 @@
+import type { Command } from "commander";
+import { cacheFolderFor } from "../schema/settings.ts";
+import type { CachedFile } from "../weights/cached-files.ts";
+import { clearCached, listCached } from "../weights/cached-files.ts";
+
+export function addCacheCommand(program: Command): void {
+  const cache = program
+    .command("cache")
+    .description("files that weights were made into; they are made again when they are needed");
+  cache
+    .command("list", { isDefault: true })
+    .description("list them")
+    .action(async () => {
+      const files = await listCached(cacheFolderFor(process.env));
+      for (const file of files) process.stdout.write(`${describe(file)}\n`);
+      process.stdout.write(`${total(files)} in ${cacheFolderFor(process.env)}\n`);
+    });
+  cache
+    .command("clear")
+    .description("delete them all")
+    .action(async () => {
+      const files = await clearCached(cacheFolderFor(process.env));
+      process.stdout.write(`deleted ${total(files)}\n`);
+    });
+}
+
+function describe({ file, bytes, sources, lastUsed }: CachedFile): string {
+  return `${file}  ${mebibytes(bytes)}  from ${sources}  used ${lastUsed.toISOString()}`;
+}
+
+function total(files: readonly CachedFile[]): string {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  return `${files.length} files, ${mebibytes(bytes)}`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
+}

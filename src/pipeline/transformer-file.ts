@@ -1,0 +1,125 @@
+import { existsSync } from "node:fs";
+import { open, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { WeightSpan } from "../onnx/graph.ts";
+import type { TransformerConfig } from "../transformer/config.ts";
+import { isTransformerConfig, parseTransformerConfig } from "../transformer/config.ts";
+import { inferTransformerConfig } from "../transformer/infer-config.ts";
+import { refuseLeftover, transformerPart, withDiffusersNames } from "../transformer/single-file.ts";
+import { transformerWeights } from "../transformer/weight-shapes.ts";
+import { requireWeights } from "../weights/component.ts";
+import type { DeriveOptions } from "../weights/derived-file.ts";
+import { attachScales, isFp8 } from "../weights/fp8-scales.ts";
+import { readGguf } from "../weights/gguf.ts";
+import { openGgufTensors } from "../weights/repack-gguf.ts";
+import { readSafetensors } from "../weights/safetensors.ts";
+import { readJson } from "../weights/store.ts";
+
+/** A transformer out of one file, its tensors under diffusers' names. */
+export interface TransformerFile {
+  readonly config: TransformerConfig;
+  readonly weights: ReadonlyMap<string, WeightSpan>;
+  readonly quantization: string | null;
+}
+
+/**
+ * A transformer in one file, as other tools write it: with the original names or diffusers',
+ * alone or in a checkpoint that holds more; in bf16, f16, f32 or fp8, or as GGUF.
+ *
+ * @param storeConfig `transformer/config.json` of the model's own repository, if it is there
+ * @throws InputError naming the file and what is wrong with it
+ */
+export async function openTransformerFile(
+  path: string,
+  storeConfig: string | undefined,
+  options: { readonly cacheFolder: string } & DeriveOptions,
+): Promise<TransformerFile> {
+  if (await isGguf(path)) return openGgufTransformer(path, storeConfig, options);
+  const { tensors } = await readSafetensors(path);
+  const scaled = await attachScales(transformerPart(tensors, path), path);
+  const weights = withDiffusersNames(scaled, path);
+  const config = await checkedConfig(path, weights, storeConfig);
+  return { config, weights, quantization: fp8Kind(weights) };
+}
+
+async function openGgufTransformer(
+  path: string,
+  storeConfig: string | undefined,
+  { cacheFolder, ...options }: { readonly cacheFolder: string } & DeriveOptions,
+): Promise<TransformerFile> {
+  const { tensors } = await readGguf(path);
+  const part = transformerPart(tensors, path);
+  // All of it is checked before the cache is filled with gigabytes.
+  const outlines = new Map(
+    [...part].map(([name, tensor]) => [name, { ...tensor, dtype: "F32" } as const]),
+  );
+  const config = await checkedConfig(path, withDiffusersNames(outlines, path), storeConfig);
+  const spans = await openGgufTensors(part, path, cacheFolder, options);
+  const kinds = [...part.values()].flatMap(({ storage }) =>
+    typeof storage === "string" ? [] : [storage.name],
+  );
+  return {
+    config,
+    weights: withDiffusersNames(spans, path),
+    quantization: kinds.length === 0 ? null : `gguf ${[...new Set(kinds)].toSorted().join(", ")}`,
+  };
+}
+
+/** By its first bytes: names of files say little. */
+async function isGguf(path: string): Promise<boolean> {
+  const start = Buffer.alloc(4);
+  try {
+    // A pipe would make us wait for ever.
+    if (!(await stat(path)).isFile()) return false;
+    const handle = await open(path, "r");
+    try {
+      await handle.read(start, 0, 4, 0);
+    } finally {
+      await handle.close();
+    }
+  } catch {
+    // What is wrong with it is said by whoever opens it.
+    return false;
+  }
+  return start.toString("latin1") === "GGUF";
+}
+
+async function checkedConfig(
+  path: string,
+  tensors: ReadonlyMap<string, WeightSpan>,
+  storeConfig: string | undefined,
+): Promise<TransformerConfig> {
+  const config = await configFor(path, tensors, storeConfig);
+  const expected = transformerWeights(config);
+  refuseLeftover(
+    [...tensors.keys()].filter((name) => !expected.has(name)),
+    path,
+  );
+  requireWeights(tensors, expected, path, ["F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"]);
+  return config;
+}
+
+/** The file's own configuration, else the store's, else what the shapes tell. */
+async function configFor(
+  path: string,
+  tensors: ReadonlyMap<string, WeightSpan>,
+  storeConfig: string | undefined,
+): Promise<TransformerConfig> {
+  const beside = join(dirname(path), "config.json");
+  if (existsSync(beside)) {
+    const json = await readJson(beside, "the file");
+    if (isTransformerConfig(json)) return parseTransformerConfig(json, beside);
+  }
+  if (storeConfig !== undefined) {
+    return parseTransformerConfig(await readJson(storeConfig, "its repository"), storeConfig);
+  }
+  return parseTransformerConfig(inferTransformerConfig(tensors, path), path);
+}
+
+function fp8Kind(tensors: ReadonlyMap<string, WeightSpan>): string | null {
+  const fp8 = [...tensors.values()].filter(isFp8);
+  if (fp8.length === 0) return null;
+  const dtypes = [...new Set(fp8.map(({ dtype }) => dtype.toLowerCase()))].toSorted();
+  const scaled = fp8.some(({ scale }) => scale !== undefined);
+  return `${dtypes.join(", ")}${scaled ? " scaled" : ""}`;
+}

@@ -1,0 +1,103 @@
+import { InputError } from "../errors.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import { listed } from "../weights/component.ts";
+import { rowsOf } from "../weights/rows.ts";
+import { recogniseOther } from "./recognise.ts";
+import { finalLayer, patchEmbedder } from "./weight-shapes.ts";
+
+/** What the transformer's names begin with in a checkpoint that holds more than it. */
+const prefix = "model.diffusion_model.";
+/** The rest of such a checkpoint; it is not read. */
+const otherParts = /^(text_encoders|vae|first_stage_model|cond_stage_model)\./;
+/** Only a Z-Image transformer has it, whoever named its tensors. */
+const detectionKey = "layers.0.adaLN_modulation.0.weight";
+
+/** The original names that differ from diffusers'. Source: diffusers, loaders/single_file_utils.py. */
+const renames: readonly (readonly [RegExp, string])[] = [
+  [/^x_embedder\./, `${patchEmbedder}.`],
+  [/^final_layer\./, `${finalLayer}.`],
+  [/\.attention\.out\./, ".attention.to_out.0."],
+  [/\.attention\.([qk])_norm\./, ".attention.norm_$1."],
+];
+const fused = ".attention.qkv.weight";
+/** Matrices of one row; tools that drop dimensions of 1 make vectors of them. */
+const padTokens = new Set(["x_pad_token", "cap_pad_token"]);
+/** In the original file, read by nobody. */
+const unused = new Set(["norm_final.weight"]);
+
+/**
+ * The tensors of the transformer in a file that holds it, alone or among other parts, without
+ * the prefix of such a file.
+ *
+ * @throws InputError saying what the file is instead
+ */
+export function transformerPart<Span>(
+  tensors: ReadonlyMap<string, Span>,
+  file: string,
+): Map<string, Span> {
+  const prefixed = [...tensors.keys()].some((name) => name.startsWith(prefix));
+  const part = new Map<string, Span>();
+  const rest: string[] = [];
+  for (const [name, span] of tensors) {
+    if (prefixed && name.startsWith(prefix)) part.set(name.slice(prefix.length), span);
+    else if (prefixed || otherParts.test(name)) rest.push(name);
+    else part.set(name, span);
+  }
+  if (!part.has(detectionKey)) {
+    const what = recogniseOther([...part.keys(), ...rest]);
+    throw new InputError(
+      `${file} is not a Z-Image transformer: it ${
+        what === undefined ? `has no tensor ${detectionKey}` : `looks like ${what}`
+      }. Name a Z-Image checkpoint, as .safetensors or .gguf.`,
+    );
+  }
+  refuseLeftover(
+    rest.filter((name) => !otherParts.test(name)),
+    file,
+  );
+  return part;
+}
+
+/**
+ * The same tensors under diffusers' names. Query, key and value that are one matrix
+ * [3·dim, dim] become three ranges of its rows: nothing is moved.
+ *
+ * @throws InputError if two tensors come to one name
+ */
+export function withDiffusersNames(
+  tensors: ReadonlyMap<string, WeightSpan>,
+  file: string,
+): Map<string, WeightSpan> {
+  const named = new Map<string, WeightSpan>();
+  const add = (name: string, span: WeightSpan) => {
+    if (named.has(name)) throw new InputError(`${file} holds ${name} twice, under two names.`);
+    named.set(name, span);
+  };
+  for (const [original, span] of tensors) {
+    if (unused.has(original)) continue;
+    if (padTokens.has(original) && span.shape.length === 1) {
+      add(original, { ...span, shape: [1, ...span.shape] });
+      continue;
+    }
+    const name = renames.reduce((text, [from, to]) => text.replace(from, to), original);
+    const [rows] = span.shape;
+    if (!name.endsWith(fused) || rows === undefined || rows % 3 !== 0) {
+      add(name, span);
+      continue;
+    }
+    for (const [i, part] of ["to_q", "to_k", "to_v"].entries()) {
+      const third = name.replace(fused, `.attention.${part}.weight`);
+      add(third, rowsOf(span, (i * rows) / 3, rows / 3));
+    }
+  }
+  return named;
+}
+
+/** Refuses tensors that nobody would read: the file is more than, or other than, it seems. */
+export function refuseLeftover(names: readonly string[], file: string): void {
+  if (names.length === 0) return;
+  throw new InputError(
+    `${file} holds tensors that a Z-Image transformer doesn't have: ${listed(names)}. ` +
+      "Is it a variant that Retake doesn't know?",
+  );
+}

@@ -1,0 +1,174 @@
+import { createHash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { mkdir, open, rename, rm, statfs, utimes } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import { lock } from "proper-lockfile";
+import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
+import { identityOf } from "./identity.ts";
+import type { SafetensorsFile } from "./safetensors.ts";
+import { readSafetensors } from "./safetensors.ts";
+import type { TensorLayout } from "./write-safetensors.ts";
+import { encodeHeader } from "./write-safetensors.ts";
+
+/** Counted up when what is written changes: older files are then not used any more. */
+const formatVersion = 1;
+/** A disk is not filled to its last byte. */
+const spareBytes = 256 * 2 ** 20;
+const staleMs = 60_000;
+const pollMs = 200;
+
+/** Writes bytes into a tensor, from one of its bytes on. */
+export type WriteInto = (tensor: string, at: number, bytes: Uint8Array) => Promise<void>;
+
+/** A file that is made out of others once and kept. */
+export interface Derivation {
+  readonly cacheFolder: string;
+  /** What is made: with the sources' identities it names the file. */
+  readonly kind: string;
+  readonly sources: readonly string[];
+  /** What the file holds, in order. */
+  readonly tensors: ReadonlyMap<string, TensorLayout>;
+  /** Writes every byte of every tensor; looks at the signal between pieces. */
+  readonly fill: (write: WriteInto, signal: AbortSignal) => Promise<void>;
+}
+
+/** What a caller may want to know and to stop. */
+export interface DeriveOptions {
+  readonly signal?: AbortSignal;
+  /** Called before the work begins, if there is any. */
+  readonly onStart?: (what: {
+    readonly sources: readonly string[];
+    readonly bytes: number;
+  }) => void;
+}
+
+/**
+ * The derived file: the one of an earlier time, or a new one. Whichever process comes first
+ * makes it; others wait. It gets its name when it is whole.
+ *
+ * @throws InputError if the cache folder can't be written or the disk has not enough room
+ * @throws CanceledError at the signal; nothing is left then
+ */
+export async function openDerived(
+  derivation: Derivation,
+  { signal = new AbortController().signal, onStart }: DeriveOptions,
+): Promise<SafetensorsFile> {
+  const { cacheFolder, sources } = derivation;
+  const path = join(cacheFolder, `${await keyOf(derivation)}.safetensors`);
+  const known = await reuse(path);
+  if (known !== undefined) return known;
+  try {
+    await mkdir(cacheFolder, { recursive: true });
+  } catch (error) {
+    throw notWritable(cacheFolder, error);
+  }
+  const release = await waitForLock(path, signal);
+  try {
+    const made = await reuse(path);
+    if (made !== undefined) return made;
+    const bytes = await requireRoom(derivation);
+    onStart?.({ sources, bytes });
+    await make(path, derivation, signal);
+    return await readSafetensors(path);
+  } finally {
+    await release();
+  }
+}
+
+async function keyOf({ kind, sources }: Derivation): Promise<string> {
+  const identities = await Promise.all(sources.map(identityOf));
+  const text = [formatVersion, kind, ...identities].join("\n");
+  return `${kind}-${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
+}
+
+/** A whole file, marked as used now; undefined if there is none. */
+async function reuse(path: string): Promise<SafetensorsFile | undefined> {
+  const now = new Date();
+  try {
+    await utimes(path, now, now);
+    return await readSafetensors(path);
+  } catch {
+    // Missing, or damaged by something else: it is made again.
+    return undefined;
+  }
+}
+
+async function waitForLock(path: string, signal: AbortSignal): Promise<() => Promise<void>> {
+  for (;;) {
+    if (signal.aborted) throw new CanceledError();
+    try {
+      return await lock(path, { realpath: false, stale: staleMs, update: staleMs / 6 });
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? error.code : undefined;
+      if (code !== "ELOCKED") throw notWritable(path, error);
+    }
+    await wait(pollMs);
+  }
+}
+
+function byteLengthOf({ dtype, shape }: TensorLayout): number {
+  return sizeOf(shape) * dtypeBytes[dtype];
+}
+
+async function requireRoom({ cacheFolder, tensors, sources }: Derivation): Promise<number> {
+  const bytes = [...tensors.values()].reduce((sum, layout) => sum + byteLengthOf(layout), 0);
+  const { bavail, bsize } = await statfs(cacheFolder);
+  if (bavail * bsize >= bytes + spareBytes) return bytes;
+  const mebibytes = (count: number) => `${Math.ceil(count / 2 ** 20)} MiB`;
+  throw new InputError(
+    `${sources.map((file) => basename(file)).join(", ")} needs ${mebibytes(bytes + spareBytes)} in ` +
+      `${cacheFolder}, and there are ${mebibytes(bavail * bsize)}. Free some (retake cache clear), or ` +
+      "set RETAKE_CACHE to a folder on another disk.",
+  );
+}
+
+async function make(
+  path: string,
+  { kind, sources, tensors, fill }: Derivation,
+  signal: AbortSignal,
+): Promise<void> {
+  // The lock is held: what lies there is left from a process that was killed.
+  const part = `${path}.part`;
+  try {
+    const handle = await open(part, "w");
+    try {
+      const names = sources.map((file) => basename(file)).join(", ");
+      const header = encodeHeader(tensors, { kind, sources: names });
+      await writeAll(handle, header, 0);
+      const starts = new Map<string, number>();
+      let end = header.length;
+      for (const [name, layout] of tensors) {
+        starts.set(name, end);
+        end += byteLengthOf(layout);
+      }
+      await fill((name, at, bytes) => writeAll(handle, bytes, starts.get(name)! + at), signal);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(part, path);
+  } catch (error) {
+    await rm(part, { force: true });
+    if (error instanceof InputError || error instanceof CanceledError) throw error;
+    throw notWritable(path, error);
+  }
+}
+
+/** On a full disk a write may take a part only and say so; the next one fails. */
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const rest = bytes.length - done;
+    done += (await handle.write(bytes, done, rest, position + done)).bytesWritten;
+  }
+}
+
+function notWritable(path: string, error: unknown): InputError {
+  return new InputError(
+    `${path} can't be written: ${messageOf(error)}. Set RETAKE_CACHE to a folder that you may write to.`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,234 @@
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { modelById } from "../src/models/registry.ts";
+import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
+import { generate } from "../src/pipeline/generate.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { generateRequestSchema } from "../src/schema/request.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { readGguf } from "../src/weights/gguf.ts";
+import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { goldenFolder, readGolden } from "./golden.ts";
+import type { RawTensor } from "./tensor-file.ts";
+import { rawTensor, writeTensorFile } from "./tensor-file.ts";
+
+interface Request {
+  prompt: string;
+  neg: string;
+  seed: number;
+  steps: number;
+  guidance: number;
+  width: number;
+  height: number;
+  lora: [string, number][];
+}
+
+const quantised = join(goldenFolder, "quantised");
+const store = join(goldenFolder, "tiny/store");
+const turbo = modelById("zimage_turbo");
+const requests = readGolden<Record<string, Request>>("quantised/requests.json");
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "retake-quantised-"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Latents and predictions of each step, under the names of traces. */
+async function run(components: Components, request: Request): Promise<Map<string, Tensor>> {
+  const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+  const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
+  const [lora] = request.lora;
+  const tensors = new Map<string, Tensor>();
+  try {
+    await generate(
+      pipeline,
+      {
+        ...defaults,
+        negativePrompt: request.neg,
+        seed: BigInt(request.seed),
+        steps: request.steps,
+        guidanceScale: request.guidance,
+        width: request.width,
+        height: request.height,
+        profile: "diffusers",
+        ...(lora === undefined
+          ? {}
+          : { loras: [{ path: join(quantised, lora[0]), multiplier: lora[1] }] }),
+      },
+      {
+        onStep: ({ step, latents, noisePred }) => {
+          tensors.set(`latents.${step - 1}`, latents).set(`noise_pred.${step - 1}`, noisePred);
+        },
+      },
+    );
+  } finally {
+    await pipeline.release();
+  }
+  return tensors;
+}
+
+describe("a run equals diffusers' on the values that the weights hold", () => {
+  const file = (name: string): ComponentOptions => ({
+    transformer: join(quantised, name),
+    cacheFolder: folder,
+  });
+  const cases: [string, string, () => ComponentOptions][] = [
+    ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
+    ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
+    ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
+    [
+      "gguf/mixed",
+      "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0",
+      () => file("gguf/mixed.gguf"),
+    ],
+    // Rows of 48 are a block and a half.
+    ["int8", "int8", () => ({ quantize: "int8", cacheFolder: folder })],
+  ];
+  test.each(cases)("%s", async (name, quantization, options) => {
+    const components = await openComponents(store, turbo, options());
+    expect(components.transformer.quantization).toBe(quantization);
+    const ours = await run(components, requests[name]!);
+    const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
+    expect([...ours.keys()].toSorted()).toEqual([...reference.tensors.keys()].toSorted());
+    for (const [tensor, span] of reference.tensors) {
+      // As for whole runs in f32; see test/golden/manifest.json.
+      const tolerance = { atol: 1e-4, rtol: 1e-3, of: "scale" } as const;
+      expect(ours.get(tensor)!, tensor).toBeAllclose(await readF32(span), tolerance);
+    }
+  });
+});
+
+test("what is quantised is not quantised again; the fingerprint tells of rounding", async () => {
+  const transformer = join(quantised, "gguf/mixed.gguf");
+  const twice = openComponents(store, turbo, {
+    transformer,
+    quantize: "int8",
+    cacheFolder: folder,
+  });
+  await expect(twice).rejects.toThrow(/mixed\.gguf is quantised already \(gguf Q4_0/);
+  const plain = await fingerprintWeights(await openComponents(store, turbo));
+  const rounded = await fingerprintWeights(
+    await openComponents(store, turbo, { quantize: "int8", cacheFolder: folder }),
+  );
+  expect(rounded).toEqual({ ...plain, transformer: `${plain.transformer}+int8` });
+});
+
+describe("an fp8 file whose scales can't be meant is refused", () => {
+  const layer = "layers.0.feed_forward.w1";
+  const scalar = (value: number): RawTensor => ({
+    dtype: "F32",
+    shape: [],
+    bytes: new Uint8Array(Float32Array.of(value).buffer),
+  });
+  const note = (text: string): RawTensor => {
+    const bytes = new TextEncoder().encode(text);
+    return { dtype: "U8", shape: [bytes.length], bytes };
+  };
+  type Tensors = Map<string, RawTensor>;
+  const cases: [string, (tensors: Tensors) => unknown, RegExp][] = [
+    [
+      "a marker and no scale",
+      (t) => t.set("scaled_fp8", { dtype: "F8_E4M3", shape: [0], bytes: new Uint8Array() }),
+      /scaled fp8 file.*no scale: .*weight/,
+    ],
+    ["a scale for one only", (t) => t.set(`${layer}.scale_weight`, scalar(1)), /have no scale/],
+    [
+      "two scales",
+      (t) => t.set(`${layer}.scale_weight`, scalar(1)).set(`${layer}.weight_scale`, scalar(1)),
+      /w1\.weight has two scales/,
+    ],
+    [
+      "of nothing",
+      (t) => t.set("layers.9.x.scale_weight", scalar(1)),
+      /layers\.9\.x\.weight, which/,
+    ],
+    [
+      "by column",
+      (t) =>
+        t.set(`${layer}.weight_scale`, { ...scalar(1), shape: [1, 2], bytes: new Uint8Array(8) }),
+      /is \[1,2\]; \[\] or \[128, 1\]/,
+    ],
+    [
+      "of a norm",
+      (t) => t.set("layers.0.ffn_norm1.scale_weight", scalar(1)),
+      /belongs to what is no matrix/,
+    ],
+    [
+      "another format",
+      (t) => t.set(`${layer}.comfy_quant`, note('{"format":"nvfp4"}')),
+      /w1 is stored as "nvfp4"/,
+    ],
+    [
+      "a note that is none",
+      (t) => t.set(`${layer}.comfy_quant`, note("{")),
+      /comfy_quant does not say how/,
+    ],
+  ];
+  test.each(cases)("%s", async (_, change, reason) => {
+    const { tensors } = await readSafetensors(join(quantised, "fp8-cast.safetensors"));
+    const changed: Tensors = new Map([...tensors].map(([name, span]) => [name, rawTensor(span)]));
+    change(changed);
+    const transformer = join(folder, "changed.safetensors");
+    writeTensorFile(transformer, changed);
+    await expect(
+      openComponents(store, turbo, { transformer, cacheFolder: folder }),
+    ).rejects.toThrow(reason);
+  });
+});
+
+test("a NaN in fp8 is found and named", async () => {
+  const { tensors } = await readSafetensors(join(quantised, "fp8-cast.safetensors"));
+  const changed = new Map([...tensors].map(([name, span]) => [name, rawTensor(span)] as const));
+  const name = "layers.0.attention.out.weight";
+  const bytes = Uint8Array.from(changed.get(name)!.bytes);
+  bytes[7] = 0xff;
+  changed.set(name, { ...changed.get(name)!, bytes });
+  const transformer = join(folder, "nan.safetensors");
+  writeTensorFile(transformer, changed);
+  const components = await openComponents(store, turbo, { transformer, cacheFolder: folder });
+  await expect(run(components, requests["fp8-cast"]!)).rejects.toThrow(
+    /nan\.safetensors is damaged: tensor layers\.0\.attention\.to_out\.0\.weight holds NaN.* 7\./,
+  );
+});
+
+test("a NaN among a GGUF file's scales is found before anything is cached", async () => {
+  const bytes = readFileSync(join(quantised, "gguf/mixed.gguf"));
+  const name = "layers.0.attention.out.weight";
+  const tensor = (await readGguf(join(quantised, "gguf/mixed.gguf"))).tensors.get(name)!;
+  bytes.writeUInt16LE(0x7e00, tensor.offset + 34);
+  const own = mkdtempSync(join(folder, "own-"));
+  const transformer = join(own, "nan.gguf");
+  writeFileSync(transformer, bytes);
+  copyFileSync(join(quantised, "gguf/config.json"), join(own, "config.json"));
+  const cacheFolder = join(own, "cache");
+  await expect(openComponents(store, turbo, { transformer, cacheFolder })).rejects.toThrow(
+    /nan\.gguf is damaged: tensor layers\.0\.attention\.out\.weight has a scale/,
+  );
+  expect(readdirSync(cacheFolder)).toEqual([]);
+});
+
+test("a GGUF file of something else is refused before anything is cached", async () => {
+  const other = join(folder, "other.gguf");
+  const bytes = readFileSync(join(quantised, "gguf/mixed.gguf"));
+  const at = bytes.indexOf("layers.0.adaLN_modulation.0.weight");
+  bytes.write("q", at);
+  writeFileSync(other, bytes);
+  const cacheFolder = join(folder, "none");
+  await expect(openComponents(store, turbo, { transformer: other, cacheFolder })).rejects.toThrow(
+    /other\.gguf is not a Z-Image transformer/,
+  );
+  expect(existsSync(cacheFolder)).toBe(false);
+});
