@@ -233,6 +233,21 @@ describe("bodies that don't end well", () => {
     expect((await server.call("GET", "/v1/loras")).body.loras).toEqual([]);
   });
 
+  test("a server that is told to stop does not wait for them", async () => {
+    const own = join(folder, "stopped");
+    const stopped = await ServerProcess.start(own);
+    const { hostname, port } = new URL(stopped.url);
+    const socket = connect(Number(port), hostname);
+    socket.on("error", () => {});
+    socket.write(head(`Content-Length: ${lora.length}`));
+    socket.write(lora.subarray(0, 1000));
+    while (keptIn(own).length === 0) await new Promise((done) => setTimeout(done, 20));
+    const startedAt = performance.now();
+    expect(await stopped.stop()).toBe(0);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(keptIn(own)).toEqual([]);
+  }, 30_000);
+
   test("slow ones hold their own connections only, and end after half a minute of nothing", async () => {
     const slow = Array.from({ length: 30 }, () =>
       sendSlowly([head(`Content-Length: ${lora.length}`), lora.subarray(0, 100)], {

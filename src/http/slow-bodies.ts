@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "./api-error.ts";
 
@@ -17,11 +18,18 @@ const slowestBytesPerSecond = 32_768;
 /** How long a client that was answered in the middle of its body may go on, to read the answer. */
 const lingerMilliseconds = 2000;
 
-/** Ends connections that send a body too slowly, or on after they were answered. */
+/** Ends connections that send a body too slowly, on after they were answered, or longer than the server runs. */
 export function cutSlowBodies(app: FastifyInstance): void {
+  const large = new Set<IncomingMessage>();
   app.addHook("onRequest", async (request) => {
     const { raw } = request;
-    if (raw.complete || request.routeOptions.config.largeBody === true) return;
+    if (raw.complete) return;
+    if (request.routeOptions.config.largeBody === true) {
+      large.add(raw);
+      const forget = () => large.delete(raw);
+      raw.once("end", forget).once("close", forget);
+      return;
+    }
     const timer = setTimeout(() => {
       // Nobody listens for an answer in Fastify's words: the body is still being read.
       raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
@@ -29,6 +37,9 @@ export function cutSlowBodies(app: FastifyInstance): void {
     }, slowestBodyMilliseconds);
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
+  });
+  app.addHook("preClose", async () => {
+    for (const raw of large) raw.socket.destroy();
   });
   app.addHook("onResponse", async ({ raw }) => {
     if (raw.complete || raw.destroyed) return;
