@@ -188,6 +188,20 @@ describe("bodies that don't end well", () => {
     expect(kept()).toEqual([]);
   });
 
+  test("refused early, and sent to its end: the connection serves the next request", async () => {
+    const length = 1_500_000;
+    const { answer } = await sendSlowly(
+      [
+        head(`Content-Length: ${length}`),
+        "<!doctype html>",
+        Buffer.alloc(length - 15),
+        "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+      ],
+      { pauseMs: 300 },
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 .*LORA_NOT_USABLE.*HTTP\/1\.1 200 .*healthy/s);
+  });
+
   test("chunks without an end: refused at the limit, the connection closed", async () => {
     const chunk = Buffer.concat([
       Buffer.from("10000\r\n"),
