@@ -32,6 +32,11 @@ describe("what is no LoRA is refused, and nothing stays", () => {
     ["a zip archive", Buffer.from("PK\x03\x04private words"), /zip archive/],
     ["a web page", Buffer.from("<!doctype html>private words"), /web page/],
     ["gzip", gzipSync(Buffer.alloc(1000)), /gzip/],
+    [
+      "a header that would stall the server",
+      Buffer.from("\x01\0\0\x01\0\0\0\0{", "latin1"),
+      /header has 16777217 bytes/,
+    ],
     ["nothing", Buffer.alloc(0), /has only 0 bytes/],
     ["a few bytes", Buffer.from("LoRA"), /has only 4 bytes/],
     ["a cut file", lora.subarray(0, lora.length >> 1), /cut off/],
