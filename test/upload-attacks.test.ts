@@ -32,6 +32,11 @@ describe("what is no LoRA is refused, and nothing stays", () => {
     ["a zip archive", Buffer.from("PK\x03\x04private words"), /zip archive/],
     ["a web page", Buffer.from("<!doctype html>private words"), /web page/],
     ["gzip", gzipSync(Buffer.alloc(1000)), /gzip/],
+    [
+      "a header that would stall the server",
+      Buffer.from("\x01\0\0\x01\0\0\0\0{", "latin1"),
+      /header has 16777217 bytes/,
+    ],
     ["nothing", Buffer.alloc(0), /has only 0 bytes/],
     ["a few bytes", Buffer.from("LoRA"), /has only 4 bytes/],
     ["a cut file", lora.subarray(0, lora.length >> 1), /cut off/],
@@ -188,6 +193,20 @@ describe("bodies that don't end well", () => {
     expect(kept()).toEqual([]);
   });
 
+  test("refused early, and sent to its end: the connection serves the next request", async () => {
+    const length = 1_500_000;
+    const { answer } = await sendSlowly(
+      [
+        head(`Content-Length: ${length}`),
+        "<!doctype html>",
+        Buffer.alloc(length - 15),
+        "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+      ],
+      { pauseMs: 300 },
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 400 .*LORA_NOT_USABLE.*HTTP\/1\.1 200 .*healthy/s);
+  });
+
   test("chunks without an end: refused at the limit, the connection closed", async () => {
     const chunk = Buffer.concat([
       Buffer.from("10000\r\n"),
@@ -232,6 +251,21 @@ describe("bodies that don't end well", () => {
     expect(kept()).toEqual([]);
     expect((await server.call("GET", "/v1/loras")).body.loras).toEqual([]);
   });
+
+  test("a server that is told to stop does not wait for them", async () => {
+    const own = join(folder, "stopped");
+    const stopped = await ServerProcess.start(own);
+    const { hostname, port } = new URL(stopped.url);
+    const socket = connect(Number(port), hostname);
+    socket.on("error", () => {});
+    socket.write(head(`Content-Length: ${lora.length}`));
+    socket.write(lora.subarray(0, 1000));
+    while (keptIn(own).length === 0) await new Promise((done) => setTimeout(done, 20));
+    const startedAt = performance.now();
+    expect(await stopped.stop()).toBe(0);
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(keptIn(own)).toEqual([]);
+  }, 30_000);
 
   test("slow ones hold their own connections only, and end after half a minute of nothing", async () => {
     const slow = Array.from({ length: 30 }, () =>

@@ -71,6 +71,16 @@ test("a LoRA is uploaded, described, listed, used by a request, and deleted", as
   expect(gone.body.detail.error.details).toEqual({ lora_path: `upload:${loraId}` });
 });
 
+test("the documented curl uploads", async () => {
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const page = readFileSync(join(root, "docs", "server.md"), "utf8");
+  const command = /^curl 'http:\/\/127\.0\.0\.1:8000\/v1\/loras.*$/m.exec(page)![0];
+  const here = command.replace("http://127.0.0.1:8000", server.url);
+  const output = execFileSync("sh", ["-c", `${here} --silent`], { cwd: root, encoding: "utf8" });
+  expect(JSON.parse(output)).toMatchObject({ id: loraId, name: "zorple" });
+  await server.call("DELETE", `/v1/loras/${loraId}`);
+});
+
 test("a form as browsers send it; its field goes before the file's name", async () => {
   const form = new FormData();
   form.set("file", new Blob([lora]), "C:\\loras\\mine \u202e.safetensors");

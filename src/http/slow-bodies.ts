@@ -1,3 +1,5 @@
+import type { IncomingMessage } from "node:http";
+import type { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "./api-error.ts";
 
@@ -17,41 +19,63 @@ const slowestBytesPerSecond = 32_768;
 /** How long a client that was answered in the middle of its body may go on, to read the answer. */
 const lingerMilliseconds = 2000;
 
-/** Ends connections that send a body too slowly, or on after they were answered. */
+/** Ends connections that send a body too slowly, on after they were answered, or longer than the server runs. */
 export function cutSlowBodies(app: FastifyInstance): void {
+  const large = new Set<IncomingMessage>();
   app.addHook("onRequest", async (request) => {
     const { raw } = request;
-    if (raw.complete || request.routeOptions.config.largeBody === true) return;
+    // Gone already: it would never say so again.
+    if (raw.complete || raw.destroyed) return;
+    if (request.routeOptions.config.largeBody === true) {
+      large.add(raw);
+      const forget = () => large.delete(raw);
+      raw.once("end", forget).once("close", forget);
+      return;
+    }
     const timer = setTimeout(() => {
       // Nobody listens for an answer in Fastify's words: the body is still being read.
       raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
       raw.socket.destroySoon();
-    }, slowestBodyMilliseconds);
+    }, slowestBodyMilliseconds).unref();
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
+  });
+  app.addHook("preClose", async () => {
+    for (const raw of large) raw.destroy();
   });
   app.addHook("onResponse", async ({ raw }) => {
     if (raw.complete || raw.destroyed) return;
     // Cut at once, many clients would see a broken connection and not the answer.
     raw.resume();
-    const timer = setTimeout(() => raw.socket.destroy(), lingerMilliseconds);
+    // With it goes its connection.
+    const timer = setTimeout(() => raw.destroy(), lingerMilliseconds).unref();
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
   });
 }
 
-/** A large body's pieces as they come. @throws ApiError when they come too slowly */
-export async function* paced(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/**
+ * A large body's pieces as they come. Whoever stops in the middle leaves the
+ * connection as it is, so that it can be answered.
+ *
+ * @throws ApiError when they come too slowly
+ */
+export async function* paced(body: Readable): AsyncGenerator<Uint8Array> {
   const startedAt = performance.now();
-  const pieces = body[Symbol.asyncIterator]();
+  const pieces: AsyncIterator<Uint8Array> = body.iterator({ destroyOnReturn: false });
   let received = 0;
-  for (;;) {
-    const allowed = slowestBodyMilliseconds + (received / slowestBytesPerSecond) * 1000;
-    const left = startedAt + allowed - performance.now();
-    const next = await within(pieces.next(), Math.min(idleMilliseconds, left));
-    if (next.done === true) return;
-    received += next.value.length;
-    yield next.value;
+  try {
+    for (;;) {
+      const allowed = slowestBodyMilliseconds + (received / slowestBytesPerSecond) * 1000;
+      const left = startedAt + allowed - performance.now();
+      const next = await within(pieces.next(), Math.min(idleMilliseconds, left));
+      if (next.done === true) return;
+      received += next.value.length;
+      yield next.value;
+    }
+  } finally {
+    // Not waited for: it ends after the piece that is late.
+    pieces.return?.().catch(() => {});
   }
 }
 

@@ -14,9 +14,18 @@ test("what is left out takes the reference's defaults, but for the host", () => 
     keepOpen: true,
     databaseUrl: undefined,
   });
+  expect(settings.uploads).toEqual({ place: "/data/retake/uploads", bytes: 50 * 2 ** 30 });
   expect(settings.loraSource.cacheDir).toBe("/tmp/lora_cache");
   const own = parseSettings({ RETAKE_WEIGHTS: "/models" }, "/demo/loras");
   expect(own.loraFolder).toBe("/app/ai-toolkit/lora_weights");
+});
+
+test("uploads go beside results in a bucket, unless they have a place of their own", () => {
+  const placeOf = (environment: Record<string, string>) =>
+    parseSettings({ RETAKE_DATA: "/d", ...environment }, "").uploads.place;
+  expect(placeOf({ OUTPUT_BASE_PATH: "s3://b/p/" })).toBe("s3://b/p/uploads");
+  expect(placeOf({ OUTPUT_BASE_PATH: "/out" })).toBe("/d/uploads");
+  expect(placeOf({ OUTPUT_BASE_PATH: "s3://b", RETAKE_UPLOADS: "/u" })).toBe("/u");
 });
 
 test("names are case-insensitive, empty is not set, offloading opens networks one by one", () => {
@@ -56,6 +65,8 @@ test.each([
   [{ OFFLOAD_MODE: "some" }, /OFFLOAD_MODE: /],
   [{ INFERENCE_TIMEOUT: "0" }, /INFERENCE_TIMEOUT: /],
   [{ DATABASE_URL: "mysql://x/y" }, /DATABASE_URL: /],
+  [{ RETAKE_SECRET: "short" }, /RETAKE_SECRET: is shorter than 32/],
+  [{ RETAKE_MAX_UPLOADS: "50G" }, /RETAKE_MAX_UPLOADS: is not a number of bytes/],
   [{ RETAKE_WEBHOOK_SECRET: "short" }, /RETAKE_WEBHOOK_SECRET: is shorter than 16/],
   [{ RETAKE_ALLOW_ADDRESSES: "10.0.0.0/99" }, /RETAKE_ALLOW_ADDRESSES: /],
   [{ HF_ENDPOINT: "mirror" }, /HF_ENDPOINT: /],

@@ -24,7 +24,8 @@ export class UploadFolder implements UploadStore {
 
   async keep(stagedFile: string, sha256: string): Promise<void> {
     await rename(stagedFile, this.#pathOf(sha256));
-    // The name is kept when the folder is written, not only the file.
+    // The name is kept when the folder is written, not only the file; Windows does so by itself.
+    if (process.platform === "win32") return;
     const folder = await open(this.stagingFolder, "r");
     try {
       await folder.sync();
