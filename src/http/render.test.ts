@@ -13,7 +13,7 @@ import { resultBody, statusBody, submitBody } from "./render.ts";
 import { result, status, submitted } from "./wire-schemas.ts";
 
 const place = { baseUrl: "http://localhost:8000", outputFolder: "/outputs" };
-const limits = { prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
+const limits = { loras: 1, prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
 
 const integer = z.union([z.number(), z.bigint()]);
 const time = z.string().nullable();

@@ -2,6 +2,7 @@ import { isLoraLink } from "../lora-source/link.ts";
 import type { ModelDefinition } from "../models/model.ts";
 import { models } from "../models/registry.ts";
 import type { InferenceRequest } from "../schema/inference-request.ts";
+import type { Settings } from "../schema/settings.ts";
 import { isUploadPath, uploadIdOf } from "../uploads/upload-path.ts";
 import { findLocalLora, LoraNotFoundError } from "../worker/local-lora.ts";
 import { ApiError, loraNotFound } from "./api-error.ts";
@@ -16,7 +17,7 @@ const notAnUpload =
  */
 export async function checkSubmission(
   { model: id, loras }: InferenceRequest,
-  loraFolder: string,
+  { loraFolder, limits }: Pick<Settings, "loraFolder" | "limits">,
 ): Promise<ModelDefinition> {
   const model = models.find((known) => known.id === id);
   if (model === undefined) {
@@ -42,8 +43,9 @@ export async function checkSubmission(
       `${id} has one transformer: leave 'transformer' out of its LoRA.`,
     );
   }
-  if (loras.length > 1) {
-    refuse("SINGLE_LORA_ONLY", `${id} takes one LoRA a request, and ${loras.length} were given.`);
+  if (loras.length > limits.loras) {
+    const most = limits.loras === 1 ? "one LoRA" : `${limits.loras} LoRAs`;
+    refuse("SINGLE_LORA_ONLY", `${id} takes ${most} a request, and ${loras.length} were given.`);
   }
   for (const { path } of loras) {
     // Whether its owner has it is asked when the request is kept.

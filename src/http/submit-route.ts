@@ -20,7 +20,7 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
     const parsed = parseInferenceRequest(readJsonBody(http), settings.limits);
     if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
     const { request } = parsed;
-    await checkSubmission(request, settings.loraFolder);
+    await checkSubmission(request, settings);
     checkWebhook(request, settings.webhookSecret);
     const id = randomUUID();
     const submission = {

@@ -10,7 +10,7 @@ import type { ResultStore } from "../worker/result-store.ts";
 import type { WorkerLog } from "../worker/worker-process.ts";
 import { WorkerProcess } from "../worker/worker-process.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
-import { loraForRun } from "./lora-for-run.ts";
+import { lorasForRun } from "./loras-for-run.ts";
 import { Queue } from "./queue.ts";
 import type { RequestRecord } from "./record.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
@@ -92,8 +92,8 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
-        resolveLora: (record, signal) =>
-          loraForRun(record, signal, { settings, uploads, seal, log }),
+        resolveLoras: (record, signal) =>
+          lorasForRun(record, signal, { settings, uploads, seal, log }),
         check: refuseHighResolution,
         observer,
         onError,

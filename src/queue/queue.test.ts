@@ -20,7 +20,7 @@ function jobFor(fields: Partial<Job> = {}): Job {
   return {
     id: randomUUID(),
     model: "zimage_turbo",
-    lora: null,
+    loras: [],
     prompts: [
       {
         // U+0000 is a character that databases like to refuse.

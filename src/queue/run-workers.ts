@@ -16,8 +16,8 @@ export interface WorkersOptions {
   readonly node: string;
   readonly workers: readonly WorkerProcess[];
   readonly timeoutSeconds: number;
-  /** Finds or fetches a job's LoRA on this machine. @throws JobError */
-  readonly resolveLora: (record: RequestRecord, signal: AbortSignal) => Promise<string | null>;
+  /** Finds or fetches a job's LoRAs on this machine. @throws JobError */
+  readonly resolveLoras: (record: RequestRecord, signal: AbortSignal) => Promise<string[]>;
   /** Refuses what can't run, before anything is loaded. @throws JobError */
   readonly check: (record: RequestRecord) => void;
   readonly observer: RunObserver;
@@ -31,7 +31,7 @@ export interface RunningWorkers {
 
 /** One consumer for each worker process. */
 export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
-  const { node, workers, timeoutSeconds, resolveLora, check, observer, onError } = options;
+  const { node, workers, timeoutSeconds, resolveLoras, check, observer, onError } = options;
   const stop = new AbortController();
   const handBack = new AbortController();
   const consumers = workers.map((worker, i) =>
@@ -61,8 +61,8 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
         observer.started(record);
         try {
           check(record);
-          const loraFile = await resolveLora(record, signal);
-          const result = await worker.run(record.job, loraFile, {
+          const loraFiles = await resolveLoras(record, signal);
+          const result = await worker.run(record.job, loraFiles, {
             signal,
             onEvent(event) {
               observer.event(record, event);

@@ -3,7 +3,7 @@ import { parseInferenceRequest } from "./inference-request.ts";
 import type { JsonValue } from "./python-json.ts";
 import { writeJson } from "./python-json.ts";
 
-const limits = { prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
+const limits = { loras: 1, prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
 const secret = "hf_0123456789abcdef";
 const body = {
   model: "zimage",

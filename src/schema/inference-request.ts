@@ -18,6 +18,8 @@ import { withoutTokens } from "./without-tokens.ts";
 
 /** What the server bounds and the reference doesn't. */
 export interface RequestLimits {
+  /** LoRAs of one request; for the documentation: more get the reference's own answer. */
+  readonly loras: number;
   readonly prompts: number;
   readonly promptCharacters: number;
   /** Width x height x steps of one prompt. */
@@ -38,7 +40,7 @@ const largestSeed = 2n ** 64n - 1n;
  * @param models ids for the documentation; another one gets an answer that lists them
  */
 export function inferenceRequest(
-  { prompts, promptCharacters }: RequestLimits,
+  { loras, prompts, promptCharacters }: RequestLimits,
   models: readonly string[] = [],
 ) {
   const short = text({ maxLength: mostCharacters });
@@ -69,7 +71,9 @@ export function inferenceRequest(
   });
   return objectOf("InferenceInput", {
     model: required(documented(short, { enum: models })),
-    loras: required(documented(listOf(lora, { maxItems: prompts }), { minItems: 1, maxItems: 1 })),
+    loras: required(
+      documented(listOf(lora, { maxItems: prompts }), { minItems: 1, maxItems: loras }),
+    ),
     hf_token: optional(short),
     trigger_word: optional(short),
     prompts: required(documented(listOf(item, { maxItems: prompts }), { minItems: 1 })),

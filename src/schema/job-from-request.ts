@@ -11,11 +11,13 @@ const firstSeed = 42n;
  * out, seeds drawn, and neither tokens nor fields that Z-Image ignores.
  */
 export function jobFromRequest(id: string, request: InferenceRequest): Job {
-  const [lora] = request.loras;
   return {
     id,
     model: request.model,
-    lora: lora === undefined ? null : { path: lora.path, multiplier: lora.network_multiplier ?? 1 },
+    loras: request.loras.map(({ path, network_multiplier }) => ({
+      path,
+      multiplier: network_multiplier ?? 1,
+    })),
     prompts: request.prompts.map((prompt, index) => ({
       prompt: prompt.prompt,
       negativePrompt: prompt.neg ?? "",

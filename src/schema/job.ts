@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { profileNames } from "./request.ts";
+import { mostLoras, profileNames } from "./request.ts";
 
 // What passes between the API, the queue and the workers. All of it is plain
 // JSON: seeds are decimal strings, as JSON numbers lose digits above 2^53.
@@ -29,8 +29,8 @@ const jobPromptSchema = z.strictObject({
 export const jobSchema = z.strictObject({
   id: z.uuid(),
   model: z.string(),
-  /** Path under the LoRA folder, or a URL, as the client gave it. */
-  lora: z.strictObject({ path: z.string(), multiplier: z.number() }).nullable(),
+  /** Paths under the LoRA folder, links or uploads, as the client gave them. */
+  loras: z.array(z.strictObject({ path: z.string(), multiplier: z.number() })).max(mostLoras),
   prompts: z.array(jobPromptSchema).min(1),
   profile: z.enum(profileNames),
   format: z.enum(imageFormats),

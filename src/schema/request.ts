@@ -9,7 +9,7 @@ export const profileNames = ["reference", "diffusers"] as const;
 export type ProfileName = (typeof profileNames)[number];
 
 /** More than anybody combines: a bound for memory. */
-const mostLoras = 16;
+export const mostLoras = 16;
 
 /** A LoRA file and how strongly it acts. */
 const loraSchema = z.strictObject({

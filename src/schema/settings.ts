@@ -6,6 +6,7 @@ import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 import type { Quantize } from "./quantize.ts";
 import { quantizeKinds } from "./quantize.ts";
+import { mostLoras } from "./request.ts";
 
 const flag = z
   .string()
@@ -82,6 +83,8 @@ const environmentSchema = z.object({
   RETAKE_TRANSFORMERS: transformerList.default({}),
   /** Requests that may wait; one more is answered 429. */
   RETAKE_MAX_QUEUED: count.default(1000),
+  /** LoRAs of a request that act together; the reference takes one. */
+  RETAKE_MAX_LORAS: count.pipe(z.int().max(mostLoras)).default(1),
   RETAKE_MAX_PROMPTS: count.default(64),
   RETAKE_MAX_PROMPT_CHARACTERS: count.default(20_000),
   /** Bytes of a request's body. */
@@ -147,6 +150,7 @@ export interface Settings {
   readonly cacheFolder: string;
   readonly maxQueued: number;
   readonly limits: {
+    readonly loras: number;
     readonly prompts: number;
     readonly promptCharacters: number;
     readonly pixelSteps: number;
@@ -220,6 +224,7 @@ export function parseSettings(
     cacheFolder: env.RETAKE_CACHE ?? cacheFolderFor(environment),
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
+      loras: env.RETAKE_MAX_LORAS,
       prompts: env.RETAKE_MAX_PROMPTS,
       promptCharacters: env.RETAKE_MAX_PROMPT_CHARACTERS,
       pixelSteps: env.RETAKE_MAX_PIXEL_STEPS,

@@ -15,8 +15,8 @@ import type { ResultStore } from "./result-store.ts";
 export interface Execution {
   readonly pipelines: Pipelines;
   readonly results: ResultStore;
-  /** Where the job's LoRA lies, or null if it has none. */
-  readonly loraFile: string | null;
+  /** Where the job's LoRAs lie, in their order. */
+  readonly loraFiles: readonly string[];
   /** Paths of this machine and what stands for them in messages to the client. */
   readonly hiddenPaths: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
@@ -43,8 +43,7 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
     const loading = performance.now();
     const loaded = await execution.pipelines.get(job.model, execution.signal);
     const loadedAt = performance.now();
-    const lora = execution.loraFile;
-    const swapped = lora === null ? false : await loadLora(loaded, lora);
+    const swapped = await loadLoras(loaded, execution.loraFiles);
     const loadTimings = {
       get_pipeline: seconds(performance.now() - loading),
       pipeline_details: {
@@ -74,11 +73,14 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
   }
 }
 
-/** @returns whether the LoRA was not in memory yet */
-async function loadLora({ pipeline }: LoadedPipeline, file: string): Promise<boolean> {
-  const known = await pipeline.hasLora(file);
-  await pipeline.openLora(file);
-  return !known;
+/** @returns whether one of the LoRAs was not in memory yet */
+async function loadLoras({ pipeline }: LoadedPipeline, files: readonly string[]): Promise<boolean> {
+  let swapped = false;
+  for (const file of files) {
+    swapped ||= !(await pipeline.hasLora(file));
+    await pipeline.openLora(file);
+  }
+  return swapped;
 }
 
 /** The reference's words for what happened to its one pipeline. */
@@ -91,10 +93,10 @@ async function makeImage(
   job: Job,
   promptIndex: number,
   { pipeline, fingerprint }: LoadedPipeline,
-  { results, loraFile, signal, onEvent }: Execution,
+  { results, loraFiles, signal, onEvent }: Execution,
   clock: StepClock,
 ): Promise<{ image: JobImage; timings: { generate: number; save: number } }> {
-  const request = requestFor(job, promptIndex, loraFile);
+  const request = requestFor(job, promptIndex, loraFiles);
   const generating = performance.now();
   const onStep = async (progress: StepProgress) => {
     const { step, total } = progress;
@@ -173,7 +175,7 @@ function fitting(job: Job, described: ReturnType<typeof describeResult>): object
   return { ...rest, omitted: ["prompt", "negative_prompt"] };
 }
 
-function requestFor(job: Job, promptIndex: number, loraFile: string | null): GenerateRequest {
+function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[]): GenerateRequest {
   const prompt = job.prompts[promptIndex]!;
   return {
     model: job.model,
@@ -186,10 +188,7 @@ function requestFor(job: Job, promptIndex: number, loraFile: string | null): Gen
     ...(prompt.height === null ? {} : { height: prompt.height }),
     ...(prompt.steps === null ? {} : { steps: prompt.steps }),
     ...(prompt.guidanceScale === null ? {} : { guidanceScale: prompt.guidanceScale }),
-    loras:
-      job.lora === null || loraFile === null
-        ? []
-        : [{ path: loraFile, multiplier: job.lora.multiplier }],
+    loras: job.loras.map(({ multiplier }, i) => ({ path: loraFiles[i]!, multiplier })),
   };
 }
 

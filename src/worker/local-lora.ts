@@ -1,6 +1,7 @@
 import { realpath, stat } from "node:fs/promises";
-import { resolve, sep } from "node:path";
+import { join, resolve, sep } from "node:path";
 import { InputError } from "../errors.ts";
+import { peftConfig, peftWeights } from "../lora/places.ts";
 
 /** A LoRA path that names no usable file of the LoRA folder. `path` is as the client gave it. */
 export class LoraNotFoundError extends InputError {
@@ -39,6 +40,16 @@ export async function findLocalLora(folder: string, path: string): Promise<strin
   }
   // A link or an absolute path may lead elsewhere.
   if (!file.startsWith(root + sep)) throw new LoraNotFoundError(path, "there is no such file");
-  if (!(await stat(file)).isFile()) throw new LoraNotFoundError(path, "it is not a file");
-  return file;
+  const found = await stat(file);
+  if (found.isFile() || (found.isDirectory() && (await isPeftFolder(file, root)))) return file;
+  throw new LoraNotFoundError(path, "it is not a file");
+}
+
+/** A folder as PEFT saves one, with both of its files in the LoRA folder. */
+async function isPeftFolder(folder: string, root: string): Promise<boolean> {
+  for (const name of [peftWeights, peftConfig]) {
+    const file = await realpath(join(folder, name)).catch(() => undefined);
+    if (file === undefined || !file.startsWith(root + sep)) return false;
+  }
+  return true;
 }

@@ -3,7 +3,7 @@ import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
-import type { JobFailure } from "../schema/job.ts";
+import type { Job, JobFailure } from "../schema/job.ts";
 import { JobError } from "../schema/job-error.ts";
 import { execute } from "./execute.ts";
 import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
@@ -57,14 +57,14 @@ async function start(options: WorkerOptions): Promise<void> {
   send({ type: "ready" });
 }
 
-async function run({ job, loraFile }: Extract<ToWorker, { type: "run" }>): Promise<void> {
+async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Promise<void> {
   running = new AbortController();
   try {
     const result = await execute(job, {
       pipelines,
       results,
-      loraFile,
-      hiddenPaths: await hiddenPaths(job.lora?.path, loraFile),
+      loraFiles,
+      hiddenPaths: await hiddenPaths(job, loraFiles),
       signal: running.signal,
       onEvent: (event) => send({ type: "event", event }),
     });
@@ -77,11 +77,11 @@ async function run({ job, loraFile }: Extract<ToWorker, { type: "run" }>): Promi
 }
 
 async function hiddenPaths(
-  loraPath: string | undefined,
-  loraFile: string | null,
+  { loras }: Job,
+  loraFiles: readonly string[],
 ): Promise<Map<string, string>> {
   const hidden = new Map<string, string>();
-  if (loraFile !== null && loraPath !== undefined) hidden.set(loraFile, loraPath);
+  for (const [i, file] of loraFiles.entries()) hidden.set(file, loras[i]?.path ?? "the LoRA");
   const isFolder = await stat(weights).then(
     (found) => found.isDirectory(),
     () => false,

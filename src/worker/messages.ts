@@ -24,8 +24,8 @@ export const toWorkerSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("run"),
     job: jobSchema,
-    /** Where the job's LoRA lies on this machine. */
-    loraFile: z.string().nullable(),
+    /** Where the job's LoRAs lie on this machine, in their order. */
+    loraFiles: z.array(z.string()),
   }),
   z.strictObject({ type: z.literal("cancel") }),
 ]);

@@ -69,7 +69,7 @@ export class WorkerProcess {
    */
   async run(
     job: Job,
-    loraFile: string | null,
+    loraFiles: readonly string[],
     { signal, onEvent }: { signal: AbortSignal; onEvent: (event: JobEvent) => void },
   ): Promise<JobResult> {
     if (this.#running !== undefined) throw new Error("a worker runs one job at a time");
@@ -85,7 +85,7 @@ export class WorkerProcess {
       return await new Promise<JobResult>((resolve, reject) => {
         this.#running = { job, onEvent, resolve, reject };
         this.#lastSign = performance.now();
-        this.#send({ type: "run", job, loraFile });
+        this.#send({ type: "run", job, loraFiles: [...loraFiles] });
         signal.addEventListener("abort", cancel, { once: true });
       });
     } finally {

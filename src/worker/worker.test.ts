@@ -43,7 +43,7 @@ function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
   return {
     id: randomUUID(),
     model: "zimage_turbo",
-    lora: null,
+    loras: [],
     prompts,
     profile: "reference",
     format: "jpeg",
@@ -86,10 +86,10 @@ test("makes a job's pictures in order, with what made them, events and previews"
   const events: JobEvent[] = [];
   const job = jobOf(
     [prompt({ steps: 4, width: 95, height: 70 }), prompt({ seed: "18446744073709551615" })],
-    { lora: { path: "zorple.safetensors", multiplier: 0.5 }, previewEvery: 2 },
+    { loras: [{ path: "zorple.safetensors", multiplier: 0.5 }], previewEvery: 2 },
   );
   const run = { signal: never, onEvent: (event: JobEvent) => events.push(event) };
-  const result = await worker.run(job, zorple, run);
+  const result = await worker.run(job, [zorple], run);
   expect(result.images.map(({ file }) => file)).toEqual([
     `${job.id}_output_0.jpg`,
     `${job.id}_output_1.jpg`,
@@ -117,16 +117,16 @@ test("keeps the pipeline and the LoRA, and gives the same picture with or withou
   const job = () => jobOf([prompt()], { format: "png" });
   const lora = { path: "zorple.safetensors", multiplier: 1 };
   const run = { signal: never, onEvent: () => {} };
-  const bytesOf = async (made: Job, file: string | null) => {
-    const { images, timings } = await worker.run(made, file, run);
+  const bytesOf = async (made: Job, files: string[]) => {
+    const { images, timings } = await worker.run(made, files, run);
     const { data } = await sharp(join(folder, images[0]!.file))
       .raw()
       .toBuffer({ resolveWithObject: true });
     return { data, action: timings.pipeline_details };
   };
-  const plain = await bytesOf(job(), null);
-  const styled = await bytesOf({ ...job(), lora }, zorple);
-  const plainAgain = await bytesOf(job(), null);
+  const plain = await bytesOf(job(), []);
+  const styled = await bytesOf({ ...job(), loras: [lora] }, [zorple]);
+  const plainAgain = await bytesOf(job(), []);
   expect(plainAgain.action).toMatchObject({ cache_hit: true, cache_action: "reuse" });
   expect(plainAgain.data.equals(plain.data)).toBe(true);
   expect(styled.data.equals(plain.data)).toBe(false);
@@ -137,7 +137,7 @@ test("pipelines beyond the memory budget make room for each other", async () => 
   const actionsIn = async (small: WorkerProcess) => {
     const actions: unknown[] = [];
     for (const model of ["zimage", "zimage_turbo", "zimage_turbo", "zimage"]) {
-      const { timings } = await small.run(jobOf([prompt()], { model }), null, run);
+      const { timings } = await small.run(jobOf([prompt()], { model }), [], run);
       actions.push(timings.pipeline_details);
     }
     await small.stop();
@@ -154,7 +154,7 @@ test("pipelines beyond the memory budget make room for each other", async () => 
 
 test("a failed prompt is named, and the pictures before it are kept", async () => {
   const job = jobOf([prompt(), prompt({ width: 100 })], { profile: "diffusers" });
-  const failed = await worker.run(job, null, { signal: never, onEvent: () => {} }).catch((e) => e);
+  const failed = await worker.run(job, [], { signal: never, onEvent: () => {} }).catch((e) => e);
   expect(failed).toBeInstanceOf(JobError);
   expect(failed.retryable).toBe(false);
   expect(failed.failure).toMatchObject({ code: "INVALID_INPUT", promptIndex: 1 });
@@ -165,8 +165,10 @@ test("a failed prompt is named, and the pictures before it are kept", async () =
 test("messages name a LoRA as the client did", async () => {
   const file = join(folder, "secret-place.safetensors");
   writeFileSync(file, "<!doctype html>");
-  const job = jobOf([prompt()], { lora: { path: "mine.safetensors", multiplier: 1 } });
-  const failed = await worker.run(job, file, { signal: never, onEvent: () => {} }).catch((e) => e);
+  const job = jobOf([prompt()], { loras: [{ path: "mine.safetensors", multiplier: 1 }] });
+  const failed = await worker
+    .run(job, [file], { signal: never, onEvent: () => {} })
+    .catch((e) => e);
   expect(failed.failure.message).toContain("mine.safetensors");
   expect(failed.failure.message).not.toContain("secret-place");
 });
@@ -178,7 +180,7 @@ test("a cancel ends the run within a step", async () => {
   const onEvent = (event: JobEvent) => {
     if (event.type === "progress" && ++steps === 2) stop.abort();
   };
-  const failed = await worker.run(job, null, { signal: stop.signal, onEvent }).catch((e) => e);
+  const failed = await worker.run(job, [], { signal: stop.signal, onEvent }).catch((e) => e);
   expect(failed.failure.code).toBe("CANCELED");
   expect(steps).toBeLessThanOrEqual(4);
 });
@@ -189,10 +191,10 @@ test("a killed worker fails its run as one to try again, and another takes its p
     const [pid] = childrenOfThis();
     if (pid !== undefined) process.kill(pid, "SIGKILL");
   };
-  const failed = await worker.run(job, null, { signal: never, onEvent }).catch((e) => e);
+  const failed = await worker.run(job, [], { signal: never, onEvent }).catch((e) => e);
   expect(failed).toMatchObject({ retryable: true, failure: { code: "WORKER_DIED" } });
   expect(failed.message).toMatch(/cpu was ended by SIGKILL/);
-  const next = await worker.run(jobOf([prompt()]), null, { signal: never, onEvent: () => {} });
+  const next = await worker.run(jobOf([prompt()]), [], { signal: never, onEvent: () => {} });
   expect(next.images).toHaveLength(1);
   expect(worker.restarts).toBe(1);
 });
@@ -264,7 +266,7 @@ describe("transformers of the server's own", () => {
     const own = workerIn(folder, undefined, { quantize: "int8", cacheFolder });
     try {
       for (const _ of [1, 2]) {
-        const { images } = await own.run(jobOf([prompt()]), null, run);
+        const { images } = await own.run(jobOf([prompt()]), [], run);
         expect(images[0]?.effective).toMatchObject({
           transformer: { file: null, quantization: "int8" },
           weights: { transformer: expect.stringMatching(/^sampled:[0-9a-f]{64}\+int8$/) },
@@ -281,9 +283,9 @@ describe("transformers of the server's own", () => {
     writeFileSync(file, readFileSync(zorple));
     const own = workerIn(folder, undefined, { transformers: { zimage_turbo: file } });
     try {
-      const failed = own.run(jobOf([prompt()]), null, run);
+      const failed = own.run(jobOf([prompt()]), [], run);
       await expect(failed).rejects.toThrow(/^wrong\.safetensors is not a Z-Image .*--lora/);
-      const other = await own.run(jobOf([prompt()], { model: "zimage" }), null, run);
+      const other = await own.run(jobOf([prompt()], { model: "zimage" }), [], run);
       expect(other.images).toHaveLength(1);
     } finally {
       await own.stop();

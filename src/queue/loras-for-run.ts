@@ -18,28 +18,32 @@ interface Sources {
 const logMilliseconds = 10_000;
 
 /**
- * The file of a request's LoRA on the node that runs it.
+ * The files of a request's LoRAs on the node that runs it.
  *
- * @throws JobError if it can't be used, or the token that came for it can't be read any more
+ * @throws JobError if one can't be used, or the token that came for it can't be read any more
  */
-export async function loraForRun(
+export async function lorasForRun(
   record: RequestRecord,
   signal: AbortSignal,
   { settings, uploads, seal, log }: Sources,
-): Promise<string | null> {
-  const { lora } = record.job;
-  if (lora === null) return null;
+): Promise<string[]> {
+  const { loras } = record.job;
+  if (loras.length === 0) return [];
   let lastLine = performance.now();
   const onProgress = (progress: object) => {
     const now = performance.now();
     if (now - lastLine < logMilliseconds) return;
     lastLine = now;
-    log.info({ request_id: record.id, ...progress }, "downloading the LoRA");
+    log.info({ request_id: record.id, ...progress }, "downloading a LoRA");
   };
   const hfToken = tokenOf(record, seal) ?? settings.hfToken;
-  const wanted = { path: lora.path, owner: record.owner, hfToken, signal, onProgress };
+  const wanted = { owner: record.owner, hfToken, signal, onProgress };
   try {
-    return await findLora(wanted, settings, uploads);
+    const files: string[] = [];
+    for (const { path } of loras) {
+      files.push(await findLora({ ...wanted, path }, settings, uploads));
+    }
+    return files;
   } catch (error) {
     const known = [InputError, TransferError, UploadNotFoundError];
     if (error instanceof Error && known.some((kind) => error instanceof kind))

@@ -1,0 +1,63 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import sharp from "sharp";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { convertLora } from "../src/lora/convert.ts";
+import { readLora } from "../src/lora/file.ts";
+import { demoRequest, ServerProcess } from "./server-process.ts";
+
+const zorple = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
+let folder: string;
+let server: ServerProcess;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "retake-several-"));
+  const loras = join(folder, "mine");
+  mkdirSync(loras);
+  cpSync(zorple, join(loras, "zorple.safetensors"));
+  await convertLora(await readLora(zorple), "peft", join(loras, "as-peft"));
+  server = await ServerProcess.start(folder, { RETAKE_MAX_LORAS: "2", WORKFLOWS_BASE_PATH: loras });
+}, 30_000);
+afterAll(async () => {
+  await server.stop();
+  rmSync(folder, { recursive: true });
+});
+
+async function pictureOf(loras: [string, number][]): Promise<Buffer> {
+  const body = demoRequest({
+    loras: loras.map(([path, network_multiplier]) => ({ path, network_multiplier })),
+    output_format: "png",
+  });
+  const { body: job } = await server.call("POST", "/v1/inference", body);
+  const result = await server.ended(job.request_id);
+  expect(result).toMatchObject({ status: "succeeded" });
+  const [image] = result.outputs.images;
+  expect(
+    image.effective.loras.map((lora: { network_multiplier: number }) => lora.network_multiplier),
+  ).toEqual(loras.map(([, multiplier]) => multiplier));
+  return sharp(image.file_path).raw().toBuffer();
+}
+
+test("two LoRAs of a request act together; a folder that PEFT saved is one", async () => {
+  const whole = await pictureOf([["zorple.safetensors", 1]]);
+  const half = await pictureOf([["zorple.safetensors", 0.5]]);
+  const sum = await pictureOf([
+    ["zorple.safetensors", 0.5],
+    ["as-peft", 0.5],
+  ]);
+  // Half and half are the whole, but for rounding.
+  const far = (a: Buffer, b: Buffer) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
+  expect(far(sum, whole)).toBeLessThanOrEqual(1);
+  expect(far(sum, half)).toBeGreaterThan(20);
+});
+
+test("more than the operator allows get the reference's answer", async () => {
+  const body = demoRequest({ loras: Array(3).fill({ path: "zorple.safetensors" }) });
+  const { status, body: refusal } = await server.call("POST", "/v1/inference", body);
+  expect(status).toBe(400);
+  expect(refusal.detail.error).toMatchObject({
+    code: "SINGLE_LORA_ONLY",
+    message: expect.stringMatching(/takes 2 LoRAs a request, and 3 were given/),
+  });
+});
