@@ -73,7 +73,8 @@ export class PostgresServer {
         await client.end();
         return;
       } catch (error) {
-        if (tries === 100) throw error;
+        // After a crash it first syncs all of its files, which takes a busy disk many seconds.
+        if (tries === 600) throw error;
         await new Promise((done) => setTimeout(done, 100));
       }
     }
