@@ -18,6 +18,7 @@ import { version } from "../version.ts";
 import { parseLoraOption } from "./lora-option.ts";
 import { parseNumber } from "./number-option.ts";
 import { startProgress } from "./progress.ts";
+import { storeOf } from "./settings.ts";
 
 interface GenerateFlags {
   readonly model: string;
@@ -53,7 +54,7 @@ export function addGenerateCommand(program: Command): void {
     .description("make one picture")
     .requiredOption("--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
-    .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
+    .option("--weights <folder>", "model store, hub cache folder, hub, or demo", "demo")
     .option(
       "--lora <file[=multiplier]>",
       "LoRA file, multiplier -2 to 2 (default 1)",
@@ -87,7 +88,7 @@ async function runGenerate(flags: GenerateFlags): Promise<void> {
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
-  const pipeline = new Pipeline(await openComponents(flags.weights, model), {
+  const pipeline = new Pipeline(await openComponents(storeOf(flags.weights), model), {
     device: flags.device,
     compute: computeDtypeFor(flags.device),
     keepOpen: false,

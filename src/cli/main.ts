@@ -1,10 +1,12 @@
 import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
 import { addGenerateCommand } from "./generate.ts";
 import { addKeysCommand } from "./keys.ts";
 import { addLoraCommand } from "./lora.ts";
 import { addModelsCommand } from "./models.ts";
+import { addPullCommand } from "./pull.ts";
 import { addServeCommands } from "./serve.ts";
 
 /** 0: done. 2: bad input. 1: failure. 130: stopped by Ctrl-C, as shells expect. */
@@ -24,6 +26,7 @@ const program = new Command("retake")
   .showSuggestionAfterError()
   .showHelpAfterError("(retake --help shows what there is)");
 addGenerateCommand(program);
+addPullCommand(program);
 addModelsCommand(program);
 addLoraCommand(program);
 addServeCommands(program);
@@ -36,7 +39,9 @@ try {
   // Commander has said what was wrong already.
   if (!(error instanceof CommanderError)) {
     process.stderr.write(`error: ${messageOf(error)}\n`);
-    if (process.exitCode === exitCodes.failure && error instanceof Error && error.stack) {
+    // A network that does not work is no fault of the program.
+    const isFault = process.exitCode === exitCodes.failure && !(error instanceof TransferError);
+    if (isFault && error instanceof Error && error.stack) {
       process.stderr.write(
         `This is a fault in Retake; please report it with these lines:\n${error.stack}\n`,
       );

@@ -15,7 +15,7 @@ import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig } from "../vae/config.ts";
 import { vaeWeights } from "../vae/weight-shapes.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
-import { readJson, repositoryFolder } from "../weights/store.ts";
+import { readJson, repositoryFolder, type Source } from "../weights/store.ts";
 
 /** A part of a model: its configuration and where each of its weights lies. Nothing is loaded. */
 export interface Component<Config> {
@@ -44,47 +44,45 @@ export interface Components {
  * @throws InputError naming the file and the repository of what is missing or wrong
  */
 export async function openComponents(weights: string, model: ModelDefinition): Promise<Components> {
-  const folder = await repositoryFolder(weights, model.repository);
-  const transformerFolder = await repositoryFolder(weights, model.transformerRepository);
-  const textEncoder = await openPart(folder, model.repository, {
-    name: "text_encoder",
-    stem: "model",
-    parse: parseTextEncoderConfig,
-    expected: textEncoderWeights,
-  });
-  const transformer = await openPart(transformerFolder, model.transformerRepository, {
-    name: "transformer",
-    stem: "diffusion_pytorch_model",
-    parse: parseTransformerConfig,
-    expected: transformerWeights,
-  });
-  const vae = await openPart(folder, model.repository, {
-    name: "vae",
-    stem: "diffusion_pytorch_model",
-    parse: parseVaeConfig,
-    expected: vaeWeights,
-  });
+  const { rest, transformer: transformerSource } = sourcesOf(model);
+  const folder = await repositoryFolder(weights, rest);
+  const transformerFolder = await repositoryFolder(weights, transformerSource);
+  const textEncoder = await openPart(folder, rest, parts.textEncoder);
+  const transformer = await openPart(transformerFolder, transformerSource, parts.transformer);
+  const vae = await openPart(folder, rest, parts.vae);
   if (transformer.config.captionDim !== textEncoder.config.hiddenSize) {
     throw new InputError(
       `the transformer of ${model.transformerRepository} takes prompt embeds of width ` +
         `${transformer.config.captionDim}, the text encoder of ${model.repository} gives ` +
-        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both repositories again.`,
+        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both again: retake pull ${model.id}.`,
     );
   }
   if (transformer.config.inChannels !== vae.config.latentChannels) {
     throw new InputError(
       `the transformer of ${model.transformerRepository} has ${transformer.config.inChannels} latent ` +
         `channels, the VAE of ${model.repository} ${vae.config.latentChannels}: they don't belong ` +
-        `together. Fetch both repositories again.`,
+        `together. Fetch both again: retake pull ${model.id}.`,
     );
   }
   return {
     model,
-    tokenizer: await loadTokenizer(join(folder, "tokenizer")),
+    tokenizer: await loadTokenizer(join(folder, "tokenizer"), rest),
     textEncoder,
     transformer,
     vae,
-    shift: model.shift === "repository" ? await readShift(folder, model.repository) : model.shift,
+    shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
+  };
+}
+
+/** Where a model's parts come from. */
+export function sourcesOf({ id, repository, transformerRepository }: ModelDefinition): {
+  readonly transformer: Source;
+  /** Everything but the transformer. */
+  readonly rest: Source;
+} {
+  return {
+    transformer: { repository: transformerRepository, model: id },
+    rest: { repository, model: id },
   };
 }
 
@@ -95,16 +93,43 @@ interface Part<Config> {
   readonly expected: (config: Config) => Map<string, readonly number[]>;
 }
 
-async function openPart<Config>(
+/** The parts that have weights. */
+export const parts: {
+  readonly textEncoder: Part<TextEncoderConfig>;
+  readonly transformer: Part<TransformerConfig>;
+  readonly vae: Part<VaeConfig>;
+} = {
+  textEncoder: {
+    name: "text_encoder",
+    stem: "model",
+    parse: parseTextEncoderConfig,
+    expected: textEncoderWeights,
+  },
+  transformer: {
+    name: "transformer",
+    stem: "diffusion_pytorch_model",
+    parse: parseTransformerConfig,
+    expected: transformerWeights,
+  },
+  vae: {
+    name: "vae",
+    stem: "diffusion_pytorch_model",
+    parse: parseVaeConfig,
+    expected: vaeWeights,
+  },
+};
+
+/** Finds and checks one part. @throws InputError naming the file and the repository */
+export async function openPart<Config>(
   folder: string,
-  repository: string,
+  source: Source,
   { name, stem, parse, expected }: Part<Config>,
 ): Promise<Component<Config>> {
   const configFile = join(folder, name, "config.json");
-  const config = parse(await readJson(configFile, repository), configFile);
-  const weights = await openComponent(join(folder, name), stem, repository);
+  const config = parse(await readJson(configFile, source), configFile);
+  const weights = await openComponent(join(folder, name), stem, source);
   const needed = expected(config);
-  requireWeights(weights, needed, `${name}/ of ${repository}`);
+  requireWeights(weights, needed, `${name}/ of ${source.repository}`);
   return { name, config, weights, lookup: lookupIn(name, weights) };
 }
 
@@ -117,7 +142,8 @@ function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): Weigh
   };
 }
 
-async function readShift(folder: string, repository: string): Promise<number> {
+/** Shift of the schedule that a repository's scheduler/ holds. */
+export async function readShift(folder: string, source: Source): Promise<number> {
   const file = join(folder, "scheduler", "scheduler_config.json");
-  return parseSchedulerConfig(await readJson(file, repository), file).shift;
+  return parseSchedulerConfig(await readJson(file, source), file).shift;
 }

@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import { type HubSettings, hubCacheFolder, hubSettingsSchema, hubTokenFile } from "./hub.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 
@@ -48,15 +49,22 @@ const environmentSchema = z.object({
   /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
   OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
   ENABLE_CPU_OFFLOAD: flag.default(false),
+  /** For model weights; requests bring their own for LoRAs. */
   HF_TOKEN: z.string().optional(),
+  /** Nothing is fetched from the hub for models. */
+  HF_HUB_OFFLINE: flag.default(false),
+  /** Seconds that a connection to the hub may be silent. */
+  HF_HUB_DOWNLOAD_TIMEOUT: count.default(30),
   /** Seconds that one request may take once it has started. */
   INFERENCE_TIMEOUT: count.default(3600),
   /** postgres://...; without it the queue is a folder. */
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   /** Folder of the embedded queue. */
   RETAKE_DATA: z.string().optional(),
-  /** Model store, hub cache folder, or demo. */
+  /** Model store, hub cache folder, hub for this machine's hub cache, or demo. */
   RETAKE_WEIGHTS: z.string().default("demo"),
+  /** Models that are not there are fetched when a request wants them. */
+  RETAKE_AUTO_PULL: flag.default(false),
   /** Requests that may wait; one more is answered 429. */
   RETAKE_MAX_QUEUED: count.default(1000),
   RETAKE_MAX_PROMPTS: count.default(64),
@@ -104,6 +112,8 @@ export interface Settings {
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
   readonly weights: string;
+  readonly autoPull: boolean;
+  readonly hub: HubSettings;
   readonly maxQueued: number;
   readonly limits: {
     readonly prompts: number;
@@ -135,9 +145,11 @@ export function parseSettings(
 ): Settings {
   const known = new Set(Object.keys(environmentSchema.shape));
   const given: Record<string, string> = {};
+  const upperCased: Record<string, string> = {};
   const problems: string[] = [];
   for (const [name, value] of Object.entries(environment)) {
     const upper = name.toUpperCase();
+    if (value !== undefined) upperCased[upper] = value;
     if (known.has(upper) && value !== undefined && value !== "") given[upper] = value;
     if (upper.startsWith("RETAKE_") && !known.has(upper)) problems.push(`${name} is no setting.`);
   }
@@ -160,13 +172,14 @@ export function parseSettings(
     loraFolder:
       env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
     outputFolder: env.OUTPUT_BASE_PATH,
-    ...networkSettings(env),
+    ...networkSettings(env, hubTokenFile(upperCased)),
     devices: env.DEVICE.split(",").map((device) => device.trim()),
     keepOpen: env.OFFLOAD_MODE === "none" && !env.ENABLE_CPU_OFFLOAD,
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
     dataFolder: env.RETAKE_DATA ?? join(userDataFolder(environment), "retake"),
-    weights: env.RETAKE_WEIGHTS,
+    weights: env.RETAKE_WEIGHTS === "hub" ? hubCacheFolder(upperCased) : env.RETAKE_WEIGHTS,
+    autoPull: env.RETAKE_AUTO_PULL,
     maxQueued: env.RETAKE_MAX_QUEUED,
     limits: {
       prompts: env.RETAKE_MAX_PROMPTS,
@@ -186,13 +199,18 @@ export function parseSettings(
 /** @throws InputError if an address, a host or the hub's URL is none */
 function networkSettings(
   env: z.output<typeof environmentSchema>,
-): Pick<Settings, "loraSource" | "webhooks"> {
+  tokenFile: string,
+): Pick<Settings, "loraSource" | "webhooks" | "hub"> {
   const network = {
     schemes: env.RETAKE_ALLOW_HTTP ? ["https", "http"] : ["https"],
     allow: env.RETAKE_ALLOW_ADDRESSES,
   };
   const parsed = z
-    .object({ loraSource: loraSourceSettingsSchema, webhooks: webhookSettingsSchema })
+    .object({
+      loraSource: loraSourceSettingsSchema,
+      webhooks: webhookSettingsSchema,
+      hub: hubSettingsSchema,
+    })
     .safeParse({
       loraSource: {
         cacheDir: env.LORA_DOWNLOAD_CACHE_DIR,
@@ -202,10 +220,20 @@ function networkSettings(
         network,
       },
       webhooks: { network },
+      hub: {
+        endpoint: env.HF_ENDPOINT,
+        token: env.HF_TOKEN,
+        tokenFile,
+        offline: env.HF_HUB_OFFLINE,
+        idleMs: env.HF_HUB_DOWNLOAD_TIMEOUT * 1000,
+        network,
+      },
     });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const name = issue?.path.includes("hubEndpoint") ? "HF_ENDPOINT" : "RETAKE_ALLOW_ADDRESSES";
+  const name = issue?.path.some((part) => part === "hubEndpoint" || part === "endpoint")
+    ? "HF_ENDPOINT"
+    : "RETAKE_ALLOW_ADDRESSES";
   throw new InputError(
     `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
   );
