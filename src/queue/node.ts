@@ -13,6 +13,7 @@ import type { ResultStore } from "../worker/result-store.ts";
 import type { WorkerLog } from "../worker/worker-process.ts";
 import { WorkerProcess } from "../worker/worker-process.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
+import { modelFetcher } from "./fetch-model.ts";
 import { Queue } from "./queue.ts";
 import type { RequestRecord } from "./record.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
@@ -70,6 +71,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
+        fetchModel: modelFetcher(settings, log),
         resolveLora: (job, signal) => resolveLora(job, settings, { signal, log }),
         check: refuseHighResolution,
         observer,

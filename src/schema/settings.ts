@@ -154,6 +154,9 @@ export function parseSettings(
     if (upper.startsWith("RETAKE_") && !known.has(upper)) problems.push(`${name} is no setting.`);
   }
   const parsed = environmentSchema.safeParse(given);
+  if (parsed.data?.RETAKE_AUTO_PULL === true && parsed.data.RETAKE_WEIGHTS === "demo") {
+    problems.push("RETAKE_AUTO_PULL: needs RETAKE_WEIGHTS, a folder or hub; it is demo.");
+  }
   if (!parsed.success) {
     problems.push(
       ...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}.`),

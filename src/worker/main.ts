@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
@@ -51,7 +51,7 @@ async function run({ job, loraFile }: Extract<ToWorker, { type: "run" }>): Promi
       pipelines,
       results,
       loraFile,
-      hiddenPaths: await hiddenPaths(job.lora?.path, loraFile),
+      hiddenPaths: hiddenPaths(job.lora?.path, loraFile),
       signal: running.signal,
       onEvent: (event) => send({ type: "event", event }),
     });
@@ -63,17 +63,10 @@ async function run({ job, loraFile }: Extract<ToWorker, { type: "run" }>): Promi
   }
 }
 
-async function hiddenPaths(
-  loraPath: string | undefined,
-  loraFile: string | null,
-): Promise<Map<string, string>> {
+function hiddenPaths(loraPath: string | undefined, loraFile: string | null): Map<string, string> {
   const hidden = new Map<string, string>();
   if (loraFile !== null && loraPath !== undefined) hidden.set(loraFile, loraPath);
-  const isFolder = await stat(weights).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (isFolder) hidden.set(weights, "the model store");
+  if (weights !== "demo") hidden.set(resolve(weights), "the model store");
   return hidden;
 }
 
