@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
+import { addDoctorCommand } from "./doctor.ts";
 import { addGenerateCommand } from "./generate.ts";
 import { addKeysCommand } from "./keys.ts";
 import { addLoraCommand } from "./lora.ts";
@@ -28,6 +29,7 @@ const program = new Command("retake")
 addGenerateCommand(program);
 addPullCommand(program);
 addModelsCommand(program);
+addDoctorCommand(program);
 addLoraCommand(program);
 addServeCommands(program);
 addKeysCommand(program);

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { InputError } from "../errors.ts";
 
 /** Bytes that this user may still write where a folder is or will be. */
-async function freeBytes(folder: string): Promise<number> {
+export async function freeBytes(folder: string): Promise<number> {
   let place = folder;
   // The root is always there.
   while ((await stat(place).catch(() => undefined)) === undefined) place = dirname(place);
@@ -22,6 +22,7 @@ export async function requireSpace(folder: string, bytes: number): Promise<void>
 
 /** As disks are sold: powers of ten. */
 export function sizeText(bytes: number): string {
-  if (bytes < 1e6) return `${bytes} bytes`;
+  if (bytes < 1000) return `${bytes} bytes`;
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
   return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }

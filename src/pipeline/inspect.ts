@@ -8,11 +8,13 @@ import { repositoryFolder, type Source } from "../weights/store.ts";
 import { openPart, parts, readShift, sourcesOf } from "./components.ts";
 
 /** What a look at headers, shapes, spans and sizes tells of a part of a model. */
-interface ComponentReport {
+export interface ComponentReport {
   readonly name: string;
   readonly repository: string;
   /** missing: nothing of it; incomplete: files are missing; damaged: a file is not what it should be. */
   readonly state: "there" | "missing" | "incomplete" | "damaged";
+  /** Its repository's folder; undefined if that is not there. */
+  readonly folder: string | undefined;
   /** Of its weights, as stored. */
   readonly bytes: number;
   /** Its weights, where they can be read. */
@@ -72,7 +74,7 @@ async function inspect(
     const { weights: tensors } = await open(folder);
     let bytes = 0;
     for (const { byteLength } of tensors.values()) bytes += byteLength;
-    return { ...none, state: "there", bytes, weights: tensors, problem: null };
+    return { ...none, folder, state: "there", bytes, weights: tensors, problem: null };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     const state =
@@ -81,6 +83,6 @@ async function inspect(
         : error instanceof MissingFileError
           ? "incomplete"
           : "damaged";
-    return { ...none, ...noWeights, state, problem: error.message };
+    return { ...none, ...noWeights, folder, state, problem: error.message };
   }
 }
