@@ -11,6 +11,9 @@ export class InputError extends Error {
   }
 }
 
+/** A file that should be there is not: fetching it again mends it. */
+export class MissingFileError extends InputError {}
+
 /** The longest message; what a person has to do stands at its end. */
 const longestMessage = 2000;
 

@@ -23,6 +23,7 @@ import { loraFile } from "./lora-file.ts";
 import { parseLoraOption } from "./lora-option.ts";
 import { parseNumber } from "./number-option.ts";
 import { startProgress } from "./progress.ts";
+import { storeOf } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 
 interface GenerateFlags {
@@ -62,7 +63,7 @@ export function addGenerateCommand(program: Command): void {
     .description("make one picture")
     .requiredOption("--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
-    .option("--weights <folder>", "model store, hub cache folder, or demo", "demo")
+    .option("--weights <folder>", "model store, hub cache folder, hub, or demo", "demo")
     .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
     .addOption(
       new Option("--quantize <kind>", "round the transformer when it is loaded").choices(
@@ -113,7 +114,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   const startedAt = performance.now();
   try {
     const pipeline = new Pipeline(
-      await openComponents(flags.weights, model, componentOptions(flags, signal)),
+      await openComponents(storeOf(flags.weights), model, componentOptions(flags, signal)),
       {
         device: flags.device,
         compute: computeDtypeFor(flags.device),

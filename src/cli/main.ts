@@ -3,10 +3,12 @@ import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
 import { addCacheCommand } from "./cache.ts";
+import { addDoctorCommand } from "./doctor.ts";
 import { addGenerateCommand } from "./generate.ts";
 import { addKeysCommand } from "./keys.ts";
 import { addLoraCommand } from "./lora.ts";
 import { addModelsCommand } from "./models.ts";
+import { addPullCommand } from "./pull.ts";
 import { addServeCommands } from "./serve.ts";
 
 /** 0: done. 2: bad input. 1: failure. 130: stopped by Ctrl-C, as shells expect. */
@@ -26,7 +28,9 @@ const program = new Command("retake")
   .showSuggestionAfterError()
   .showHelpAfterError("(retake --help shows what there is)");
 addGenerateCommand(program);
+addPullCommand(program);
 addModelsCommand(program);
+addDoctorCommand(program);
 addLoraCommand(program);
 addServeCommands(program);
 addKeysCommand(program);
@@ -39,6 +43,7 @@ try {
   // Commander has said what was wrong already.
   if (!(error instanceof CommanderError)) {
     process.stderr.write(`error: ${messageOf(error)}\n`);
+    // A network that does not work is no fault of the program.
     const isFault = process.exitCode === exitCodes.failure && !(error instanceof TransferError);
     if (isFault && error instanceof Error && error.stack) {
       process.stderr.write(

@@ -21,13 +21,13 @@ export function addServeCommands(program: Command): void {
     .description("answer clients over HTTP; settings are environment variables (docs/server.md)")
     .option("--host <address>", "address to listen on (HOST)")
     .option("--port <number>", "port to listen on (PORT)")
-    .option("--weights <folder>", "model store, hub cache folder, or demo (RETAKE_WEIGHTS)")
+    .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option("--device <names>", "one worker each: cpu,cuda,... (DEVICE)")
     .action(runServe);
   program
     .command("worker")
     .description("take requests from a shared queue (DATABASE_URL) without answering clients")
-    .option("--weights <folder>", "model store, hub cache folder, or demo (RETAKE_WEIGHTS)")
+    .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option("--device <names>", "one worker each: cpu,cuda,... (DEVICE)")
     .action(runWorker);
 }

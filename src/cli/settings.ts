@@ -12,3 +12,8 @@ export function readSettings(flags: Readonly<Record<string, string | undefined>>
   const given = Object.entries(flags).filter(([, value]) => value !== undefined);
   return parseSettings({ ...file, ...process.env, ...Object.fromEntries(given) }, demoLoras);
 }
+
+/** The model store that `--weights` names: `hub` is this machine's hub cache. @throws InputError */
+export function storeOf(weights: string): string {
+  return weights === "hub" ? readSettings({ RETAKE_WEIGHTS: weights }).weights : weights;
+}

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import { type HubRepository, hubFileUrl, hubListUrl } from "../hub/urls.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { type Hop, type SafeRequest, safeFetch, statusError } from "../net/safe-fetch.ts";
-import { type HubRepository, hubFileUrl, hubListUrl, isHub } from "./link.ts";
+import { isHub } from "./link.ts";
 
 // https://huggingface.co/docs/hub/api#get-apimodelsrepoid-or-apimodelsrepoidrevisionrevision
 const listSchema = z.object({ siblings: z.array(z.object({ rfilename: z.string() })) });

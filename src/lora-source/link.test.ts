@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { tokenOrigins } from "../hub/urls.ts";
 import { cachedFileOf, cacheName } from "./cache-name.ts";
-import { isLoraLink, parseLoraLink, tokenOrigins } from "./link.ts";
+import { isLoraLink, parseLoraLink } from "./link.ts";
 
 const hub = "https://huggingface.co";
 

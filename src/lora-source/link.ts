@@ -1,4 +1,5 @@
 import { InputError } from "../errors.ts";
+import { hubFileUrl, tokenOrigins } from "../hub/urls.ts";
 import { redactUrl } from "../net/redact.ts";
 
 /** A LoRA that is not on this machine: a file by its URL, or a repository of the hub. */
@@ -49,12 +50,6 @@ export function isHub(url: URL, hubEndpoint: string): boolean {
   return hubHosts.includes(url.host) || url.host === new URL(hubEndpoint).host;
 }
 
-/** The origins that a token of the hub may be sent to. */
-export function tokenOrigins(hubEndpoint: string): string[] {
-  const { origin } = new URL(hubEndpoint);
-  return origin === "https://huggingface.co" ? [origin, "https://www.huggingface.co"] : [origin];
-}
-
 /** Whether a LoRA's path leads to where a token of the hub may be sent. */
 export function isHubLink(path: string, hubEndpoint: string): boolean {
   if (!isLoraLink(path)) return false;
@@ -67,27 +62,6 @@ export function isHubLink(path: string, hubEndpoint: string): boolean {
     if (error instanceof InputError) return false;
     throw error;
   }
-}
-
-/** A repository of the hub at one of its revisions. */
-export interface HubRepository {
-  readonly hubEndpoint: string;
-  readonly repository: string;
-  readonly revision: string;
-}
-
-/** Where one file of a repository is. */
-export function hubFileUrl(
-  { hubEndpoint, repository, revision }: HubRepository,
-  file: string,
-): string {
-  const path = file.split("/").map(encodeURIComponent).join("/");
-  return `${withoutSlash(hubEndpoint)}/${repository}/resolve/${encodeURIComponent(revision)}/${path}`;
-}
-
-/** Where the hub says what a repository holds. */
-export function hubListUrl({ hubEndpoint, repository, revision }: HubRepository): string {
-  return `${withoutSlash(hubEndpoint)}/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
 }
 
 function parseHubName(path: string, hubEndpoint: string): LoraLink {
@@ -118,8 +92,4 @@ function unsafeExtension(shown: string, extension: string): InputError {
   return new InputError(
     `${shown} is refused: a ${extension || "nameless"} file can run code when it is loaded, or is not a LoRA. Get its .safetensors version.`,
   );
-}
-
-function withoutSlash(url: string): string {
-  return url.replace(/\/+$/, "");
 }

@@ -1,6 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InputError } from "../errors.ts";
+import { hubListUrl, tokenOrigins } from "../hub/urls.ts";
+import { withLock } from "../net/lock.ts";
 import { retryTransfers } from "../net/retry.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
 import type { LoraSourceSettings } from "../schema/network.ts";
@@ -8,8 +10,7 @@ import { cacheName } from "./cache-name.ts";
 import { isWhole } from "./cached-file.ts";
 import { downloadLora, type Progress } from "./download.ts";
 import { hashFromHub, onlyFileOf } from "./hub.ts";
-import { hubListUrl, isHub, parseLoraLink, tokenOrigins } from "./link.ts";
-import { withLock } from "./lock.ts";
+import { isHub, parseLoraLink } from "./link.ts";
 import { isNoAccess, noAccess } from "./no-access.ts";
 import { trimCache } from "./trim-cache.ts";
 

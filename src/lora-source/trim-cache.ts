@@ -1,7 +1,7 @@
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { tryWithLock } from "../net/lock.ts";
 import { cachedFileOf } from "./cache-name.ts";
-import { tryWithLock } from "./lock.ts";
 
 /** A file that was asked for so recently may be being read: it stays. */
 const inUseMs = 15 * 60_000;

@@ -9,6 +9,8 @@ interface RetryOptions {
   readonly firstWaitMs: number;
   /** For all attempts and the waits between them. */
   readonly totalMs: number;
+  /** A longer wait that the other side asks for is not begun. */
+  readonly longestWaitMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -19,7 +21,7 @@ interface RetryOptions {
  */
 export async function retryTransfers<T>(
   attempt: (remainingMs: number) => Promise<T>,
-  { retries, firstWaitMs, totalMs, signal }: RetryOptions,
+  { retries, firstWaitMs, totalMs, longestWaitMs = totalMs, signal }: RetryOptions,
 ): Promise<T> {
   const end = performance.now() + totalMs;
   const remaining = () => end - performance.now();
@@ -33,7 +35,7 @@ export async function retryTransfers<T>(
       shouldRetry: async ({ error, retryDelay }) => {
         if (!(error instanceof TransferError) || !error.transient) return false;
         const asked = Math.max(retryDelay, error.retryAfterMs ?? 0);
-        if (asked >= remaining()) return false;
+        if (asked >= remaining() || asked > longestWaitMs) return false;
         // p-retry waits for its own delay afterwards.
         await wait(asked - retryDelay, undefined, stoppable);
         return true;

@@ -286,3 +286,18 @@ function drip(socket: Socket, start: string, piece: string): void {
   const timer = setInterval(() => socket.write(piece), 20);
   socket.on("close", () => clearInterval(timer));
 }
+
+test("the operator's own origin is reached wherever it is; where it redirects to is not", async () => {
+  const elsewhere = await serve((_, response) => response.end("secret"));
+  const mirror: string = await serve(({ url }, response) => {
+    if (url === "/near") response.writeHead(302, { location: "/here" }).end();
+    else if (url === "/far") response.writeHead(302, { location: elsewhere }).end();
+    else response.end("hello");
+  });
+  const options = { policy: networkPolicySchema.parse({}), trustedOrigin: mirror };
+  expect(await read(`${mirror}/near`, options)).toBe("hello");
+  expect(await failure(`${mirror}/far`, options)).toBeInstanceOf(RefusedUrlError);
+  expect(await failure(elsewhere, options)).toBeInstanceOf(RefusedUrlError);
+  const withLogin = mirror.replace("//", "//user:password@");
+  expect(await failure(withLogin, options)).toBeInstanceOf(RefusedUrlError);
+});

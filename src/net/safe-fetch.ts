@@ -9,6 +9,8 @@ import { retryAfterMs } from "./retry-after.ts";
 
 export interface SafeRequest {
   readonly policy: NetworkPolicy;
+  /** An origin that the operator chose, such as a mirror on the LAN: outside of the policy. */
+  readonly trustedOrigin?: string;
   readonly limits: Limits;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent to these origins (`https://host`) only, whatever redirects to where. */
@@ -68,7 +70,7 @@ export async function safeFetch<T>(
   request.signal?.addEventListener("abort", forward);
   if (request.signal?.aborted === true) forward();
   try {
-    let url = checkUrl(link, request.policy);
+    let url = isTrusted(link, request) ? new URL(link) : checkUrl(link, request.policy);
     const hops: Hop[] = [];
     for (let redirects = 0; redirects <= mostRedirects; redirects++) {
       const agent = agentFor(url, request);
@@ -92,10 +94,20 @@ export async function safeFetch<T>(
   }
 }
 
+/** Whether it is the operator's own choice and holds no login. */
+function isTrusted(link: string, { trustedOrigin }: SafeRequest): boolean {
+  const url = URL.parse(link);
+  return url?.origin === trustedOrigin && url?.username === "" && url.password === "";
+}
+
 /** One for each hop: a pooled connection would have been checked for another request. */
-function agentFor(url: URL, { policy, limits, resolve }: SafeRequest): Agent {
+function agentFor(url: URL, request: SafeRequest): Agent {
+  const { policy, limits, resolve } = request;
+  const timeout = limits.headersMs;
   return new Agent({
-    connect: { lookup: checkedLookup(url, policy, resolve), timeout: limits.headersMs },
+    connect: isTrusted(url.href, request)
+      ? { timeout }
+      : { lookup: checkedLookup(url, policy, resolve), timeout },
     // Not HTTP/2: the header limits below hold for one answer on one connection.
     allowH2: false,
     maxHeaderSize: 32_768,
@@ -138,18 +150,19 @@ async function answer(
 function redirectTarget(
   url: URL,
   response: Dispatcher.ResponseData,
-  { policy, body }: SafeRequest,
+  request: SafeRequest,
 ): URL | undefined {
   if (!redirectStatuses.includes(response.statusCode)) return undefined;
   const location = headerOf(response, "location");
   const target = location === undefined ? null : URL.parse(location, url.href);
-  if (target === null || body !== undefined) {
+  if (target === null || request.body !== undefined) {
     throw new TransferError(
       `${redactUrl(url)} redirects elsewhere, which is not followed here. Give the last address itself.`,
       { transient: false },
     );
   }
-  return checkRedirect(url, target, policy);
+  const stays = target.origin === url.origin && isTrusted(target.href, request);
+  return stays ? target : checkRedirect(url, target, request.policy);
 }
 
 function checkedResponse(

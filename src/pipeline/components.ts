@@ -19,7 +19,13 @@ import { vaeWeights } from "../vae/weight-shapes.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import { quantizeInt8 } from "../weights/quantize-int8.ts";
-import { findRepository, readJson, repositoryFolder } from "../weights/store.ts";
+import {
+  fetchAgain,
+  findRepository,
+  readJson,
+  repositoryFolder,
+  type Source,
+} from "../weights/store.ts";
 import { openTransformerFile } from "./transformer-file.ts";
 
 /** A part of a model: its configuration and where each of its weights lies. Nothing is loaded. */
@@ -69,41 +75,44 @@ export async function openComponents(
   model: ModelDefinition,
   options?: ComponentOptions,
 ): Promise<Components> {
-  const folder = await repositoryFolder(weights, model.repository);
-  const textEncoder = await openPart(folder, model.repository, {
-    name: "text_encoder",
-    stem: "model",
-    parse: parseTextEncoderConfig,
-    expected: textEncoderWeights,
-  });
+  const { rest } = sourcesOf(model);
+  const folder = await repositoryFolder(weights, rest);
+  const textEncoder = await openPart(folder, rest, parts.textEncoder);
   const transformer = await openTransformer(weights, model, options);
-  const vae = await openPart(folder, model.repository, {
-    name: "vae",
-    stem: "diffusion_pytorch_model",
-    parse: parseVaeConfig,
-    expected: vaeWeights,
-  });
+  const vae = await openPart(folder, rest, parts.vae);
   if (transformer.config.captionDim !== textEncoder.config.hiddenSize) {
     throw new InputError(
       `the transformer of ${transformer.origin} takes prompt embeds of width ` +
         `${transformer.config.captionDim}, the text encoder of ${model.repository} gives ` +
-        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both again.`,
+        `${textEncoder.config.hiddenSize}: they don't belong together. Fetch both again: retake pull ${model.id}.`,
     );
   }
   if (transformer.config.inChannels !== vae.config.latentChannels) {
     throw new InputError(
       `the transformer of ${transformer.origin} has ${transformer.config.inChannels} latent ` +
         `channels, the VAE of ${model.repository} ${vae.config.latentChannels}: they don't belong ` +
-        `together. Fetch both again.`,
+        `together. Fetch both again: retake pull ${model.id}.`,
     );
   }
   return {
     model,
-    tokenizer: await loadTokenizer(join(folder, "tokenizer")),
+    tokenizer: await loadTokenizer(join(folder, "tokenizer"), rest),
     textEncoder,
     transformer,
     vae,
-    shift: model.shift === "repository" ? await readShift(folder, model.repository) : model.shift,
+    shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
+  };
+}
+
+/** Where a model's parts come from. */
+export function sourcesOf({ id, repository, transformerRepository }: ModelDefinition): {
+  readonly transformer: Source;
+  /** Everything but the transformer. */
+  readonly rest: Source;
+} {
+  return {
+    transformer: { repository: transformerRepository, model: id },
+    rest: { repository, model: id },
   };
 }
 
@@ -125,18 +134,13 @@ async function openTransformerAsIs(
   options: ComponentOptions | undefined,
 ): Promise<Component<TransformerConfig> & { readonly origin: string }> {
   const name = "transformer";
-  const repository = model.transformerRepository;
+  const source = sourcesOf(model).transformer;
   if (options?.transformer === undefined) {
-    const part = await openPart(await repositoryFolder(weights, repository), repository, {
-      name,
-      stem: "diffusion_pytorch_model",
-      parse: parseTransformerConfig,
-      expected: transformerWeights,
-    });
-    return { ...part, origin: repository };
+    const part = await openPart(await repositoryFolder(weights, source), source, parts.transformer);
+    return { ...part, origin: source.repository };
   }
   const file = options.transformer;
-  const folder = await findRepository(weights, repository);
+  const folder = await findRepository(weights, source);
   const config = folder === undefined ? undefined : join(folder, name, "config.json");
   const opened = await openTransformerFile(
     file,
@@ -160,16 +164,43 @@ interface Part<Config> {
   readonly expected: (config: Config) => Map<string, readonly number[]>;
 }
 
-async function openPart<Config>(
+/** The parts that have weights. */
+export const parts: {
+  readonly textEncoder: Part<TextEncoderConfig>;
+  readonly transformer: Part<TransformerConfig>;
+  readonly vae: Part<VaeConfig>;
+} = {
+  textEncoder: {
+    name: "text_encoder",
+    stem: "model",
+    parse: parseTextEncoderConfig,
+    expected: textEncoderWeights,
+  },
+  transformer: {
+    name: "transformer",
+    stem: "diffusion_pytorch_model",
+    parse: parseTransformerConfig,
+    expected: transformerWeights,
+  },
+  vae: {
+    name: "vae",
+    stem: "diffusion_pytorch_model",
+    parse: parseVaeConfig,
+    expected: vaeWeights,
+  },
+};
+
+/** Finds and checks one part. @throws InputError naming the file and the repository */
+export async function openPart<Config>(
   folder: string,
-  repository: string,
+  source: Source,
   { name, stem, parse, expected }: Part<Config>,
 ): Promise<Component<Config>> {
   const configFile = join(folder, name, "config.json");
-  const config = parse(await readJson(configFile, repository), configFile);
-  const weights = await openComponent(join(folder, name), stem, repository);
+  const config = parse(await readJson(configFile, fetchAgain(source)), configFile);
+  const weights = await openComponent(join(folder, name), stem, source);
   const needed = expected(config);
-  requireWeights(weights, needed, `${name}/ of ${repository}`);
+  requireWeights(weights, needed, `${name}/ of ${source.repository}`);
   return {
     name,
     config,
@@ -210,7 +241,8 @@ function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): Weigh
   };
 }
 
-async function readShift(folder: string, repository: string): Promise<number> {
+/** Shift of the schedule that a repository's scheduler/ holds. */
+export async function readShift(folder: string, source: Source): Promise<number> {
   const file = join(folder, "scheduler", "scheduler_config.json");
-  return parseSchedulerConfig(await readJson(file, repository), file).shift;
+  return parseSchedulerConfig(await readJson(file, fetchAgain(source)), file).shift;
 }

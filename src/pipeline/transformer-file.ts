@@ -107,11 +107,14 @@ async function configFor(
 ): Promise<TransformerConfig> {
   const beside = join(dirname(path), "config.json");
   if (existsSync(beside)) {
-    const json = await readJson(beside, "the file");
+    const json = await readJson(beside, "Correct it, or move it away.");
     if (isTransformerConfig(json)) return parseTransformerConfig(json, beside);
   }
   if (storeConfig !== undefined) {
-    return parseTransformerConfig(await readJson(storeConfig, "its repository"), storeConfig);
+    return parseTransformerConfig(
+      await readJson(storeConfig, "Fetch its repository again: retake pull."),
+      storeConfig,
+    );
   }
   return parseTransformerConfig(inferTransformerConfig(tensors, path), path);
 }

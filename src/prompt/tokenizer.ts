@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { InputError, messageOf } from "../errors.ts";
+import { fetchAgain, type Source, unreadableJson } from "../weights/store.ts";
 import { nfcOfReference } from "./nfc.ts";
 
 /** Qwen's chat needs these as tokens of their own. */
@@ -25,22 +26,22 @@ export interface Tokenizer {
 }
 
 /** @throws InputError naming the file that is missing or damaged */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const vocabulary = await readObject(join(folder, "tokenizer.json"));
-  const config = await readObject(join(folder, "tokenizer_config.json"));
+export async function loadTokenizer(folder: string, source: Source): Promise<Tokenizer> {
+  const vocabulary = await readObject(join(folder, "tokenizer.json"), source);
+  const config = await readObject(join(folder, "tokenizer_config.json"), source);
   let tokenizer: LibraryTokenizer;
   try {
     tokenizer = new HubTokenizer(vocabulary, config);
   } catch (error) {
     throw new InputError(
-      `${join(folder, "tokenizer.json")} is not a tokenizer: ${messageOf(error)}. Fetch the repository again.`,
+      `${join(folder, "tokenizer.json")} is not a tokenizer: ${messageOf(error)}. ${fetchAgain(source)}`,
       { cause: error },
     );
   }
   const absent = chatTokens.filter((token) => tokenizer.token_to_id(token) === undefined);
   if (absent.length > 0) {
     throw new InputError(
-      `${folder} is not a Qwen3 tokenizer: it has no ${absent.join(" and ")}. Fetch the repository again.`,
+      `${folder} is not a Qwen3 tokenizer: it has no ${absent.join(" and ")}. ${fetchAgain(source)}`,
     );
   }
   // Of the library only NFC differs from the reference. It is called between two special tokens.
@@ -54,15 +55,12 @@ export async function loadTokenizer(folder: string): Promise<Tokenizer> {
   };
 }
 
-async function readObject(file: string): Promise<object> {
+async function readObject(file: string, source: Source): Promise<object> {
   try {
     const json: unknown = JSON.parse(await readFile(file, "utf8"));
     if (typeof json === "object" && json !== null) return json;
     throw new Error("it is not an object");
   } catch (error) {
-    throw new InputError(
-      `${file} can't be read as JSON: ${messageOf(error)}. Fetch the repository again.`,
-      { cause: error },
-    );
+    throw unreadableJson(file, fetchAgain(source), error);
   }
 }

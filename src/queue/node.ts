@@ -10,6 +10,7 @@ import type { ResultStore } from "../worker/result-store.ts";
 import type { WorkerLog } from "../worker/worker-process.ts";
 import { WorkerProcess } from "../worker/worker-process.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
+import { modelFetcher } from "./fetch-model.ts";
 import { lorasForRun } from "./loras-for-run.ts";
 import { Queue } from "./queue.ts";
 import type { RequestRecord } from "./record.ts";
@@ -92,6 +93,7 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
+        fetchModel: modelFetcher(settings, log),
         resolveLoras: (record, signal) =>
           lorasForRun(record, signal, { settings, uploads, seal, log }),
         check: refuseHighResolution,

@@ -2,6 +2,7 @@ import { SpanStatusCode, trace } from "@opentelemetry/api";
 import type { JobEvent, JobResult } from "../schema/job.ts";
 import type { WorkerProcess } from "../worker/worker-process.ts";
 import { consume } from "./consumer.ts";
+import type { FetchModel } from "./fetch-model.ts";
 import type { Queue } from "./queue.ts";
 import type { RequestRecord } from "./record.ts";
 
@@ -16,6 +17,8 @@ export interface WorkersOptions {
   readonly node: string;
   readonly workers: readonly WorkerProcess[];
   readonly timeoutSeconds: number;
+  /** Fetches a job's model if it is to. @throws JobError */
+  readonly fetchModel: FetchModel;
   /** Finds or fetches a job's LoRAs on this machine. @throws JobError */
   readonly resolveLoras: (record: RequestRecord, signal: AbortSignal) => Promise<string[]>;
   /** Refuses what can't run, before anything is loaded. @throws JobError */
@@ -31,7 +34,8 @@ export interface RunningWorkers {
 
 /** One consumer for each worker process. */
 export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
-  const { node, workers, timeoutSeconds, resolveLoras, check, observer, onError } = options;
+  const { node, workers, timeoutSeconds, fetchModel, resolveLoras, check, observer, onError } =
+    options;
   const stop = new AbortController();
   const handBack = new AbortController();
   const consumers = workers.map((worker, i) =>
@@ -61,6 +65,7 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
         observer.started(record);
         try {
           check(record);
+          await fetchModel(record.job, signal);
           const loraFiles = await resolveLoras(record, signal);
           const result = await worker.run(record.job, loraFiles, {
             signal,

@@ -2,6 +2,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import { type HubSettings, hubCacheFolder, hubSettingsSchema, hubTokenFile } from "./hub.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 import type { Quantize } from "./quantize.ts";
@@ -65,15 +66,19 @@ const environmentSchema = z.object({
   /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
   OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
   ENABLE_CPU_OFFLOAD: flag.default(false),
-  /** Opens private and gated LoRAs of the hub to every client; a request's own token goes before it. */
+  /** For model weights, and for LoRAs of requests that bring no token: it opens gated ones to every client. */
   HF_TOKEN: z.string().optional(),
+  /** Nothing is fetched from the hub for models. */
+  HF_HUB_OFFLINE: flag.default(false),
+  /** Seconds that a connection to the hub may be silent. */
+  HF_HUB_DOWNLOAD_TIMEOUT: count.default(30),
   /** Seconds that one request may take once it has started. */
   INFERENCE_TIMEOUT: count.default(3600),
   /** postgres://...; without it the queue is a folder. */
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   /** Folder of the embedded queue. */
   RETAKE_DATA: z.string().optional(),
-  /** Model store, hub cache folder, or demo. */
+  /** Model store, hub cache folder, hub for this machine's hub cache, or demo. */
   RETAKE_WEIGHTS: z.string().default("demo"),
   /** int8 rounds transformers to 8 bits when they are loaded. */
   RETAKE_QUANTIZE: z.enum(["none", ...quantizeKinds]).default("none"),
@@ -81,6 +86,8 @@ const environmentSchema = z.object({
   RETAKE_CACHE: z.string().optional(),
   /** model=file,model=file: what takes the place of a model's own transformer. */
   RETAKE_TRANSFORMERS: transformerList.default({}),
+  /** Models that are not there are fetched when a request wants them. */
+  RETAKE_AUTO_PULL: flag.default(false),
   /** Requests that may wait; one more is answered 429. */
   RETAKE_MAX_QUEUED: count.default(1000),
   /** LoRAs of a request that act together; the reference takes one. */
@@ -148,6 +155,8 @@ export interface Settings {
   readonly transformers: Readonly<Record<string, string>>;
   readonly quantize: "none" | Quantize;
   readonly cacheFolder: string;
+  readonly autoPull: boolean;
+  readonly hub: HubSettings;
   readonly maxQueued: number;
   readonly limits: {
     readonly loras: number;
@@ -180,13 +189,18 @@ export function parseSettings(
 ): Settings {
   const known = new Set(Object.keys(environmentSchema.shape));
   const given: Record<string, string> = {};
+  const upperCased: Record<string, string> = {};
   const problems: string[] = [];
   for (const [name, value] of Object.entries(environment)) {
     const upper = name.toUpperCase();
+    if (value !== undefined) upperCased[upper] = value;
     if (known.has(upper) && value !== undefined && value !== "") given[upper] = value;
     if (upper.startsWith("RETAKE_") && !known.has(upper)) problems.push(`${name} is no setting.`);
   }
   const parsed = environmentSchema.safeParse(given);
+  if (parsed.data?.RETAKE_AUTO_PULL === true && parsed.data.RETAKE_WEIGHTS === "demo") {
+    problems.push("RETAKE_AUTO_PULL: needs RETAKE_WEIGHTS, a folder or hub; it is demo.");
+  }
   if (!parsed.success) {
     problems.push(
       ...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}.`),
@@ -206,7 +220,7 @@ export function parseSettings(
     loraFolder:
       env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
     outputFolder: env.OUTPUT_BASE_PATH,
-    ...networkSettings(env),
+    ...networkSettings(env, hubTokenFile(upperCased)),
     hfToken: env.HF_TOKEN,
     uploads: {
       place: env.RETAKE_UPLOADS ?? uploadsBeside(env.OUTPUT_BASE_PATH, dataFolder),
@@ -218,7 +232,8 @@ export function parseSettings(
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
     dataFolder,
-    weights: env.RETAKE_WEIGHTS,
+    weights: env.RETAKE_WEIGHTS === "hub" ? hubCacheFolder(upperCased) : env.RETAKE_WEIGHTS,
+    autoPull: env.RETAKE_AUTO_PULL,
     transformers: env.RETAKE_TRANSFORMERS,
     quantize: env.RETAKE_QUANTIZE,
     cacheFolder: env.RETAKE_CACHE ?? cacheFolderFor(environment),
@@ -249,13 +264,18 @@ function uploadsBeside(outputFolder: string, dataFolder: string): string {
 /** @throws InputError if an address, a host or the hub's URL is none */
 function networkSettings(
   env: z.output<typeof environmentSchema>,
-): Pick<Settings, "loraSource" | "webhooks"> {
+  tokenFile: string,
+): Pick<Settings, "loraSource" | "webhooks" | "hub"> {
   const network = {
     schemes: env.RETAKE_ALLOW_HTTP ? ["https", "http"] : ["https"],
     allow: env.RETAKE_ALLOW_ADDRESSES,
   };
   const parsed = z
-    .object({ loraSource: loraSourceSettingsSchema, webhooks: webhookSettingsSchema })
+    .object({
+      loraSource: loraSourceSettingsSchema,
+      webhooks: webhookSettingsSchema,
+      hub: hubSettingsSchema,
+    })
     .safeParse({
       loraSource: {
         cacheDir: env.LORA_DOWNLOAD_CACHE_DIR,
@@ -265,10 +285,20 @@ function networkSettings(
         network,
       },
       webhooks: { network },
+      hub: {
+        endpoint: env.HF_ENDPOINT,
+        token: env.HF_TOKEN,
+        tokenFile,
+        offline: env.HF_HUB_OFFLINE,
+        idleMs: env.HF_HUB_DOWNLOAD_TIMEOUT * 1000,
+        network,
+      },
     });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const name = issue?.path.includes("hubEndpoint") ? "HF_ENDPOINT" : "RETAKE_ALLOW_ADDRESSES";
+  const name = issue?.path.some((part) => part === "hubEndpoint" || part === "endpoint")
+    ? "HF_ENDPOINT"
+    : "RETAKE_ALLOW_ADDRESSES";
   throw new InputError(
     `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
   );

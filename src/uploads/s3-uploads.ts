@@ -8,8 +8,8 @@ import { DeleteObjectCommand, GetObjectCommand, NoSuchKey } from "@aws-sdk/clien
 import { Upload } from "@aws-sdk/lib-storage";
 import { InputError } from "../errors.ts";
 import { isWhole } from "../lora-source/cached-file.ts";
-import { withLock } from "../lora-source/lock.ts";
 import { trimCache } from "../lora-source/trim-cache.ts";
+import { withLock } from "../net/lock.ts";
 import type { S3Place } from "../worker/s3-bucket.ts";
 import { openS3 } from "../worker/s3-bucket.ts";
 import { makeStagingFolder } from "./upload-folder.ts";

@@ -1,11 +1,11 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { InputError } from "../errors.ts";
+import { InputError, MissingFileError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { readSafetensors } from "./safetensors.ts";
-import { readJson } from "./store.ts";
+import { fetchAgain, readJson, type Source } from "./store.ts";
 
 const indexSchema = z.object({
   weight_map: z
@@ -24,34 +24,34 @@ const mostListed = 8;
  * The weights of one component, from `<stem>.safetensors` or from the shards
  * that `<stem>.safetensors.index.json` lists.
  *
- * @param repository named in errors, so that a person knows what to fetch
+ * @param source named in errors, so that a person knows what to fetch
  * @throws InputError naming the file and the repository
  */
 export async function openComponent(
   folder: string,
   stem: string,
-  repository: string,
+  source: Source,
 ): Promise<Map<string, WeightSpan>> {
   const single = join(folder, `${stem}.safetensors`);
   if (existsSync(single)) return new Map((await readSafetensors(single)).tensors);
   const index = join(folder, `${stem}.safetensors.index.json`);
   if (!existsSync(index)) {
-    throw new InputError(
+    throw new MissingFileError(
       `${folder} has neither ${stem}.safetensors nor ${stem}.safetensors.index.json. ` +
-        `Fetch ${repository} again.`,
+        fetchAgain(source),
     );
   }
-  return openShards(folder, index, repository);
+  return openShards(folder, index, source);
 }
 
 async function openShards(
   folder: string,
   index: string,
-  repository: string,
+  source: Source,
 ): Promise<Map<string, WeightSpan>> {
-  const parsed = indexSchema.safeParse(await readJson(index, repository));
+  const parsed = indexSchema.safeParse(await readJson(index, fetchAgain(source)));
   if (!parsed.success) {
-    throw new InputError(`${index} has no valid weight_map. Fetch ${repository} again.`);
+    throw new InputError(`${index} has no valid weight_map. ${fetchAgain(source)}`);
   }
   const { weight_map: weightMap } = parsed.data;
   const tensors = new Map<string, WeightSpan>();
@@ -62,14 +62,14 @@ async function openShards(
     }
     const path = join(folder, shard);
     if (!existsSync(path)) {
-      throw new InputError(`shard ${shard} is missing from ${folder}. Fetch ${repository} again.`);
+      throw new MissingFileError(`shard ${shard} is missing from ${folder}. ${fetchAgain(source)}`);
     }
     for (const [name, span] of (await readSafetensors(path)).tensors) {
       if (tensors.has(name)) throw new InputError(`tensor ${name} is in two shards of ${folder}.`);
       const place = weightMap.get(name);
       if (place !== shard) {
         throw new InputError(
-          `${path} holds tensor ${name}, which ${index} ${place === undefined ? "does not list" : `places in ${place}`}. Fetch ${repository} again.`,
+          `${path} holds tensor ${name}, which ${index} ${place === undefined ? "does not list" : `places in ${place}`}. ${fetchAgain(source)}`,
         );
       }
       tensors.set(name, span);
@@ -78,7 +78,7 @@ async function openShards(
   const absent = [...weightMap.keys()].filter((name) => !tensors.has(name));
   if (absent.length > 0) {
     throw new InputError(
-      `${index} lists tensors that their shards don't hold: ${listed(absent)}. Fetch ${repository} again.`,
+      `${index} lists tensors that their shards don't hold: ${listed(absent)}. ${fetchAgain(source)}`,
     );
   }
   return tensors;

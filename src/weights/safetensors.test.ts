@@ -10,6 +10,7 @@ import { findNonFinite } from "./nonfinite.ts";
 import { readF32, readSafetensors } from "./safetensors.ts";
 import { readJson } from "./store.ts";
 
+const source = { repository: "owner/name", model: "zimage" };
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-weights-"));
@@ -118,7 +119,7 @@ test.skipIf(process.platform === "win32")("a pipe is refused at once", async () 
   const pipe = join(folder, "pipe");
   execFileSync("sh", ["-c", 'mkfifo "$0"', pipe]);
   await expect(readSafetensors(pipe)).rejects.toThrow(/pipe can't be opened: it is not a file/);
-  await expect(readJson(pipe, "owner/name")).rejects.toThrow(/not a file/);
+  await expect(readJson(pipe, "Fetch it again.")).rejects.toThrow(/not a file/);
 });
 
 test("metadata of 20 MB is read: training tags can be long", async () => {
@@ -152,7 +153,7 @@ describe("shards", () => {
     symlinkSync(first, join(folder, "m-1.safetensors"));
     write("m-2.safetensors", { b: f32(0, 8) }, 8);
     index({ a: "m-1.safetensors", b: "m-2.safetensors" });
-    const tensors = await openComponent(folder, "m", "owner/name");
+    const tensors = await openComponent(folder, "m", source);
     expect(tensors.get("a")?.file).toBe(first);
     expect(tensors.get("b")?.shape).toEqual([2]);
   });
@@ -172,7 +173,7 @@ describe("shards", () => {
     rmSync(join(folder, "m-4.safetensors"), { force: true });
     symlinkSync(join(folder, "blobs/gone"), join(folder, "m-4.safetensors"));
     index(map);
-    await expect(openComponent(folder, "m", "owner/name")).rejects.toThrow(reason);
+    await expect(openComponent(folder, "m", source)).rejects.toThrow(reason);
   });
 
   test("missing and misshapen tensors are listed together", async () => {

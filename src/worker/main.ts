@@ -1,4 +1,4 @@
-import { realpath, stat } from "node:fs/promises";
+import { realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Device } from "../onnx/device.ts";
@@ -82,10 +82,6 @@ async function hiddenPaths(
 ): Promise<Map<string, string>> {
   const hidden = new Map<string, string>();
   for (const [i, file] of loraFiles.entries()) hidden.set(file, loras[i]?.path ?? "the LoRA");
-  const isFolder = await stat(weights).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
   hidden.set(cacheFolder, "the cache");
   for (const file of transformers) {
     const real = await realpath(file).catch(() => file);
@@ -94,7 +90,7 @@ async function hiddenPaths(
       if (folder !== dirname(folder)) hidden.set(folder, "the transformer's folder");
     }
   }
-  if (isFolder) hidden.set(weights, "the model store");
+  if (weights !== "demo") hidden.set(resolve(weights), "the model store");
   return hidden;
 }
 

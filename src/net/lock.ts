@@ -1,7 +1,8 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { lock } from "proper-lockfile";
 import { CanceledError } from "../errors.ts";
-import { TransferError } from "../net/errors.ts";
+import { TransferError } from "./errors.ts";
+import { forgetHolder, freeIfHolderDied, nameHolder } from "./lock-holder.ts";
 
 /** A holder that has not shown itself for so long is dead, and its lock free. */
 const staleMs = 30_000;
@@ -23,6 +24,7 @@ export async function withLock<T>(
   for (;;) {
     const held = await tryWithLock(file, signal, work);
     if (held !== undefined) return held.result;
+    await freeIfHolderDied(file);
     await wait(pollMs, undefined, { signal }).catch((error) => {
       throw signal.aborted ? new CanceledError() : error;
     });
@@ -50,15 +52,19 @@ export async function tryWithLock<T>(
     throw error;
   }
   try {
+    await nameHolder(file);
     return { result: await work(AbortSignal.any([signal, lost.signal])) };
   } catch (error) {
     if (!lost.signal.aborted) throw error;
-    throw new TransferError("another process took over the download of this LoRA.", {
+    throw new TransferError("another process took over this download.", {
       transient: true,
       cause: error,
     });
   } finally {
     // What was lost is another's to release.
-    if (!lost.signal.aborted) await release();
+    if (!lost.signal.aborted) {
+      await forgetHolder(file);
+      await release();
+    }
   }
 }

@@ -1,0 +1,102 @@
+import { execFile } from "node:child_process";
+import { access, constants, stat } from "node:fs/promises";
+import { totalmem } from "node:os";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { env } from "onnxruntime-node";
+import { freeBytes } from "../hub/disk-space.ts";
+import { readHubToken } from "../hub/token.ts";
+import { redactUrl } from "../net/redact.ts";
+import { type Device, devices } from "../onnx/device.ts";
+import type { Settings } from "../schema/settings.ts";
+
+export interface Machine {
+  readonly node: string;
+  readonly onnxruntime: string;
+  /** The container's limit where there is one. */
+  readonly memoryBytes: number;
+  readonly availableBytes: number;
+  /** Where weights lie or would be fetched to. */
+  readonly diskFreeBytes: number;
+  /** Whom a pull asks. */
+  readonly hub: {
+    readonly endpoint: string;
+    readonly hasToken: boolean;
+    readonly offline: boolean;
+  };
+  /** problem: null if the device can be used. */
+  readonly devices: readonly { readonly name: Device; readonly problem: string | null }[];
+  /** Folders that the server writes to, by their setting. */
+  readonly folders: readonly {
+    readonly setting: string;
+    readonly path: string;
+    readonly writable: boolean;
+  }[];
+}
+
+const probe = fileURLToPath(new URL("device-probe.ts", import.meta.url));
+const probeMs = 60_000;
+
+/** Looks at what this machine has; nothing is changed. */
+export async function inspectMachine(settings: Settings): Promise<Machine> {
+  const folders = [
+    { setting: "OUTPUT_BASE_PATH", path: settings.outputFolder },
+    { setting: "RETAKE_DATA", path: settings.dataFolder },
+    { setting: "LORA_DOWNLOAD_CACHE_DIR", path: settings.loraSource.cacheDir },
+  ].filter(({ path }) => !path.startsWith("s3://"));
+  // Without a limit it tells a number far above any machine's memory.
+  const limit = process.constrainedMemory();
+  const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  return {
+    node: process.versions.node,
+    onnxruntime: env.versions.node ?? env.versions.common,
+    memoryBytes,
+    availableBytes: Math.min(process.availableMemory(), memoryBytes),
+    diskFreeBytes: await freeBytes(resolve(settings.weights)),
+    hub: {
+      endpoint: redactUrl(settings.hub.endpoint),
+      hasToken: (await readHubToken(settings.hub)) !== undefined,
+      offline: settings.hub.offline,
+    },
+    devices: await Promise.all(
+      devices.map(async (name) => ({ name, problem: await problemOf(name) })),
+    ),
+    folders: await Promise.all(
+      folders.map(async ({ setting, path }) => ({
+        setting,
+        path,
+        writable: await isWritable(resolve(path)),
+      })),
+    ),
+  };
+}
+
+async function problemOf(device: Device): Promise<string | null> {
+  return new Promise((done) => {
+    execFile(process.execPath, [probe, device], { timeout: probeMs }, (error, stdout) => {
+      if (stdout !== "") done(withoutNoise(stdout, device));
+      else done(error === null ? null : "its driver ended the process that opened it");
+    });
+  });
+}
+
+/** The reason alone: no option, which nobody gave, and no place in the runtime's source. */
+function withoutNoise(message: string, device: Device): string {
+  return message
+    .replaceAll(/\s+/g, " ")
+    .replace(new RegExp(`^--device ${device}:? `), "")
+    .replace(/\/\S+\.cc:\d+ .* was false\. /, "")
+    .trim();
+}
+
+/** Whether files can be made in a folder, or the folder itself where it will be. */
+async function isWritable(folder: string): Promise<boolean> {
+  let place = folder;
+  while ((await stat(place).catch(() => undefined)) === undefined) place = dirname(place);
+  const isFolder = (await stat(place)).isDirectory();
+  const allowed = await access(place, constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  return isFolder && allowed;
+}

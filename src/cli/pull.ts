@@ -1,0 +1,128 @@
+import type { Command } from "commander";
+import { InputError } from "../errors.ts";
+import { sizeText } from "../hub/disk-space.ts";
+import type { Selection } from "../hub/file-list.ts";
+import { type Pulled, pull } from "../hub/pull.ts";
+import type { ModelDefinition } from "../models/model.ts";
+import { modelById, models } from "../models/registry.ts";
+import { repositoriesOf } from "../models/repositories.ts";
+import { inspectModel } from "../pipeline/inspect.ts";
+import { startByteProgress } from "./byte-progress.ts";
+import { readSettings } from "./settings.ts";
+
+interface PullFlags {
+  readonly weights?: string;
+  readonly revision?: string[];
+  readonly offline?: boolean;
+  readonly json?: boolean;
+}
+
+export function addPullCommand(program: Command): void {
+  program
+    .command("pull")
+    .description("fetch the weights of models from the Hugging Face hub")
+    .argument("<models...>", `one or more of ${models.map(({ id }) => id).join(", ")}`)
+    .option("--weights <folder>", "where to (default: RETAKE_WEIGHTS, or this machine's hub cache)")
+    .option(
+      "--revision <[repository=]name>",
+      "branch, tag or commit instead of main; repeat it for each repository",
+      (value: string, before: string[] = []) => [...before, value],
+    )
+    .option("--offline", "fetch nothing, say what is missing (HF_HUB_OFFLINE)")
+    .option("--json", "print progress and result as lines of JSON")
+    .action(runPull);
+}
+
+async function runPull(ids: string[], flags: PullFlags): Promise<void> {
+  const wanted = ids.map(modelById);
+  const { weights, hub } = readSettings({
+    RETAKE_WEIGHTS: flags.weights ?? (hasOwnStore() ? undefined : "hub"),
+    HF_HUB_OFFLINE: flags.offline === true ? "1" : undefined,
+  });
+  const revisionOf = parseRevisions(flags.revision ?? [], wanted);
+  if (hub.offline) return await reportOffline(wanted, weights, flags.json === true);
+
+  const stop = new AbortController();
+  const onSignal = () => stop.abort();
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  const progress = startByteProgress(flags.json === true);
+  const selections: Selection[] = repositoriesOf(wanted).map((needed) => ({
+    ...needed,
+    revision: revisionOf(needed.repository),
+  }));
+  try {
+    const { onProgress } = progress;
+    const pulled = await pull(selections, {
+      weights,
+      settings: hub,
+      signal: stop.signal,
+      onProgress,
+    });
+    progress.stop();
+    process.stdout.write(
+      flags.json === true
+        ? `${JSON.stringify({ result: { weights, repositories: pulled.map(describe) } })}\n`
+        : pulled.map(sentence).join(""),
+    );
+  } finally {
+    progress.stop();
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
+  }
+}
+
+/** Whether the settings name a store that is not the demonstration. */
+function hasOwnStore(): boolean {
+  return readSettings({}).weights !== "demo";
+}
+
+function parseRevisions(
+  given: readonly string[],
+  wanted: readonly ModelDefinition[],
+): (repository: string) => string {
+  const repositories = repositoriesOf(wanted).map(({ repository }) => repository);
+  const named = new Map<string, string>();
+  for (const text of given) {
+    const [repository, revision] = text.includes("=") ? text.split("=", 2) : ["", text];
+    const isKnown = repository === "" || repositories.includes(repository ?? "");
+    const isRevision =
+      /^\w[\w.-]*(\/\w[\w.-]*)*$/.test(revision ?? "") && !revision?.includes("..");
+    if (!isKnown || !isRevision || revision === undefined || repository === undefined) {
+      throw new InputError(
+        `--revision ${text} is not a branch, tag or commit. Write --revision NAME for all repositories, or --revision REPOSITORY=NAME for one of ${repositories.join(", ")}.`,
+      );
+    }
+    named.set(repository, revision);
+  }
+  return (repository) => named.get(repository) ?? named.get("") ?? "main";
+}
+
+/** @throws InputError listing what is missing */
+async function reportOffline(
+  wanted: readonly ModelDefinition[],
+  weights: string,
+  json: boolean,
+): Promise<void> {
+  const reports = await Promise.all(wanted.map((model) => inspectModel(weights, model)));
+  const faults = reports.flatMap(({ model, components }) =>
+    components
+      .filter(({ state }) => state !== "there")
+      .map(({ name, repository, state }) => `${model} ${name}/ of ${repository} is ${state}`),
+  );
+  if (faults.length > 0) {
+    throw new InputError(
+      `nothing is fetched offline (--offline, HF_HUB_OFFLINE), and ${weights} is not whole: ${[...new Set(faults)].join("; ")}. Pull with a connection, or bring the hub cache from another machine.`,
+    );
+  }
+  process.stdout.write(
+    json ? `${JSON.stringify({ result: { weights, offline: true } })}\n` : `all is in ${weights}\n`,
+  );
+}
+
+function sentence({ repository, commit, folder, files, bytes, fetchedBytes }: Pulled): string {
+  const how = fetchedBytes === 0 ? "was there already" : `fetched ${sizeText(fetchedBytes)}`;
+  return `${repository}@${commit.slice(0, 12)}: ${files} files, ${sizeText(bytes)}, ${how}\n  ${folder}\n`;
+}
+
+function describe({ fetchedBytes, ...pulled }: Pulled) {
+  return { ...pulled, fetched_bytes: fetchedBytes };
+}

@@ -1,0 +1,117 @@
+import {
+  lstat,
+  mkdir,
+  open,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  stat,
+  symlink,
+} from "node:fs/promises";
+import { dirname, join, relative, sep } from "node:path";
+import { InputError } from "../errors.ts";
+import type { HubFile } from "./file-list.ts";
+
+// The hub's cache, shared with its Python tools: content lies once in blobs/,
+// named by its hash; a commit in snapshots/ is a tree of relative links to it;
+// refs/ says which commit a branch is.
+// https://huggingface.co/docs/huggingface_hub/guides/manage-cache
+
+const commitName = /^[0-9a-f]{40}$/;
+
+/** Where a file's content lies once it is whole. */
+export function blobOf(cache: string, { hash }: HubFile): string {
+  return join(cache, "blobs", hash);
+}
+
+/** Where a file's content lies until it is whole. */
+export function partOf(blob: string): string {
+  return `${blob}.incomplete`;
+}
+
+/** A file's bytes, links followed; undefined if there is none. */
+export async function sizeOf(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true ? found.size : undefined;
+}
+
+/** Whether a commit's file is there with its length. Its hash was checked when it came. */
+export async function isLinked(cache: string, commit: string, file: HubFile): Promise<boolean> {
+  return (await sizeOf(pointerOf(cache, commit, file))) === file.bytes;
+}
+
+/** Links a commit's file to its blob. @throws InputError where links are impossible or lead out of the cache */
+export async function linkFile(cache: string, commit: string, file: HubFile): Promise<void> {
+  const pointer = pointerOf(cache, commit, file);
+  const folder = dirname(pointer);
+  await mkdir(folder, { recursive: true });
+  // Somebody who shares the cache may have put a link where a folder should be.
+  const inside = join(await realpath(cache), "snapshots") + sep;
+  if (!(await realpath(folder)).startsWith(inside)) {
+    throw new InputError(`${folder} leads out of the hub cache. Delete it and pull again.`);
+  }
+  const target = relative(folder, blobOf(cache, file));
+  if ((await readlink(pointer).catch(() => undefined)) === target) return;
+  const fresh = `${pointer}.incomplete`;
+  await rm(fresh, { force: true });
+  try {
+    await symlink(target, fresh);
+  } catch (error) {
+    throw new InputError(
+      `${folder} can't hold symbolic links, which the hub cache needs. Pull to a folder on another file system with --weights; on Windows, turn on developer mode.`,
+      { cause: error },
+    );
+  }
+  if ((await lstat(pointer).catch(() => undefined))?.isDirectory() === true) {
+    throw new InputError(
+      `${pointer} is a folder where a file should be. Delete it and pull again.`,
+    );
+  }
+  await rename(fresh, pointer);
+}
+
+/** Whether a revision is known to be this commit. A commit needs no note. */
+export async function isNoted(cache: string, revision: string, commit: string): Promise<boolean> {
+  if (commitName.test(revision)) return true;
+  const noted = await readFile(join(cache, "refs", revision), "utf8").catch(() => undefined);
+  return noted === commit;
+}
+
+/** Notes which commit a branch or tag is. Written last: who reads it finds all files. */
+export async function noteRevision(cache: string, revision: string, commit: string): Promise<void> {
+  if (await isNoted(cache, revision, commit)) return;
+  const reference = join(cache, "refs", revision);
+  await mkdir(dirname(reference), { recursive: true });
+  // Not in refs/: every file there is taken for a revision.
+  const fresh = join(cache, "ref.incomplete");
+  const handle = await open(fresh, "w");
+  try {
+    await handle.writeFile(commit);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(fresh, reference);
+}
+
+/** Makes the names in a folder last through a loss of power, where the system can. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  try {
+    // Windows opens no folders, and some file systems refuse to sync them.
+    await handle?.sync().catch(() => {});
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** The folder that is one commit of a repository. */
+export function snapshotOf(cache: string, commit: string): string {
+  return join(cache, "snapshots", commit);
+}
+
+function pointerOf(cache: string, commit: string, { path }: HubFile): string {
+  return join(snapshotOf(cache, commit), ...path.split("/"));
+}

@@ -1,0 +1,232 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { InputError } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
+import { withLock } from "../net/lock.ts";
+import { retryTransfers } from "../net/retry.ts";
+import type { HubSettings } from "../schema/hub.ts";
+import { pullFolder } from "../weights/store.ts";
+import {
+  blobOf,
+  isLinked,
+  isNoted,
+  linkFile,
+  noteRevision,
+  partOf,
+  sizeOf,
+  snapshotOf,
+  syncFolder,
+} from "./cache-layout.ts";
+import { type HubConnection, longestWaitMs } from "./connection.ts";
+import { requireSpace } from "./disk-space.ts";
+import { fetchBlob } from "./fetch-blob.ts";
+import { type HubFile, listFiles, type Selection } from "./file-list.ts";
+import { readHubToken } from "./token.ts";
+
+export interface PullOptions {
+  /** Model store: its hub cache grows. */
+  readonly weights: string;
+  readonly settings: HubSettings;
+  readonly signal: AbortSignal;
+  /** Bytes that are there, and that there will be, of all that was missing. */
+  readonly onProgress: (progress: { received: number; total: number }) => void;
+}
+
+export interface Pulled {
+  readonly repository: string;
+  readonly revision: string;
+  readonly commit: string;
+  /** Where its files are. */
+  readonly folder: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** Bytes that were missing; 0 if all was there. */
+  readonly fetchedBytes: number;
+}
+
+/**
+ * One connection of a storage rarely fills a line, and four fill the lines that people have. A
+ * repository has some ten files, three to six of them large: no file is cut into ranges.
+ */
+const filesAtOnce = 4;
+const listRetries = 4;
+
+/**
+ * Brings selections of hub repositories to this machine, into the layout that
+ * the hub's own tools share. What is there already is not fetched again; what
+ * was begun is gone on with. Other processes may pull at the same time.
+ *
+ * @throws InputError if the hub refuses, or the disk or the answers can't be used
+ * @throws TransferError if the transfer fails
+ * @throws CanceledError at the signal; what came until then stays
+ */
+export async function pull(
+  selections: readonly Selection[],
+  options: PullOptions,
+): Promise<Pulled[]> {
+  try {
+    const { settings, signal } = options;
+    const hub = { settings, token: await readHubToken(settings), signal };
+    const plans: Plan[] = [];
+    for (const selection of selections) plans.push(await planPull(hub, selection, options.weights));
+    const progress = new Progress(options.onProgress);
+    let toFetch = 0;
+    for (const plan of plans) {
+      for (const file of await missingFiles(plan)) {
+        const have = Math.min((await sizeOf(partOf(blobOf(plan.cache, file)))) ?? 0, file.bytes);
+        progress.expect(file.bytes, have);
+        plan.missingBytes += file.bytes;
+        toFetch += file.bytes - have;
+      }
+    }
+    await requireSpace(options.weights, toFetch);
+    for (const plan of plans) await carryOut(plan, hub, progress);
+    return plans.map(describe);
+  } catch (error) {
+    throw explained(error, options.weights);
+  }
+}
+
+interface Plan {
+  readonly selection: Selection;
+  /** The repository's folder in the hub cache. */
+  readonly cache: string;
+  /** Held by whoever writes to that folder. */
+  readonly lockFile: string;
+  readonly commit: string;
+  readonly files: readonly HubFile[];
+  missingBytes: number;
+}
+
+async function planPull(hub: HubConnection, selection: Selection, weights: string): Promise<Plan> {
+  const { repository } = selection;
+  const { signal, settings } = hub;
+  const { folder, cacheName } = pullFolder(weights, repository);
+  const { commit, files } = await retryTransfers(() => listFiles(hub, selection), {
+    retries: listRetries,
+    firstWaitMs: settings.retryMs,
+    totalMs: 4 * longestWaitMs,
+    longestWaitMs,
+    signal,
+  });
+  // Beside the locks of the hub's Python tools, which are files: ours is a folder.
+  const lockFile = join(folder, ".locks", cacheName, "retake");
+  return { selection, cache: join(folder, cacheName), lockFile, commit, files, missingBytes: 0 };
+}
+
+/** Files without content on this machine, the largest first: the others fit in beside them. */
+async function missingFiles({ cache, commit, files }: Plan): Promise<HubFile[]> {
+  const missing: HubFile[] = [];
+  const hashes = new Set<string>();
+  for (const file of files) {
+    if (hashes.has(file.hash) || (await isLinked(cache, commit, file))) continue;
+    if ((await sizeOf(blobOf(cache, file))) === file.bytes) continue;
+    hashes.add(file.hash);
+    missing.push(file);
+  }
+  return missing.toSorted((a, b) => b.bytes - a.bytes);
+}
+
+async function isWhole({ selection, cache, commit, files }: Plan): Promise<boolean> {
+  for (const file of files) if (!(await isLinked(cache, commit, file))) return false;
+  return isNoted(cache, selection.revision, commit);
+}
+
+async function carryOut(plan: Plan, hub: HubConnection, progress: Progress): Promise<void> {
+  // A cache that only others may write to serves as well, when all is there.
+  if (await isWhole(plan)) return;
+  const { selection, cache, lockFile, commit, files } = plan;
+  await mkdir(join(cache, "blobs"), { recursive: true });
+  await mkdir(join(lockFile, ".."), { recursive: true });
+  await withLock(lockFile, hub.signal, async (signal) => {
+    const missing = await missingFiles(plan); // another process may have come first
+    progress.fetchedElsewhere(
+      plan.missingBytes - missing.reduce((sum, { bytes }) => sum + bytes, 0),
+    );
+    await fetchAll(plan, missing, { ...hub, signal }, progress);
+    await syncFolder(join(cache, "blobs"));
+    for (const file of files) {
+      if (!(await isLinked(cache, commit, file))) await linkFile(cache, commit, file);
+    }
+    await noteRevision(cache, selection.revision, commit);
+  });
+}
+
+/** Fetches files side by side; the first failure stops all, and what came stays. */
+async function fetchAll(
+  { selection, cache, commit }: Plan,
+  missing: readonly HubFile[],
+  hub: HubConnection,
+  progress: Progress,
+): Promise<void> {
+  const { repository } = selection;
+  const queue = [...missing];
+  const failed = new AbortController();
+  const connection = { ...hub, signal: AbortSignal.any([hub.signal, failed.signal]) };
+  let failure: unknown;
+  const work = async () => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+      const blob = { repository, commit, file, target: blobOf(cache, file) };
+      try {
+        await fetchBlob(connection, blob, (count) => progress.add(count));
+      } catch (error) {
+        queue.length = 0;
+        if (!failed.signal.aborted) failure = error;
+        failed.abort();
+        return;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: filesAtOnce }, work));
+  if (failed.signal.aborted) throw failure;
+}
+
+function describe({ selection, cache, commit, files, missingBytes }: Plan): Pulled {
+  return {
+    repository: selection.repository,
+    revision: selection.revision,
+    commit,
+    folder: snapshotOf(cache, commit),
+    files: files.length,
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    fetchedBytes: missingBytes,
+  };
+}
+
+/** Says what a person can do about a disk or a network that does not work. */
+function explained(error: unknown, weights: string): unknown {
+  if (error instanceof TransferError && !error.transient) {
+    return new InputError(error.message, { cause: error });
+  }
+  if (error instanceof InputError || !(error instanceof Error)) return error;
+  if (!("syscall" in error && "code" in error)) return error;
+  return new InputError(
+    `${weights} can't be written to (${error.code}). See that it is a folder with free space that this user may write to. What was fetched so far is kept: pull again to go on.`,
+    { cause: error },
+  );
+}
+
+/** Counts bytes over all files. */
+class Progress {
+  readonly #report: PullOptions["onProgress"];
+  #received = 0;
+  #total = 0;
+
+  constructor(report: PullOptions["onProgress"]) {
+    this.#report = report;
+  }
+
+  expect(bytes: number, have: number): void {
+    this.#total += bytes;
+    this.#received += have;
+  }
+
+  fetchedElsewhere(bytes: number): void {
+    if (bytes !== 0) this.add(bytes);
+  }
+
+  add(count: number): void {
+    this.#received += count;
+    this.#report({ received: this.#received, total: this.#total });
+  }
+}
