@@ -41,6 +41,8 @@ test.each([
   [{ RETAKE_WEBHOOK_SECRET: "short" }, /RETAKE_WEBHOOK_SECRET: is shorter than 16/],
   [{ RETAKE_ALLOW_ADDRESSES: "10.0.0.0/99" }, /RETAKE_ALLOW_ADDRESSES: /],
   [{ HF_ENDPOINT: "mirror" }, /HF_ENDPOINT: /],
+  [{ HF_HUB_OFFLINE: "maybe" }, /HF_HUB_OFFLINE: /],
+  [{ RETAKE_AUTO_PULL: "1" }, /RETAKE_AUTO_PULL: needs RETAKE_WEIGHTS/],
   [{ RETAKE_MAX_QUEUE: "5" }, /RETAKE_MAX_QUEUE is no setting/],
 ])("%o is refused by name", (environment, message) => {
   expect(() => parseSettings(environment, "")).toThrow(message);
