@@ -52,11 +52,15 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
   }));
   try {
     const { onProgress } = progress;
+    const onWait = (repository: string) => {
+      process.stderr.write(`another process fetches ${repository}: waiting for it\n`);
+    };
     const pulled = await pull(selections, {
       weights,
       settings: hub,
       signal: stop.signal,
       onProgress,
+      onWait,
     });
     progress.stop();
     process.stdout.write(
