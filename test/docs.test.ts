@@ -1,9 +1,10 @@
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { TestHub } from "./hub-server.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const pages = [
@@ -13,32 +14,51 @@ const pages = [
     .map((name) => `docs/${name}`),
 ];
 
-/** Commands that a reader can run on a fresh clone; what needs real weights names `--weights weights`. */
+/** Commands that a reader can run on a fresh clone; what needs the reader's LoRA names `my-lora`. */
 const commands = pages.flatMap((page) => {
   const blocks = readFileSync(join(root, page), "utf8").matchAll(/```sh\n(.*?)```/gs);
   return [...blocks]
     .flatMap(([, block]) => block!.split("\n"))
-    .filter((line) => line.startsWith("bin/retake") && !line.includes("--weights weights"))
+    .filter((line) => line.startsWith("bin/retake") && !line.includes("my-lora"))
     .map((line) => [page, line] as const);
 });
 
 let folder: string;
-beforeAll(() => {
+/** Has the demonstration's weights under the real repositories' names. */
+let hub: TestHub;
+beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-docs-"));
   symlinkSync(join(root, "bin"), join(folder, "bin"));
   symlinkSync(join(root, "demo"), join(folder, "demo"));
   // The first run after `npm install` says that it installs: what it checks once isn't a page's fault.
   spawnSync(join(root, "bin", "retake"), ["--version"]);
+  const repositories = [
+    "Tongyi-MAI/Z-Image",
+    "Tongyi-MAI/Z-Image-Turbo",
+    "ostris/Z-Image-De-Turbo",
+  ];
+  hub = await TestHub.start(
+    Object.fromEntries(repositories.map((name) => [name, join(root, "demo/weights", name)])),
+  );
 });
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(async () => {
+  await hub.close();
+  rmSync(folder, { recursive: true });
+});
 
 test("the pages hold commands", () => expect(commands.length).toBeGreaterThan(5));
 
-test.each(commands)("%s: %s", (_, command) => {
-  const { status, stderr } = spawnSync("sh", ["-c", command], {
-    cwd: folder,
-    encoding: "utf8",
-    env: { ...process.env, RETAKE_CACHE: join(folder, "cache") },
+test.each(commands)("%s: %s", async (_, command) => {
+  const env = {
+    ...process.env,
+    ...hub.env,
+    HF_HOME: join(folder, "hf"),
+    RETAKE_CACHE: join(folder, "cache"),
+  };
+  const ended = await new Promise((done) => {
+    execFile("sh", ["-c", command], { cwd: folder, env }, (error, _stdout, stderr) =>
+      done({ status: error?.code ?? 0, stderr }),
+    );
   });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+  expect(ended).toEqual({ status: 0, stderr: "" });
 });

@@ -216,4 +216,7 @@ test("a folder that can't be written to is named with its setting", async () => 
   const { stdout } = await retake(["doctor"], { OUTPUT_BASE_PATH: join(folder, "file/out") });
   expect(stdout).toMatch(/OUTPUT_BASE_PATH \S+file.out: can't be written to/);
   expect(stdout).toMatch(/RETAKE_DATA \S+: can be written to/);
+  const badPort = await retake(["doctor"], { PORT: "tty" });
+  expect(badPort).toMatchObject({ code: 0, stderr: "" });
+  expect(badPort.stdout).toMatch(/settings {6}.*PORT: is not a port/);
 });

@@ -379,9 +379,11 @@ test("Ctrl-C stops at once; what came is gone on with", async () => {
 });
 
 test("several pulls at once fetch each file once", async () => {
-  hub.bytesPerSecond = 1_000_000;
+  hub.bytesPerSecond = 400_000;
   const all = await Promise.all([pull(), pull(), pull()]);
   expect(all.map(({ code }) => code)).toEqual([0, 0, 0]);
+  const waiting = `another process fetches ${turbo}: waiting for it\n`;
+  expect(all.map(({ stderr }) => stderr).toSorted()).toEqual(["", waiting, waiting]);
   expectWhole();
   const files = hub.seen.filter(({ url }) => url.includes("/resolve/")).map(({ url }) => url);
   expect(new Set(files).size).toBe(files.length);

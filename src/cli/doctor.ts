@@ -8,9 +8,10 @@ import { modelById, models } from "../models/registry.ts";
 import { openComponents } from "../pipeline/components.ts";
 import { type ComponentReport, inspectModel } from "../pipeline/inspect.ts";
 import { type MemoryFit, type MemoryNeed, memoryFit, memoryNeed } from "../pipeline/memory-need.ts";
+import type { Settings } from "../schema/settings.ts";
 import { findNonFinite } from "../weights/nonfinite.ts";
 import { inspectMachine, type Machine } from "./machine.ts";
-import { readSettings } from "./settings.ts";
+import { readSettings, readStoreSettings } from "./settings.ts";
 
 interface DoctorFlags {
   readonly weights?: string;
@@ -46,8 +47,8 @@ export function addDoctorCommand(program: Command): void {
 /** Exit code 0 if the models that were asked for can run; without a name, if one can. */
 async function runDoctor(ids: string[], flags: DoctorFlags): Promise<void> {
   const asked = ids.length === 0 ? models : ids.map(modelById);
-  const settings = readSettings({ RETAKE_WEIGHTS: flags.weights });
-  const machine = await inspectMachine(settings);
+  const settings = readStoreSettings({ RETAKE_WEIGHTS: flags.weights });
+  const machine = await inspectMachine(settings, serverSettings(flags));
   const verified = new Map<string, Promise<string | null>>();
   const diagnoses: Diagnosis[] = [];
   for (const model of asked) {
@@ -62,6 +63,16 @@ async function runDoctor(ids: string[], flags: DoctorFlags): Promise<void> {
       ? `${JSON.stringify(wireForm(settings.weights, diagnoses, machine), null, 2)}\n`
       : diagnoses.map(modelText).join("") + machineText(settings.weights, machine),
   );
+}
+
+/** What is wrong with the server's settings is for the report: pictures can be made without a server. */
+function serverSettings({ weights }: DoctorFlags): Settings | InputError {
+  try {
+    return readSettings({ RETAKE_WEIGHTS: weights });
+  } catch (error) {
+    if (error instanceof InputError) return error;
+    throw error;
+  }
 }
 
 async function diagnose(
@@ -142,7 +153,7 @@ function modelText({ model, canRun, components, memory, problem }: Diagnosis): s
 }
 
 function machineText(weights: string, machine: Machine): string {
-  const { memoryBytes, availableBytes, diskFreeBytes, devices, folders } = machine;
+  const { memoryBytes, availableBytes, diskFreeBytes, devices, folders, settingsProblem } = machine;
   const deviceLines = devices.map(
     ({ name, problem }) => `  device        ${name}: ${problem === null ? "works" : problem}\n`,
   );
@@ -157,7 +168,8 @@ function machineText(weights: string, machine: Machine): string {
     `  hub           ${machine.hub.endpoint}, ${machine.hub.hasToken ? "with a token" : "without a token"}${machine.hub.offline ? ", offline" : ""}\n` +
     `  versions      Node ${machine.node}, ONNX Runtime ${machine.onnxruntime}\n` +
     deviceLines.join("") +
-    folderLines.join("")
+    folderLines.join("") +
+    (settingsProblem === null ? "" : `  settings      ${settingsProblem}\n`)
   );
 }
 
@@ -197,6 +209,7 @@ function wireForm(weights: string, diagnoses: readonly Diagnosis[], machine: Mac
         offline: machine.hub.offline,
       },
       devices: machine.devices,
+      settings_problem: machine.settingsProblem,
       folders: machine.folders,
     },
   };

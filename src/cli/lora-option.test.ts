@@ -11,5 +11,7 @@ test.each([
   ["HTTPS://h/models/1?type=Model&x=1", "HTTPS://h/models/1?type=Model&x=1", 1],
   ["https://h/models/1?token=5#=0.8", "https://h/models/1?token=5#", 0.8],
 ])("%s", (value, path, multiplier) => {
-  expect(parseLoraOption(value, undefined)).toEqual({ path, multiplier });
+  expect(parseLoraOption(value)).toEqual([{ path, multiplier }]);
+  const first = { path: "first.safetensors", multiplier: 1 };
+  expect(parseLoraOption(value, [first])).toEqual([first, { path, multiplier }]);
 });

@@ -4,10 +4,12 @@ import { totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { env } from "onnxruntime-node";
+import { InputError } from "../errors.ts";
 import { freeBytes } from "../hub/disk-space.ts";
 import { readHubToken } from "../hub/token.ts";
 import { redactUrl } from "../net/redact.ts";
 import { type Device, devices } from "../onnx/device.ts";
+import type { StoreSettings } from "../schema/hub.ts";
 import type { Settings } from "../schema/settings.ts";
 
 export interface Machine {
@@ -26,6 +28,8 @@ export interface Machine {
   };
   /** problem: null if the device can be used. */
   readonly devices: readonly { readonly name: Device; readonly problem: string | null }[];
+  /** Why the server would not start with these settings. */
+  readonly settingsProblem: string | null;
   /** Folders that the server writes to, by their setting. */
   readonly folders: readonly {
     readonly setting: string;
@@ -38,12 +42,10 @@ const probe = fileURLToPath(new URL("device-probe.ts", import.meta.url));
 const probeMs = 60_000;
 
 /** Looks at what this machine has; nothing is changed. */
-export async function inspectMachine(settings: Settings): Promise<Machine> {
-  const folders = [
-    { setting: "OUTPUT_BASE_PATH", path: settings.outputFolder },
-    { setting: "RETAKE_DATA", path: settings.dataFolder },
-    { setting: "LORA_DOWNLOAD_CACHE_DIR", path: settings.loraSource.cacheDir },
-  ].filter(({ path }) => !path.startsWith("s3://"));
+export async function inspectMachine(
+  { weights, hub }: StoreSettings,
+  server: Settings | InputError,
+): Promise<Machine> {
   // Without a limit it tells a number far above any machine's memory.
   const limit = process.constrainedMemory();
   const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
@@ -52,23 +54,33 @@ export async function inspectMachine(settings: Settings): Promise<Machine> {
     onnxruntime: env.versions.node ?? env.versions.common,
     memoryBytes,
     availableBytes: Math.min(process.availableMemory(), memoryBytes),
-    diskFreeBytes: await freeBytes(resolve(settings.weights)),
+    diskFreeBytes: await freeBytes(resolve(weights)),
     hub: {
-      endpoint: redactUrl(settings.hub.endpoint),
-      hasToken: (await readHubToken(settings.hub)) !== undefined,
-      offline: settings.hub.offline,
+      endpoint: redactUrl(hub.endpoint),
+      hasToken: (await readHubToken(hub)) !== undefined,
+      offline: hub.offline,
     },
     devices: await Promise.all(
       devices.map(async (name) => ({ name, problem: await problemOf(name) })),
     ),
+    settingsProblem: server instanceof InputError ? server.message : null,
     folders: await Promise.all(
-      folders.map(async ({ setting, path }) => ({
+      foldersOf(server).map(async ({ setting, path }) => ({
         setting,
         path,
         writable: await isWritable(resolve(path)),
       })),
     ),
   };
+}
+
+function foldersOf(server: Settings | InputError): { setting: string; path: string }[] {
+  if (server instanceof InputError) return [];
+  return [
+    { setting: "OUTPUT_BASE_PATH", path: server.outputFolder },
+    { setting: "RETAKE_DATA", path: server.dataFolder },
+    { setting: "LORA_DOWNLOAD_CACHE_DIR", path: server.loraSource.cacheDir },
+  ].filter(({ path }) => !path.startsWith("s3://"));
 }
 
 async function problemOf(device: Device): Promise<string | null> {

@@ -8,7 +8,7 @@ import { modelById, models } from "../models/registry.ts";
 import { repositoriesOf } from "../models/repositories.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
 import { startByteProgress } from "./byte-progress.ts";
-import { readSettings } from "./settings.ts";
+import { readStoreSettings } from "./settings.ts";
 
 interface PullFlags {
   readonly weights?: string;
@@ -35,7 +35,7 @@ export function addPullCommand(program: Command): void {
 
 async function runPull(ids: string[], flags: PullFlags): Promise<void> {
   const wanted = ids.map(modelById);
-  const { weights, hub } = readSettings({
+  const { weights, hub } = readStoreSettings({
     RETAKE_WEIGHTS: flags.weights ?? (hasOwnStore() ? undefined : "hub"),
     HF_HUB_OFFLINE: flags.offline === true ? "1" : undefined,
   });
@@ -52,11 +52,15 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
   }));
   try {
     const { onProgress } = progress;
+    const onWait = (repository: string) => {
+      process.stderr.write(`another process fetches ${repository}: waiting for it\n`);
+    };
     const pulled = await pull(selections, {
       weights,
       settings: hub,
       signal: stop.signal,
       onProgress,
+      onWait,
     });
     progress.stop();
     process.stdout.write(
@@ -72,7 +76,7 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
 
 /** Whether the settings name a store that is not the demonstration. */
 function hasOwnStore(): boolean {
-  return readSettings({}).weights !== "demo";
+  return readStoreSettings({}).weights !== "demo";
 }
 
 function parseRevisions(

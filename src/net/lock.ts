@@ -14,16 +14,19 @@ const pollMs = 100;
  * the folder, works on the same file. Its signal also fires when the lock was
  * lost: the process stood still for so long that another took over.
  *
+ * @param onWait is called once if another holds the lock
  * @throws CanceledError at the signal
  */
 export async function withLock<T>(
   file: string,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
+  onWait: () => void = () => {},
 ): Promise<T> {
-  for (;;) {
+  for (let waits = 0; ; waits++) {
     const held = await tryWithLock(file, signal, work);
     if (held !== undefined) return held.result;
+    if (waits === 0) onWait();
     await freeIfHolderDied(file);
     await wait(pollMs, undefined, { signal }).catch((error) => {
       throw signal.aborted ? new CanceledError() : error;

@@ -60,6 +60,7 @@ export function modelFetcher(
       lastLine = now;
       log.info({ ...fields, ...progress }, "fetching the model");
     };
+    const onWait = () => log.info(fields, "another process fetches the model");
     const selections = repositoriesOf([model])
       .map((one) => ({
         ...one,
@@ -68,7 +69,7 @@ export function modelFetcher(
       }))
       .filter(({ folders }) => folders.length > 0);
     try {
-      await pull(selections, { weights, settings: hub, signal, onProgress });
+      await pull(selections, { weights, settings: hub, signal, onProgress, onWait });
     } catch (error) {
       if (!(error instanceof InputError || error instanceof TransferError)) throw error;
       log.warn({ ...fields, err: error }, "the model could not be fetched");

@@ -72,6 +72,8 @@ test.each([
   [{ HF_ENDPOINT: "mirror" }, /HF_ENDPOINT: /],
   [{ RETAKE_TRANSFORMERS: "/a.gguf" }, /RETAKE_TRANSFORMERS: has "\/a.gguf"; write model=file/],
   [{ RETAKE_TRANSFORMERS: "zimage=a,zimage=b" }, /each model once/],
+  [{ HF_HUB_OFFLINE: "maybe" }, /HF_HUB_OFFLINE: /],
+  [{ RETAKE_AUTO_PULL: "1" }, /RETAKE_AUTO_PULL: needs RETAKE_WEIGHTS/],
   [{ RETAKE_MAX_QUEUE: "5" }, /RETAKE_MAX_QUEUE is no setting/],
 ])("%o is refused by name", (environment, message) => {
   expect(() => parseSettings(environment, "")).toThrow(message);

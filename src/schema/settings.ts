@@ -2,23 +2,14 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { InputError } from "../errors.ts";
-import { type HubSettings, hubCacheFolder, hubSettingsSchema, hubTokenFile } from "./hub.ts";
+import { count, flag, list, namedInCapitals, transformerList } from "./environment.ts";
+import { networkOf, parseStoreSettings, type StoreSettings, storeEnvironment } from "./hub.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
 import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 import type { Quantize } from "./quantize.ts";
 import { quantizeKinds } from "./quantize.ts";
 import { mostLoras } from "./request.ts";
 
-const flag = z
-  .string()
-  .toLowerCase()
-  .pipe(z.enum(["1", "true", "yes", "on", "0", "false", "no", "off"]))
-  .transform((word) => ["1", "true", "yes", "on"].includes(word));
-const count = z
-  .string()
-  .regex(/^\d+$/, "is not a whole number")
-  .transform(Number)
-  .pipe(z.int().min(1).max(1_000_000_000));
 const bytes = z
   .string()
   .regex(/^\d+$/, "is not a number of bytes")
@@ -29,21 +20,6 @@ const port = z
   .regex(/^\d+$/, "is not a port")
   .transform(Number)
   .pipe(z.int().min(0).max(65535));
-const list = z.string().transform((text) => text.split(/[\s,]+/).filter((item) => item !== ""));
-/** A comma parts two entries only where `name=` follows: a path may hold commas and spaces. */
-const transformerList = z.string().transform((text, context) => {
-  const files = new Map<string, string>();
-  for (const entry of text.split(/,(?=\s*\w+=)/)) {
-    const [, model, file] = /^\s*(\w+)=(.*\S)\s*$/.exec(entry) ?? [];
-    if (model === undefined || file === undefined || files.has(model)) {
-      const message = `has ${JSON.stringify(entry)}; write model=file,model=file, each model once`;
-      context.addIssue({ code: "custom", message });
-      return z.NEVER;
-    }
-    files.set(model, file);
-  }
-  return Object.fromEntries(files);
-});
 const httpUrl = z.url({ protocol: /^https?$/ });
 
 /**
@@ -51,6 +27,7 @@ const httpUrl = z.url({ protocol: /^https?$/ });
  * are the reference server's, and mean here what they mean there.
  */
 const environmentSchema = z.object({
+  ...storeEnvironment,
   /** Only this machine reaches the server unless another address is given. */
   HOST: z.string().default("127.0.0.1"),
   PORT: port.default(8000),
@@ -60,26 +37,16 @@ const environmentSchema = z.object({
   WORKFLOWS_BASE_PATH: z.string().optional(),
   OUTPUT_BASE_PATH: z.string().default("/tmp/inference_output"),
   LORA_DOWNLOAD_CACHE_DIR: z.string().optional(),
-  /** The hub, or a mirror of it. */
-  HF_ENDPOINT: z.string().optional(),
   DEVICE: z.string().default("cpu"),
   /** none keeps a pipeline's networks open; model and sequential open each only while it works. */
   OFFLOAD_MODE: z.enum(["none", "model", "sequential"]).default("none"),
   ENABLE_CPU_OFFLOAD: flag.default(false),
-  /** For model weights, and for LoRAs of requests that bring no token: it opens gated ones to every client. */
-  HF_TOKEN: z.string().optional(),
-  /** Nothing is fetched from the hub for models. */
-  HF_HUB_OFFLINE: flag.default(false),
-  /** Seconds that a connection to the hub may be silent. */
-  HF_HUB_DOWNLOAD_TIMEOUT: count.default(30),
   /** Seconds that one request may take once it has started. */
   INFERENCE_TIMEOUT: count.default(3600),
   /** postgres://...; without it the queue is a folder. */
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/ }).optional(),
   /** Folder of the embedded queue. */
   RETAKE_DATA: z.string().optional(),
-  /** Model store, hub cache folder, hub for this machine's hub cache, or demo. */
-  RETAKE_WEIGHTS: z.string().default("demo"),
   /** int8 rounds transformers to 8 bits when they are loaded. */
   RETAKE_QUANTIZE: z.enum(["none", ...quantizeKinds]).default("none"),
   /** Folder for files that weights are made into; default: the user's cache. */
@@ -109,10 +76,6 @@ const environmentSchema = z.object({
   RETAKE_RATE_LIMIT: count.default(600),
   /** Origins of web pages that may call the server. */
   RETAKE_CORS_ORIGINS: list.default([]),
-  /** Private addresses, ranges and hosts that LoRA links and webhooks may reach. */
-  RETAKE_ALLOW_ADDRESSES: list.default([]),
-  /** LoRA URLs and webhooks may be http. */
-  RETAKE_ALLOW_HTTP: flag.default(false),
   /** Bytes of one LoRA download, and of all that are kept. */
   RETAKE_MAX_LORA: bytes.optional(),
   RETAKE_LORA_CACHE: bytes.optional(),
@@ -129,7 +92,7 @@ const environmentSchema = z.object({
     .default("info"),
 });
 
-export interface Settings {
+export interface Settings extends StoreSettings {
   readonly host: string;
   readonly port: number;
   readonly baseUrl: string | undefined;
@@ -150,13 +113,11 @@ export interface Settings {
   readonly timeoutSeconds: number;
   readonly databaseUrl: string | undefined;
   readonly dataFolder: string;
-  readonly weights: string;
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
   readonly quantize: "none" | Quantize;
   readonly cacheFolder: string;
   readonly autoPull: boolean;
-  readonly hub: HubSettings;
   readonly maxQueued: number;
   readonly limits: {
     readonly loras: number;
@@ -188,13 +149,10 @@ export function parseSettings(
   demoLoras: string,
 ): Settings {
   const known = new Set(Object.keys(environmentSchema.shape));
-  const given: Record<string, string> = {};
-  const upperCased: Record<string, string> = {};
+  const given = namedInCapitals(environment);
   const problems: string[] = [];
-  for (const [name, value] of Object.entries(environment)) {
+  for (const name of Object.keys(environment)) {
     const upper = name.toUpperCase();
-    if (value !== undefined) upperCased[upper] = value;
-    if (known.has(upper) && value !== undefined && value !== "") given[upper] = value;
     if (upper.startsWith("RETAKE_") && !known.has(upper)) problems.push(`${name} is no setting.`);
   }
   const parsed = environmentSchema.safeParse(given);
@@ -220,7 +178,7 @@ export function parseSettings(
     loraFolder:
       env.WORKFLOWS_BASE_PATH ?? (env.RETAKE_WEIGHTS === "demo" ? demoLoras : referenceLoraFolder),
     outputFolder: env.OUTPUT_BASE_PATH,
-    ...networkSettings(env, hubTokenFile(upperCased)),
+    ...networkSettings(env),
     hfToken: env.HF_TOKEN,
     uploads: {
       place: env.RETAKE_UPLOADS ?? uploadsBeside(env.OUTPUT_BASE_PATH, dataFolder),
@@ -232,7 +190,7 @@ export function parseSettings(
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
     dataFolder,
-    weights: env.RETAKE_WEIGHTS === "hub" ? hubCacheFolder(upperCased) : env.RETAKE_WEIGHTS,
+    ...parseStoreSettings(environment),
     autoPull: env.RETAKE_AUTO_PULL,
     transformers: env.RETAKE_TRANSFORMERS,
     quantize: env.RETAKE_QUANTIZE,
@@ -264,17 +222,12 @@ function uploadsBeside(outputFolder: string, dataFolder: string): string {
 /** @throws InputError if an address, a host or the hub's URL is none */
 function networkSettings(
   env: z.output<typeof environmentSchema>,
-  tokenFile: string,
-): Pick<Settings, "loraSource" | "webhooks" | "hub"> {
-  const network = {
-    schemes: env.RETAKE_ALLOW_HTTP ? ["https", "http"] : ["https"],
-    allow: env.RETAKE_ALLOW_ADDRESSES,
-  };
+): Pick<Settings, "loraSource" | "webhooks"> {
+  const network = networkOf(env);
   const parsed = z
     .object({
       loraSource: loraSourceSettingsSchema,
       webhooks: webhookSettingsSchema,
-      hub: hubSettingsSchema,
     })
     .safeParse({
       loraSource: {
@@ -285,20 +238,10 @@ function networkSettings(
         network,
       },
       webhooks: { network },
-      hub: {
-        endpoint: env.HF_ENDPOINT,
-        token: env.HF_TOKEN,
-        tokenFile,
-        offline: env.HF_HUB_OFFLINE,
-        idleMs: env.HF_HUB_DOWNLOAD_TIMEOUT * 1000,
-        network,
-      },
     });
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const name = issue?.path.some((part) => part === "hubEndpoint" || part === "endpoint")
-    ? "HF_ENDPOINT"
-    : "RETAKE_ALLOW_ADDRESSES";
+  const name = issue?.path.includes("hubEndpoint") ? "HF_ENDPOINT" : "RETAKE_ALLOW_ADDRESSES";
   throw new InputError(
     `The settings can't be used. ${name}: ${issue?.message}. See docs/server.md for all of them.`,
   );
