@@ -389,6 +389,29 @@ test("several pulls at once fetch each file once", async () => {
   expect(new Set(files).size).toBe(files.length);
 });
 
+test("a part that can't be gone on with is begun anew", async () => {
+  const { files } = hub.repository(turbo);
+  const { etag } = files.find(({ path }) => path.startsWith("transformer/diff"))!;
+  const at = new RegExp(etag);
+  hub.faults.push({ at, times: 1, cutAt: 100_000 }, { at, times: 1, status: 416 });
+  expect(await pull()).toMatchObject({ code: 0, stderr: "" });
+  expectWhole();
+  const asked = hub.seen.filter(({ url }) => url.includes(`/${etag}`)).map(({ range }) => range);
+  expect(asked).toEqual([undefined, "bytes=100000-", undefined]);
+});
+
+// As after a machine has slept. The lock looks at itself every five seconds.
+test("a lock that was lost is taken again, and what came is gone on with", async () => {
+  hub.bytesPerSecond = 250_000;
+  const { ended } = start(pullArgs());
+  const lock = join(weights(), ".locks", cacheName, "retake.lock");
+  while (!existsSync(lock)) await wait(20);
+  rmSync(lock, { recursive: true });
+  expect(await ended).toMatchObject({ code: 0, stderr: "" });
+  expectWhole();
+  expect(hub.seen.some(({ range }) => range !== undefined)).toBe(true);
+});
+
 test("a file of another length is fetched again, one that Python left whole is not", async () => {
   expect((await pull()).code).toBe(0);
   const { commit, files } = hub.repository(turbo);

@@ -22,6 +22,9 @@ export interface Blob {
 /** What came is not what the hub's list says: none of it is of use. */
 class WrongBytesError extends InputError {}
 
+/** The rest of a part can't be had here: it has to come from its start. */
+class OtherRangeError extends TransferError {}
+
 const retries = 4;
 const headersMs = 30_000;
 /** One connection may last as long as it brings something: the longest time that a timer can hold. */
@@ -78,6 +81,11 @@ async function fetchPart(
       try {
         return await fetchRest(hub, blob, part, onBytes);
       } catch (error) {
+        if (error instanceof OtherRangeError) {
+          await rm(part, { force: true });
+          onBytes(-before);
+          throw error;
+        }
         const now = (await sizeOf(part)) ?? 0;
         const mayPass = error instanceof TransferError && error.transient;
         if (!mayPass || now - before < progressBytes) throw error;
@@ -158,9 +166,10 @@ function startOf(response: SafeResponse, hub: HubConnection, blob: Blob, have: n
   if (status === 206 || status === 416) {
     const total = Number(/\/(\d+)$/.exec(header("content-range") ?? "")?.[1] ?? Number.NaN);
     if (total !== file.bytes && !Number.isNaN(total)) throw otherSize(url, file, total);
-    throw new TransferError(`${redactUrl(url)} answers with another range than asked for.`, {
-      transient: false,
-    });
+    throw new OtherRangeError(
+      `${redactUrl(url)} answers with another range than asked for. Try again.`,
+      { transient: true },
+    );
   }
   const hasToken = hub.token !== undefined;
   throw hubError(response, {

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
-import { withLock } from "../net/lock.ts";
+import { LockLostError, withLock } from "../net/lock.ts";
 import { retryTransfers } from "../net/retry.ts";
 import type { HubSettings } from "../schema/hub.ts";
 import { pullFolder } from "../weights/store.ts";
@@ -42,7 +42,7 @@ export interface Pulled {
   readonly folder: string;
   readonly files: number;
   readonly bytes: number;
-  /** Bytes that were missing; 0 if all was there. */
+  /** Of the files that this process fetched or completed. */
   readonly fetchedBytes: number;
 }
 
@@ -75,12 +75,10 @@ export async function pull(
     const progress = new Progress(options.onProgress);
     let toFetch = 0;
     for (const plan of plans) {
-      for (const file of await missingFiles(plan)) {
-        const have = Math.min((await sizeOf(partOf(blobOf(plan.cache, file)))) ?? 0, file.bytes);
-        progress.expect(file.bytes, have);
-        plan.missingBytes += file.bytes;
-        toFetch += file.bytes - have;
-      }
+      const missing = await missingFiles(plan);
+      const left = await bytesLeft(plan, missing);
+      progress.expect(plan, bytesOf(missing), left);
+      toFetch += left;
     }
     await requireSpace(options.weights, toFetch);
     for (const plan of plans) {
@@ -100,7 +98,8 @@ interface Plan {
   readonly lockFile: string;
   readonly commit: string;
   readonly files: readonly HubFile[];
-  missingBytes: number;
+  /** By this process. */
+  fetchedBytes: number;
 }
 
 async function planPull(hub: HubConnection, selection: Selection, weights: string): Promise<Plan> {
@@ -116,7 +115,7 @@ async function planPull(hub: HubConnection, selection: Selection, weights: strin
   });
   // Beside the locks of the hub's Python tools, which are files: ours is a folder.
   const lockFile = join(folder, ".locks", cacheName, "retake");
-  return { selection, cache: join(folder, cacheName), lockFile, commit, files, missingBytes: 0 };
+  return { selection, cache: join(folder, cacheName), lockFile, commit, files, fetchedBytes: 0 };
 }
 
 /** Files without content on this machine, the largest first: the others fit in beside them. */
@@ -130,6 +129,20 @@ async function missingFiles({ cache, commit, files }: Plan): Promise<HubFile[]> 
     missing.push(file);
   }
   return missing.toSorted((a, b) => b.bytes - a.bytes);
+}
+
+function bytesOf(files: readonly HubFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** What of missing files no earlier attempt has brought. */
+async function bytesLeft({ cache }: Plan, missing: readonly HubFile[]): Promise<number> {
+  let left = 0;
+  for (const file of missing) {
+    const have = (await sizeOf(partOf(blobOf(cache, file)))) ?? 0;
+    left += file.bytes - Math.min(have, file.bytes);
+  }
+  return left;
 }
 
 async function isWhole({ selection, cache, commit, files }: Plan): Promise<boolean> {
@@ -150,26 +163,33 @@ async function carryOut(
   await mkdir(join(lockFile, ".."), { recursive: true });
   const work = async (signal: AbortSignal) => {
     const missing = await missingFiles(plan); // another process may have come first
-    progress.fetchedElsewhere(
-      plan.missingBytes - missing.reduce((sum, { bytes }) => sum + bytes, 0),
-    );
+    progress.setLeft(plan, await bytesLeft(plan, missing));
     await fetchAll(plan, missing, { ...hub, signal }, progress);
+    plan.fetchedBytes += bytesOf(missing);
     await syncFolder(join(cache, "blobs"));
     for (const file of files) {
       if (!(await isLinked(cache, commit, file))) await linkFile(cache, commit, file);
     }
     await noteRevision(cache, selection.revision, commit);
   };
-  await withLock(lockFile, hub.signal, work, onWait);
+  for (;;) {
+    try {
+      return await withLock(lockFile, hub.signal, work, onWait);
+    } catch (error) {
+      // A machine that slept: the process that took over is waited for, if there is one.
+      if (!(error instanceof LockLostError)) throw error;
+    }
+  }
 }
 
 /** Fetches files side by side; the first failure stops all, and what came stays. */
 async function fetchAll(
-  { selection, cache, commit }: Plan,
+  plan: Plan,
   missing: readonly HubFile[],
   hub: HubConnection,
   progress: Progress,
 ): Promise<void> {
+  const { selection, cache, commit } = plan;
   const { repository } = selection;
   const queue = [...missing];
   const failed = new AbortController();
@@ -179,7 +199,7 @@ async function fetchAll(
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
       const blob = { repository, commit, file, target: blobOf(cache, file) };
       try {
-        await fetchBlob(connection, blob, (count) => progress.add(count));
+        await fetchBlob(connection, blob, (count) => progress.came(plan, count));
       } catch (error) {
         queue.length = 0;
         if (!failed.signal.aborted) failure = error;
@@ -192,15 +212,15 @@ async function fetchAll(
   if (failed.signal.aborted) throw failure;
 }
 
-function describe({ selection, cache, commit, files, missingBytes }: Plan): Pulled {
+function describe({ selection, cache, commit, files, fetchedBytes }: Plan): Pulled {
   return {
     repository: selection.repository,
     revision: selection.revision,
     commit,
     folder: snapshotOf(cache, commit),
     files: files.length,
-    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
-    fetchedBytes: missingBytes,
+    bytes: bytesOf(files),
+    fetchedBytes,
   };
 }
 
@@ -217,27 +237,29 @@ function explained(error: unknown, weights: string): unknown {
   );
 }
 
-/** Counts bytes over all files. */
+/** Counts bytes over all repositories. */
 class Progress {
   readonly #report: PullOptions["onProgress"];
-  #received = 0;
+  readonly #left = new Map<Plan, number>();
   #total = 0;
 
   constructor(report: PullOptions["onProgress"]) {
     this.#report = report;
   }
 
-  expect(bytes: number, have: number): void {
+  expect(plan: Plan, bytes: number, left: number): void {
     this.#total += bytes;
-    this.#received += have;
+    this.#left.set(plan, left);
   }
 
-  fetchedElsewhere(bytes: number): void {
-    if (bytes !== 0) this.add(bytes);
+  /** Others may have fetched meanwhile. */
+  setLeft(plan: Plan, left: number): void {
+    this.#left.set(plan, left);
   }
 
-  add(count: number): void {
-    this.#received += count;
-    this.#report({ received: this.#received, total: this.#total });
+  came(plan: Plan, count: number): void {
+    this.#left.set(plan, (this.#left.get(plan) ?? 0) - count);
+    const left = [...this.#left.values()].reduce((sum, bytes) => sum + bytes, 0);
+    this.#report({ received: this.#total - left, total: this.#total });
   }
 }

@@ -4,6 +4,9 @@ import { CanceledError } from "../errors.ts";
 import { TransferError } from "./errors.ts";
 import { forgetHolder, freeIfHolderDied, nameHolder } from "./lock-holder.ts";
 
+/** The lock went to another, as after a stand-still of minutes: what was begun is theirs to go on with. */
+export class LockLostError extends TransferError {}
+
 /** A holder that has not shown itself for so long is dead, and its lock free. */
 const staleMs = 30_000;
 const updateMs = 5_000;
@@ -59,7 +62,7 @@ export async function tryWithLock<T>(
     return { result: await work(AbortSignal.any([signal, lost.signal])) };
   } catch (error) {
     if (!lost.signal.aborted) throw error;
-    throw new TransferError("another process took over this download.", {
+    throw new LockLostError("another process took over this download.", {
       transient: true,
       cause: error,
     });
