@@ -24,7 +24,7 @@ const stderrCharacters = 4000;
 
 /** What a worker's environment may hold: no tokens, no database. */
 const passedOn =
-  /^(?:PATH|HOME|LANG|LC_.*|TZ|TMPDIR|TEMP|SYSTEMROOT|LD_LIBRARY_PATH|CUDA_.*|AWS_.*|NVIDIA_.*|OMP_.*|ORT_.*)$/i;
+  /^(?:PATH|HOME|LANG|LC_.*|TZ|TMPDIR|TEMP|SYSTEMROOT|NODE_COMPILE_CACHE|LD_LIBRARY_PATH|CUDA_.*|AWS_.*|NVIDIA_.*|OMP_.*|ORT_.*)$/i;
 
 export interface WorkerLog {
   readonly info: (fields: object, message: string) => void;
