@@ -1,0 +1,46 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { modelById } from "../src/models/registry.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { generate } from "../src/pipeline/generate.ts";
+import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { generateRequestSchema } from "../src/schema/request.ts";
+import { goldenFolder } from "./golden.ts";
+
+// A process that makes one picture after another, each with another LoRA than the one before, and
+// prints the last one's latents and its memory on the way.
+// usage: node --expose-gc swap-loras.ts SWAPS LAST-LORA
+const [swaps, last] = process.argv.slice(2);
+const folder = join(goldenFolder, "loras", "files");
+const loras = [null, ...readdirSync(folder)];
+const pipeline = new Pipeline(
+  await openComponents(join(goldenFolder, "tiny", "store"), modelById("zimage_turbo")),
+  { device: "cpu", compute: "f32", keepOpen: true },
+);
+
+async function picture(lora: string | null | undefined): Promise<Float32Array> {
+  const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: "a fox" });
+  const loras = typeof lora === "string" ? [{ path: join(folder, lora), multiplier: 0.7 }] : [];
+  let latents = new Float32Array();
+  await generate(
+    pipeline,
+    { ...defaults, steps: 1, guidanceScale: 0, width: 32, height: 32, loras },
+    {
+      onStep: (progress) => {
+        latents = progress.latents.data;
+      },
+    },
+  );
+  return latents;
+}
+
+const megabytes: number[] = [];
+for (let i = 0; i < Number(swaps); i++) {
+  await picture(loras[i % loras.length]);
+  if ((i + 1) % 100 !== 0) continue;
+  globalThis.gc?.();
+  megabytes.push(process.memoryUsage().rss / 2 ** 20);
+}
+const latents = Array.from(await picture(last));
+await pipeline.release();
+process.stdout.write(JSON.stringify({ megabytes, latents }));
