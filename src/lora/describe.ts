@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import type { PreviewEra } from "../schema/preview-era.ts";
 import { eraOfVersion } from "../schema/preview-era.ts";
+import { hashFile } from "./content.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
@@ -72,7 +73,7 @@ export async function describeLora(path: string): Promise<LoraDescription> {
   return {
     file: lora.file,
     bytes: (await stat(lora.file)).size,
-    sha256: lora.sha256,
+    sha256: await hashFile(lora.file, undefined),
     format: lora.format,
     network: networkOf(lora.modules.values()),
     name: info.outputName,

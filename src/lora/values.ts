@@ -3,7 +3,7 @@ import type { WeightSpan } from "../onnx/graph.ts";
 import { roundToDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { firstNonFinite } from "../tensor/tensor.ts";
-import { readF32 } from "../weights/safetensors.ts";
+import { cutF32, readF32 } from "../weights/safetensors.ts";
 import type { LoraFile } from "./file.ts";
 import type { DoraRule, LoraDelta, LoraModule } from "./module.ts";
 
@@ -46,11 +46,15 @@ export interface AdapterValues {
 }
 
 /**
+ * @param held the file's bytes, where they are in memory anyhow
  * @throws InputError naming the tensor that holds NaN or infinity, or an alpha
  * that isn't above 0, and if the whole LoRA is zero
  */
-export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterValues>> {
-  const { values, damaged } = await loadModules(lora);
+export async function loadAdapter(
+  lora: LoraFile,
+  held?: Uint8Array<ArrayBuffer>,
+): Promise<Map<string, AdapterValues>> {
+  const { values, damaged } = await loadModules(lora, held);
   const [first] = damaged;
   if (first !== undefined) throw first;
   if ([...values.values()].every(doesNothing)) {
@@ -64,10 +68,11 @@ export async function loadAdapter(lora: LoraFile): Promise<Map<string, AdapterVa
 /** Reads every module that can be read, and says what is wrong with the others. */
 export async function loadModules(
   lora: LoraFile,
+  held?: Uint8Array<ArrayBuffer>,
 ): Promise<{ values: Map<string, AdapterValues>; damaged: InputError[] }> {
   const values = new Map<string, AdapterValues>();
   const damaged: InputError[] = [];
-  const read = readerOf(lora);
+  const read = readerOf(lora, held);
   for (const [name, module] of lora.modules) {
     try {
       values.set(name, await loadModule(name, module, read));
@@ -82,10 +87,11 @@ export async function loadModules(
 type Read = (span: WeightSpan, name: string) => Promise<Tensor>;
 
 /** Parts of a fused module share tensors: each is read once. */
-function readerOf({ file }: LoraFile): Read {
+function readerOf({ file }: LoraFile, held: Uint8Array<ArrayBuffer> | undefined): Read {
   const known = new Map<WeightSpan, Tensor>();
   return async (span, name) => {
-    const tensor = known.get(span) ?? (await readF32(span));
+    const tensor =
+      known.get(span) ?? (held === undefined ? await readF32(span) : cutF32(held, span));
     known.set(span, tensor);
     const index = firstNonFinite(tensor.data);
     if (index === -1) return tensor;

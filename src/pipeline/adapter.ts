@@ -1,3 +1,4 @@
+import { hashFile, readHeld } from "../lora/content.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
@@ -19,6 +20,7 @@ export interface LoadedModule extends AdapterValues {
 /** A LoRA in memory: its values in f32, by module, not yet scaled by anybody's multiplier. */
 export interface LoadedLora {
   readonly file: LoraFile;
+  readonly sha256: string;
   readonly modules: ReadonlyMap<string, LoadedModule>;
 }
 
@@ -30,15 +32,17 @@ export async function openLora(
 ): Promise<LoadedLora> {
   const file = await readLora(path);
   matchLora(file, linearModules(transformer.config));
+  const held = await readHeld(file.file);
+  const [sha256, adapter] = await Promise.all([hashFile(file.file, held), loadAdapter(file, held)]);
   const modules = new Map<string, LoadedModule>();
-  for (const [name, values] of await loadAdapter(file)) {
+  for (const [name, values] of adapter) {
     const norms =
       values.magnitude === null
         ? null
         : await rowNorms(transformer.lookup, name, weightDelta(values.delta), device);
     modules.set(name, { ...values, norms });
   }
-  return { file, modules };
+  return { file, sha256, modules };
 }
 
 function weightDelta(delta: DeltaValues): WeightDelta {

@@ -1,5 +1,4 @@
 import { InputError } from "../errors.ts";
-import type { LoraFile } from "../lora/file.ts";
 import { encodePrompt } from "../prompt/encode-prompt.ts";
 import { applyTrigger } from "../prompt/trigger.ts";
 import { denoise } from "../sampler/denoise.ts";
@@ -10,6 +9,7 @@ import { flowMatchSchedule } from "../sampler/schedule.ts";
 import type { GenerateRequest } from "../schema/request.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
+import type { LoadedLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
@@ -45,7 +45,7 @@ export interface Generated {
   readonly schedule: Schedule;
   /** The prompt after its trigger word was filled in. */
   readonly prompt: string;
-  readonly loras: readonly LoraFile[];
+  readonly loras: readonly LoadedLora[];
   /** Which transformer ran: a file's name if one was named, and its quantisation, if any. */
   readonly transformer: { readonly file: string | null; readonly quantization: string | null };
   readonly warnings: readonly string[];
@@ -106,7 +106,7 @@ export async function generate(
     effective,
     schedule,
     prompt,
-    loras: loras.map(({ lora }) => lora.file),
+    loras: loras.map(({ lora }) => lora),
     transformer: {
       file: components.transformer.fileName,
       quantization: components.transformer.quantization,

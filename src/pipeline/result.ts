@@ -35,9 +35,9 @@ export function describeResult(
     seed: JSON.rawJSON(String(effective.seed)),
     schedule: effective.profile.schedule,
     sigmas: Array.from(schedule.sigmas),
-    loras: loras.map(({ sha256, info }, i) => ({
+    loras: loras.map(({ sha256, file }, i) => ({
       sha256,
-      name: info.outputName,
+      name: file.info.outputName,
       network_multiplier: request.loras[i]?.multiplier,
     })),
   };

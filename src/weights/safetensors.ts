@@ -62,6 +62,16 @@ export async function readF32(span: WeightSpan): Promise<Tensor> {
   }
 }
 
+/** The same out of a file's bytes that are in memory. */
+export function cutF32(file: Uint8Array<ArrayBuffer>, span: WeightSpan): Tensor {
+  const end = span.offset + span.byteLength;
+  if (end > file.length) {
+    throw new InputError(`${span.file} became shorter while it was read. Download it again.`);
+  }
+  // A copy: where a tensor lies, it need not be aligned for its elements.
+  return { data: widen(file.slice(span.offset, end), span), shape: span.shape };
+}
+
 /** Stored values as f32. @throws InputError for what isn't F32, F16 or BF16 */
 export function widen(
   bytes: Uint8Array<ArrayBuffer>,
