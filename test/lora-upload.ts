@@ -24,6 +24,13 @@ export function variant(name: string): Buffer {
   return Buffer.concat([start, text, lora.subarray(8 + length)]);
 }
 
+/** The demonstration's LoRA with a NaN as its last value. */
+export function diverged(): Buffer {
+  const content = Buffer.from(lora);
+  content.writeUInt16LE(0x7fc0, content.length - 2);
+  return content;
+}
+
 export interface Answer {
   readonly status: number;
   // biome-ignore lint/suspicious/noExplicitAny: an answer of any shape

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -6,6 +6,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { convertLora } from "../src/lora/convert.ts";
 import { readLora } from "../src/lora/file.ts";
+import { diverged } from "./lora-upload.ts";
 import { demoRequest, ServerProcess } from "./server-process.ts";
 
 const zorple = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
@@ -16,6 +17,7 @@ beforeAll(async () => {
   const loras = join(folder, "mine");
   mkdirSync(loras);
   cpSync(zorple, join(loras, "zorple.safetensors"));
+  writeFileSync(join(loras, "diverged.safetensors"), diverged());
   await convertLora(await readLora(zorple), "peft", join(loras, "as-peft"));
   server = await ServerProcess.start(folder, { RETAKE_MAX_LORAS: "2", WORKFLOWS_BASE_PATH: loras });
 }, 30_000);
@@ -59,5 +61,15 @@ test("more than the operator allows get the reference's answer", async () => {
   expect(refusal.detail.error).toMatchObject({
     code: "SINGLE_LORA_ONLY",
     message: expect.stringMatching(/takes 2 LoRAs a request, and 3 were given/),
+  });
+});
+
+test("inspect describes a LoRA that can't be used, and says why", async () => {
+  const { status, body } = await server.call("GET", "/v1/loras/inspect?path=diverged.safetensors");
+  expect(status).toBe(200);
+  expect(body.description).toMatchObject({
+    format: "ai-toolkit",
+    modules: 32,
+    unusable: expect.stringMatching(/^the file is damaged: .* is NaN at element/),
   });
 });

@@ -12,7 +12,9 @@ import { goldenFolder } from "./golden.ts";
 // usage: node --expose-gc swap-loras.ts SWAPS LAST-LORA
 const [swaps, last] = process.argv.slice(2);
 const folder = join(goldenFolder, "loras", "files");
-const loras = [null, ...readdirSync(folder)];
+const all = [null, ...readdirSync(folder)];
+/** On the same modules, and of few kinds: a change among them is a change of values. */
+const common = ["ai-toolkit", "diffsynth", "lokr", "diffsynth-prefix", "dora"];
 const pipeline = new Pipeline(
   await openComponents(join(goldenFolder, "tiny", "store"), modelById("zimage_turbo")),
   { device: "cpu", compute: "f32", keepOpen: true },
@@ -36,7 +38,10 @@ async function picture(lora: string | null | undefined): Promise<Float32Array> {
 
 const megabytes: number[] = [];
 for (let i = 0; i < Number(swaps); i++) {
-  await picture(loras[i % loras.length]);
+  // Every tenth of them is of any format: it builds its graphs, and ousts others'.
+  const [tenth, rest] = [Math.floor(i / 10), i % 10];
+  const file = `${common[i % common.length]}.safetensors`;
+  await picture(rest === 0 ? all[tenth % all.length] : file);
   if ((i + 1) % 100 !== 0) continue;
   globalThis.gc?.();
   megabytes.push(process.memoryUsage().rss / 2 ** 20);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lora } from "./lora-site.ts";
-import { keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
+import { diverged, keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
 import { demoRequest, ServerProcess } from "./server-process.ts";
 
 let folder: string;
@@ -41,6 +41,7 @@ describe("what is no LoRA is refused, and nothing stays", () => {
     ["a few bytes", Buffer.from("LoRA"), /has only 4 bytes/],
     ["a cut file", lora.subarray(0, lora.length >> 1), /cut off/],
     ["a file with something behind", Buffer.concat([lora, Buffer.alloc(9)]), /follow its last/],
+    ["a training that diverged", diverged(), /can't be used as a LoRA: .* is NaN at element/],
     [
       "other tensors",
       Buffer.concat([Buffer.from("\x02\0\0\0\0\0\0\0", "latin1"), Buffer.from("{}")]),

@@ -66,7 +66,12 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     owner: string,
   ) {
     const name = uploadName(givenName ?? sentName);
-    const describe = (file: string) => describeInThread(file, name ?? "The upload");
+    const shown = name ?? "The upload";
+    const describe = async (file: string) => {
+      const description = await describeInThread(file, shown);
+      if (description.unusable === null) return description;
+      throw new InputError(`${shown} can't be used as a LoRA: ${description.unusable}`);
+    };
     try {
       return await uploads.add(staged, { owner, name, describe });
     } finally {

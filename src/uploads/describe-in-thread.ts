@@ -31,9 +31,6 @@ export function describeInThread(
   return described.then((answer) => {
     if ("refusal" in answer) throw new InputError(answer.refusal.replaceAll(file, shown));
     const { file: _, ...description } = answer.description;
-    if (description.unusable !== null) {
-      throw new InputError(`${shown} can't be used: ${description.unusable}`);
-    }
     return description;
   });
 }
