@@ -43,7 +43,9 @@ export async function rowNorms(
   const { name, cross, squared } = deltaProducts(graph, delta, feed, dot);
   const weight = wholeMatrix(context, name, `${module}.weight`);
   const outDim = graph.span(`${module}.weight`).shape[0]!;
-  graph.output("weight", "f32", [outDim], dot(weight, weight));
+  // Not a product and its sum: that would be another matrix of 157 MB for the largest layers.
+  const squares = graph.op("ReduceSumSquare", [weight, graph.ints([1])], { keepdims: 0 });
+  graph.output("weight", "f32", [outDim], squares);
   graph.output("cross", "f32", [outDim], cross(weight));
   graph.output("delta", "f32", [outDim], squared);
   const session = await openSession(graph.finish(), device);
