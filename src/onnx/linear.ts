@@ -64,12 +64,11 @@ function blockMatrix(
   x: Value,
   name: string,
   span: WeightSpan,
-  { bits, size, scales, offsets }: BlockStorage,
+  blocks: BlockStorage,
 ): Value {
   const { graph } = context;
-  const [outDim, inDim] = span.shape as [number, number];
-  const count = Math.ceil(inDim / size);
-  const { value } = graph.mapped(name, span, [outDim, count, (size * bits) / 8]);
+  const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
+  const { bits, size, scales, offsets } = blocks;
   const stored = waitFor(context, value, x);
   const whole = bits === 8 ? stored : nibbles(context, stored, [outDim, count, size]);
   const centred = graph.op("Sub", [
@@ -78,9 +77,9 @@ function blockMatrix(
   ]);
   const perBlock = (part: string, own: WeightSpan) =>
     graph.op("Reshape", [factor(context, `${name}.${part}`, own), graph.ints([outDim, count, 1])]);
-  let blocks = graph.op("Mul", [centred, perBlock("scales", scales)]);
-  if (offsets !== undefined) blocks = graph.op("Sub", [blocks, perBlock("offsets", offsets)]);
-  const rows = graph.op("Reshape", [blocks, graph.ints([outDim, count * size])]);
+  let values = graph.op("Mul", [centred, perBlock("scales", scales)]);
+  if (offsets !== undefined) values = graph.op("Sub", [values, perBlock("offsets", offsets)]);
+  const rows = graph.op("Reshape", [values, graph.ints([outDim, count * size])]);
   return graph.op("Slice", [rows, graph.ints([0]), graph.ints([inDim]), graph.ints([1])]);
 }
 
@@ -108,12 +107,11 @@ function blockProduct(
   x: Value,
   name: string,
   span: WeightSpan,
-  { bits, size, scales, offsets }: BlockStorage,
+  blocks: BlockStorage,
 ): Value {
   const { graph } = context;
-  const [outDim, inDim] = span.shape as [number, number];
-  const count = Math.ceil(inDim / size);
-  const { value } = graph.mapped(name, span, [outDim, count, (size * bits) / 8]);
+  const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
+  const { bits, size, scales, offsets } = blocks;
   const product = graph.op(
     "MatMulNBits",
     [x, value, factor(context, `${name}.scales`, scales)],
@@ -121,11 +119,24 @@ function blockProduct(
     "com.microsoft",
   );
   if (offsets === undefined) return product;
-  const blocks = graph.op("Reshape", [x, blockShape(context, x, [count, size])]);
-  const sums = graph.op("ReduceSum", [blocks, graph.ints([-1])], { keepdims: 0 });
+  const parts = graph.op("Reshape", [x, blockShape(context, x, [count, size])]);
+  const sums = graph.op("ReduceSum", [parts, graph.ints([-1])], { keepdims: 0 });
   const table = factor(context, `${name}.offsets`, offsets);
   const transposed = graph.op("Transpose", [table], { perm: [1, 0] });
   return graph.op("Sub", [product, graph.op("MatMul", [sums, transposed])]);
+}
+
+/** The stored bytes [out, count, size · bits / 8], and those dimensions. */
+function mappedBlocks(
+  { graph }: GraphContext,
+  name: string,
+  span: WeightSpan,
+  { bits, size }: BlockStorage,
+): { value: Value; outDim: number; inDim: number; count: number } {
+  const [outDim, inDim] = span.shape as [number, number];
+  const count = Math.ceil(inDim / size);
+  const { value } = graph.mapped(name, span, [outDim, count, (size * bits) / 8]);
+  return { value, outDim, inDim, count };
 }
 
 /** x's shape with its last dimension taken apart. */
