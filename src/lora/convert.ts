@@ -10,8 +10,9 @@ import { writeSafetensors } from "../weights/write-safetensors.ts";
 import { notWritable, writeWhole } from "../weights/write-whole.ts";
 import type { LoraFile } from "./file.ts";
 import { networkOf } from "./format.ts";
-import type { LoraModule } from "./module.ts";
+import type { LoraDelta, LoraModule } from "./module.ts";
 import { peftConfig, peftWeights } from "./places.ts";
+import type { AdapterValues, DeltaValues } from "./values.ts";
 import { loadAdapter } from "./values.ts";
 
 /** Formats that can be written. ComfyUI reads ai-toolkit's. */
@@ -32,22 +33,17 @@ export async function convertLora(
   out: string,
 ): Promise<void> {
   const tensors = new Map<string, WritableTensor>();
-  const scales = await storedScales(lora);
-  for (const [name, module] of lora.modules) {
-    for (const [key, tensor] of await tensorsOf(lora, name, module, target, scales)) {
+  // Checks every value on the way.
+  const adapter = await loadAdapter(lora);
+  for (const name of lora.modules.keys()) {
+    for (const [key, tensor] of await tensorsOf(lora, name, target, adapter.get(name)!)) {
       tensors.set(key, tensor);
     }
   }
   const { lora_adapter_metadata: _, ...kept } = lora.metadata;
   const metadata = { format: "pt", ...kept, retake_converted_from: lora.format };
-  if (target === "peft") await writePeftFolder(lora, tensors, metadata, scales, out);
+  if (target === "peft") await writePeftFolder(lora, tensors, metadata, adapter, out);
   else await writeSafetensors(out, tensors, metadata);
-}
-
-/** alpha/rank of each module; checks every value on the way. */
-async function storedScales(lora: LoraFile): Promise<ReadonlyMap<string, number>> {
-  const adapter = await loadAdapter(lora);
-  return new Map([...adapter].map(([name, { storedScale }]) => [name, storedScale]));
 }
 
 /** Where a format puts a module's tensors. */
@@ -60,25 +56,30 @@ function namesOf(target: TargetFormat, kind: LoraModule["delta"]["kind"], module
 async function tensorsOf(
   lora: LoraFile,
   name: string,
-  module: LoraModule,
   target: TargetFormat,
-  scales: ReadonlyMap<string, number>,
+  values: AdapterValues,
 ): Promise<Map<string, WritableTensor>> {
+  const module = lora.modules.get(name)!;
   const { delta, magnitude, alpha, rows } = module;
   refuseImpossible(lora, module, target);
   const prefix = namesOf(target, delta.kind, name);
   const tensors = new Map<string, WritableTensor>();
   const put = async (part: string, span: WeightSpan, cut: LoraModule["rows"] = null) =>
     tensors.set(`${prefix}.${part}`, await copy(span, cut));
-  const scale = scales.get(name)!;
-  if (delta.kind === "lora") {
+  const scale = values.storedScale;
+  const hasAlpha = target === "kohya" || target === "peft";
+  if (delta.kind === "lora" && values.delta.kind === "lora") {
     const [down, up] = target === "kohya" ? ["lora_down", "lora_up"] : ["lora_A", "lora_B"];
-    await put(`${down}.weight`, delta.loraA);
-    await put(`${up}.weight`, delta.loraB, rows);
+    if (scale === 1 || hasAlpha) {
+      await put(`${down}.weight`, delta.loraA);
+      await put(`${up}.weight`, delta.loraB, rows);
+    } else {
+      const [loraA, loraB] = folded(delta, values.delta, values.scale);
+      tensors.set(`${prefix}.${down}.weight`, loraA).set(`${prefix}.${up}.weight`, loraB);
+    }
     if (delta.bias !== null) await put(`${up}.bias`, delta.bias, rows);
     if (target === "kohya") tensors.set(`${prefix}.alpha`, scalar(scale * delta.rank));
-    else if (scale !== 1 && target !== "peft") await fold(lora, name, tensors, prefix);
-  } else {
+  } else if (delta.kind !== "lora") {
     for (const [part, span] of factorsOf(delta)) await put(part, span);
     if (alpha !== null) await put("alpha", alpha);
   }
@@ -147,24 +148,26 @@ function refuseImpossible(
  * file's dtype. The factor of a header's configuration, which no loader folds
  * or rounds, goes into B in f32.
  */
-async function fold(
-  lora: LoraFile,
-  name: string,
-  tensors: Map<string, WritableTensor>,
-  prefix: string,
-): Promise<void> {
-  const module = lora.modules.get(name)!;
-  const values = (await loadAdapter({ ...lora, modules: new Map([[name, module]]) })).get(name)!;
-  if (values.delta.kind !== "lora" || module.delta.kind !== "lora") return;
-  const { loraA, loraB } = values.delta;
-  const { scale } = values;
-  const dtypeA = module.delta.loraA.dtype;
-  const dtypeB = scale === 1 ? module.delta.loraB.dtype : "F32";
-  const scaled = scale === 1 ? loraB.data : loraB.data.map((value) => value * scale);
-  const put = (part: string, { shape }: Tensor, data: Float32Array<ArrayBuffer>, dtype: Dtype) =>
-    tensors.set(`${prefix}.${part}`, { data: narrowTo(data, dtype), dtype, shape });
-  put("lora_A.weight", loraA, loraA.data, dtypeA);
-  put("lora_B.weight", loraB, scaled, dtypeB);
+function folded(
+  stored: Extract<LoraDelta, { kind: "lora" }>,
+  { loraA, loraB }: Extract<DeltaValues, { kind: "lora" }>,
+  scale: number,
+): [WritableTensor, WritableTensor] {
+  const written = ({ shape }: Tensor, data: Float32Array<ArrayBuffer>, dtype: Dtype) => ({
+    data: narrowTo(data, dtype),
+    dtype,
+    shape,
+  });
+  return [
+    written(loraA, loraA.data, stored.loraA.dtype),
+    scale === 1
+      ? written(loraB, loraB.data, stored.loraB.dtype)
+      : written(
+          loraB,
+          loraB.data.map((value) => value * scale),
+          "F32",
+        ),
+  ];
 }
 
 async function copy(span: WeightSpan, rows: LoraModule["rows"]): Promise<WritableTensor> {
@@ -191,11 +194,13 @@ async function writePeftFolder(
   lora: LoraFile,
   tensors: ReadonlyMap<string, WritableTensor>,
   metadata: Readonly<Record<string, string>>,
-  scales: ReadonlyMap<string, number>,
+  adapter: ReadonlyMap<string, AdapterValues>,
   out: string,
 ): Promise<void> {
   const ranks = new Map([...lora.modules].map(([name, { delta }]) => [name, delta.rank ?? 1]));
-  const alphas = new Map([...ranks].map(([name, rank]) => [name, rank * scales.get(name)!]));
+  const alphas = new Map(
+    [...ranks].map(([name, rank]) => [name, rank * adapter.get(name)!.storedScale]),
+  );
   const modules = [...lora.modules.values()];
   const config = {
     peft_type: "LORA",
