@@ -9,6 +9,7 @@ import { repositoriesOf } from "../models/repositories.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
 import { startByteProgress } from "./byte-progress.ts";
 import { readStoreSettings } from "./settings.ts";
+import { stoppable } from "./stop-signal.ts";
 
 interface PullFlags {
   readonly weights?: string;
@@ -30,10 +31,12 @@ export function addPullCommand(program: Command): void {
     )
     .option("--offline", "fetch nothing, say what is missing (HF_HUB_OFFLINE)")
     .option("--json", "print progress and result as lines of JSON")
-    .action(runPull);
+    .action((ids: string[], flags: PullFlags) =>
+      stoppable((signal) => runPull(ids, flags, signal)),
+    );
 }
 
-async function runPull(ids: string[], flags: PullFlags): Promise<void> {
+async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Promise<void> {
   const wanted = ids.map(modelById);
   const { weights, hub } = readStoreSettings({
     RETAKE_WEIGHTS: flags.weights ?? (hasOwnStore() ? undefined : "hub"),
@@ -42,9 +45,6 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
   const revisionOf = parseRevisions(flags.revision ?? [], wanted);
   if (hub.offline) return await reportOffline(wanted, weights, flags.json === true);
 
-  const stop = new AbortController();
-  const onSignal = () => stop.abort();
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   const progress = startByteProgress(flags.json === true);
   const selections: Selection[] = repositoriesOf(wanted).map((needed) => ({
     ...needed,
@@ -58,7 +58,7 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
     const pulled = await pull(selections, {
       weights,
       settings: hub,
-      signal: stop.signal,
+      signal,
       onProgress,
       onWait,
     });
@@ -70,7 +70,6 @@ async function runPull(ids: string[], flags: PullFlags): Promise<void> {
     );
   } finally {
     progress.stop();
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }
 
