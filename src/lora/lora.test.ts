@@ -6,6 +6,7 @@ import { goldenFolder } from "../../test/golden.ts";
 import type { WritableTensor } from "../weights/write-safetensors.ts";
 import { writeSafetensors } from "../weights/write-safetensors.ts";
 import { hashFile, readHeld } from "./content.ts";
+import { describeLora } from "./describe.ts";
 import { readLora } from "./file.ts";
 import { readLoraInfo } from "./info.ts";
 import { matchLora } from "./match.ts";
@@ -269,4 +270,35 @@ test("metadata tells trainer, step and trigger words; garbled entries count as a
     trainer: null,
     step: null,
   });
+});
+
+// Of constant factors the change is constant too: its norm is that value times the square root of 48 x 48.
+test.each<[string, Record<string, WritableTensor>, number]>([
+  [
+    "LoRA, with alpha 2 of rank 4",
+    {
+      [`${toQ}.lora_A.weight`]: matrix(4, 48, 0.5),
+      [`${toQ}.lora_B.weight`]: matrix(48, 4),
+      [`${toQ}.alpha`]: { data: Float32Array.of(2), shape: [] },
+    },
+    4 * 0.5 * 0.5 * 48,
+  ],
+  [
+    "LoKr",
+    { [`${toQ}.lokr_w1`]: matrix(4, 4, 0.5), [`${toQ}.lokr_w2`]: matrix(12, 12, 3) },
+    0.5 * 3 * 48,
+  ],
+  [
+    "LoHa",
+    {
+      [`${toQ}.hada_w1_a`]: matrix(48, 2, 0.5),
+      [`${toQ}.hada_w1_b`]: matrix(2, 48),
+      [`${toQ}.hada_w2_a`]: matrix(48, 2),
+      [`${toQ}.hada_w2_b`]: matrix(2, 48, 3),
+    },
+    2 * 0.5 * 2 * 3 * 48,
+  ],
+])("the strength of a %s is the size of its change", async (_, tensors, norm) => {
+  const { strength } = await describeLora(await lora(tensors));
+  expect(strength["layers.0.attention.to_q"]).toBeCloseTo(norm, 2);
 });
