@@ -6,21 +6,13 @@ import { openComponents } from "../src/pipeline/components.ts";
 import type { StepProgress } from "../src/pipeline/generate.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { goldenFolder } from "./golden.ts";
+import type { GoldenRequest } from "./golden.ts";
+import { goldenFolder, requestFor } from "./golden.ts";
 
 interface Cases {
-  request: {
-    prompt: string;
-    neg: string;
-    seed: number;
-    steps: number;
-    guidance: number;
-    width: number;
-    height: number;
-  };
+  request: GoldenRequest;
   multipliers: number[];
   files: Record<string, string>;
   several: Record<string, [string, number][]>;
@@ -44,21 +36,10 @@ export const pipeline: Pipeline = new Pipeline(
 export async function run(
   loras: readonly { path: string; multiplier: number }[],
 ): Promise<{ latents: Tensor; image: Tensor }> {
-  const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
   let last: StepProgress | undefined;
   const { image } = await generate(
     pipeline,
-    {
-      ...defaults,
-      negativePrompt: request.neg,
-      seed: BigInt(request.seed),
-      steps: request.steps,
-      guidanceScale: request.guidance,
-      width: request.width,
-      height: request.height,
-      profile: "diffusers",
-      loras: [...loras],
-    },
+    requestFor(request, { profile: "diffusers", loras: [...loras] }),
     {
       onStep: (progress) => {
         last = progress;

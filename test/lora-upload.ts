@@ -57,3 +57,15 @@ export async function postLora(
 export function keptIn(folder: string): string[] {
   return readdirSync(join(folder, "data", "uploads")).sort();
 }
+
+/** What tests send to one server and find in its folder. */
+export function uploadsOf(server: () => ServerProcess, folder: () => string) {
+  return {
+    post: (
+      content: Parameters<typeof postLora>[1],
+      headers?: Record<string, string>,
+      path?: string,
+    ) => postLora(server(), content, headers, path),
+    kept: () => keptIn(folder()),
+  };
+}

@@ -16,22 +16,15 @@ import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { goldenFolder, readGolden } from "./golden.ts";
+import type { GoldenRequest } from "./golden.ts";
+import { goldenFolder, readGolden, requestFor } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 
-interface Request {
-  prompt: string;
-  neg: string;
-  seed: number;
-  steps: number;
-  guidance: number;
-  width: number;
-  height: number;
+interface Request extends GoldenRequest {
   lora: [string, number][];
 }
 
@@ -49,31 +42,17 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** Latents and predictions of each step, under the names of traces. */
 async function run(components: Components, request: Request): Promise<Map<string, Tensor>> {
   const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
-  const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
-  const [lora] = request.lora;
+  const loras = request.lora.map(([file, multiplier]) => ({
+    path: join(quantised, file),
+    multiplier,
+  }));
   const tensors = new Map<string, Tensor>();
   try {
-    await generate(
-      pipeline,
-      {
-        ...defaults,
-        negativePrompt: request.neg,
-        seed: BigInt(request.seed),
-        steps: request.steps,
-        guidanceScale: request.guidance,
-        width: request.width,
-        height: request.height,
-        profile: "diffusers",
-        ...(lora === undefined
-          ? {}
-          : { loras: [{ path: join(quantised, lora[0]), multiplier: lora[1] }] }),
+    await generate(pipeline, requestFor(request, { profile: "diffusers", loras }), {
+      onStep: ({ step, latents, noisePred }) => {
+        tensors.set(`latents.${step - 1}`, latents).set(`noise_pred.${step - 1}`, noisePred);
       },
-      {
-        onStep: ({ step, latents, noisePred }) => {
-          tensors.set(`latents.${step - 1}`, latents).set(`noise_pred.${step - 1}`, noisePred);
-        },
-      },
-    );
+    });
   } finally {
     await pipeline.release();
   }

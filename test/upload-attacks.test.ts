@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lora } from "./lora-site.ts";
-import { diverged, keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
+import { diverged, keptIn, loraId, octets, uploadsOf, variant } from "./lora-upload.ts";
 import { demoRequest, ServerProcess } from "./server-process.ts";
 
 let folder: string;
@@ -19,12 +19,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const post = (
-  content: Parameters<typeof postLora>[1],
-  headers?: Record<string, string>,
-  path?: string,
-) => postLora(server, content, headers, path);
-const kept = () => keptIn(folder);
+const { post, kept } = uploadsOf(
+  () => server,
+  () => folder,
+);
 
 describe("what is no LoRA is refused, and nothing stays", () => {
   test.each<[string, Buffer, RegExp]>([

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { lora } from "./lora-site.ts";
 import type { Answer } from "./lora-upload.ts";
-import { idOf, keptIn, loraId, octets, postLora, variant } from "./lora-upload.ts";
+import { idOf, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
 import { demoRequest, ServerProcess } from "./server-process.ts";
 
 let folder: string;
@@ -22,12 +22,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const post = (
-  content: Parameters<typeof postLora>[1],
-  headers?: Record<string, string>,
-  path?: string,
-) => postLora(server, content, headers, path);
-const kept = () => keptIn(folder);
+const { post, kept } = uploadsOf(
+  () => server,
+  () => folder,
+);
 
 test("a LoRA is uploaded, described, listed, used by a request, and deleted", async () => {
   const first = await post(lora, octets, "/v1/loras?name=../a/zorple.safetensors");

@@ -7,18 +7,11 @@ import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { goldenFolder, readGolden } from "./golden.ts";
+import type { GoldenRequest } from "./golden.ts";
+import { goldenFolder, readGolden, requestFor } from "./golden.ts";
 
-interface Request {
-  prompt: string;
-  neg: string;
-  seed: number;
-  steps: number;
-  guidance: number;
-  width: number;
-  height: number;
+interface Request extends GoldenRequest {
   lora: [string, number][];
 }
 
@@ -46,22 +39,13 @@ describe("each stage of a whole run equals the reference's", () => {
     const [generation, ...rest] = file.replace(".safetensors", "").split("-");
     const request = requests[rest.join("-")]!;
     const trace = new Trace();
-    // Pictures this small are below the schema's bounds: only the goldens have them.
-    const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: request.prompt });
-    const [lora] = request.lora;
+    const loras = request.lora.map(([file, multiplier]) => ({
+      path: join(tiny, file),
+      multiplier,
+    }));
     await generate(
       pipeline,
-      {
-        ...defaults,
-        negativePrompt: request.neg,
-        seed: BigInt(request.seed),
-        steps: request.steps,
-        guidanceScale: request.guidance,
-        width: request.width,
-        height: request.height,
-        profile: profileOf[generation as "pin" | "head"],
-        loras: lora === undefined ? [] : [{ path: join(tiny, lora[0]), multiplier: lora[1] }],
-      },
+      requestFor(request, { profile: profileOf[generation as "pin" | "head"], loras }),
       { trace },
     );
 
