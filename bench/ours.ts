@@ -1,8 +1,8 @@
+import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 
 // One request in a process of its own: seconds per step, seconds in all, peak memory. Prints JSON.
 // usage: ours.ts STORE MODEL SIZE STEPS GUIDANCE

@@ -1,11 +1,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import type { Quantize } from "../src/config/model-options.ts";
+import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { weightBytes } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import type { Quantize } from "../src/schema/quantize.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 
 // One request in a process of its own with a transformer in some storage. Prints JSON.
 // usage: quantised-step.ts STORE SIZE STEPS CACHE FIRST-PREDICTION.f32 [FILE|int8]

@@ -6,12 +6,12 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { ssim } from "ssim.js";
 import { z } from "zod";
+import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import type { ComponentOptions } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
 // Pictures of the demonstration checkpoint in each storage against those of bf16, and steps

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { GenerateRequest } from "../src/schema/request.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
+import type { GenerateRequest } from "../src/job/request.ts";
+import { generateRequestSchema } from "../src/job/request.ts";
 
 /** Files that the reference wrote; `manifest.json` says with which versions and tolerances. */
 export const goldenFolder: string = fileURLToPath(new URL("golden", import.meta.url));

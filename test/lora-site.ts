@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeEach, onTestFinished } from "vitest";
-import { type ResolvedLora, resolveLoraSource } from "../src/lora-source/resolve.ts";
-import { type LoraSourceSettings, loraSourceSettingsSchema } from "../src/schema/network.ts";
+import { type LoraSourceSettings, loraSourceSettingsSchema } from "../src/config/network.ts";
+import { type ResolvedLora, resolveLoraSource } from "../src/lora-files/resolve.ts";
 import { serve } from "./loopback.ts";
 
 /** A real LoRA, and a place in it where connections are cut. */

@@ -2,13 +2,13 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import type { ComponentOptions } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readSafetensors } from "../src/weights/safetensors.ts";
 import { goldenFolder } from "./golden.ts";

@@ -9,7 +9,7 @@ import type { Tensor } from "../src/tensor/tensor.ts";
 import { openTextEncoder } from "../src/text-encoder/encode.ts";
 import type { AdapterModule, AdapterModules } from "../src/transformer/adapter.ts";
 import { transformerBlock } from "../src/transformer/block.ts";
-import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
+import { buildModulationGraph, timeVectors } from "../src/transformer/modulation-graph.ts";
 import { patchify, unpatchify } from "../src/transformer/patches.ts";
 import {
   captionPositions,
@@ -17,7 +17,6 @@ import {
   imagePositions,
   ropeTable,
 } from "../src/transformer/rope.ts";
-import { timeVectors } from "../src/transformer/time-vector.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";

@@ -1,10 +1,10 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { generateRequestSchema } from "../src/schema/request.ts";
 import { goldenFolder } from "./golden.ts";
 
 // A process that makes one picture after another, each with another LoRA than the one before, and

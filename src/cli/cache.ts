@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { cacheFolderFor } from "../schema/settings.ts";
+import { cacheFolderFor } from "../config/settings.ts";
 import type { CachedFile } from "../weights/cached-files.ts";
 import { clearCached, listCached } from "../weights/cached-files.ts";
 

@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import type { Command } from "commander";
+import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
-import { sizeText } from "../hub/disk-space.ts";
+import { sizeText } from "../files/space.ts";
 import { verifyFiles } from "../hub/verify-files.ts";
-import type { ModelDefinition } from "../models/model.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import { modelById, models } from "../models/registry.ts";
 import { openComponents } from "../pipeline/components.ts";
 import { type ComponentReport, inspectModel } from "../pipeline/inspect.ts";
 import { type MemoryFit, type MemoryNeed, memoryFit, memoryNeed } from "../pipeline/memory-need.ts";
-import type { Settings } from "../schema/settings.ts";
 import { findNonFinite } from "../weights/nonfinite.ts";
 import { inspectMachine, type Machine } from "./machine.ts";
 import { readSettings, readStoreSettings } from "./settings.ts";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { addApiKey, removeApiKey } from "../http/api-keys.ts";
-import { parseNumber } from "./number-option.ts";
+import { parseNumber } from "./options.ts";
 
 export function addKeysCommand(program: Command): void {
   const keys = program

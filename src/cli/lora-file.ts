@@ -1,4 +1,4 @@
-import { isLoraLink } from "../lora-source/link.ts";
+import { isLoraLink } from "../lora-files/link.ts";
 import { startProgress } from "./progress.ts";
 import { readSettings } from "./settings.ts";
 
@@ -11,7 +11,7 @@ import { readSettings } from "./settings.ts";
 export async function loraFile(path: string, signal: AbortSignal): Promise<string> {
   if (!isLoraLink(path)) return path;
   // What it needs of the network takes a while to load: only for those who use it.
-  const { resolveLoraSource } = await import("../lora-source/resolve.ts");
+  const { resolveLoraSource } = await import("../lora-files/resolve.ts");
   const { loraSource, hfToken } = readSettings({});
   const progress = startProgress("{bar} {value}/{total} MB of the LoRA, {eta_formatted} left");
   const onProgress = ({ received, total }: { received: number; total: number | undefined }) => {

@@ -1,12 +1,39 @@
+import { existsSync } from "node:fs";
 import { extname } from "node:path";
 import type { Command } from "commander";
+import { Option } from "commander";
 import { InputError } from "../errors.ts";
+import { notWritable, writeWhole } from "../files/whole.ts";
+import type { TargetFormat } from "../lora/convert.ts";
+import { convertLora, targetFormats } from "../lora/convert.ts";
 import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
-import { notWritable, writeWhole } from "../weights/write-whole.ts";
-import { addConvertCommand } from "./lora-convert.ts";
+import { readLora } from "../lora/file.ts";
 import { loraFile } from "./lora-file.ts";
 import { stoppable } from "./stop-signal.ts";
+
+function addConvertCommand(lora: Command): void {
+  lora
+    .command("convert")
+    .description("write a LoRA in another format; pictures stay the same")
+    .argument("<file>", "a .safetensors LoRA, or a folder that PEFT saved")
+    .argument("<out>", "the .safetensors file to write; for peft a folder")
+    .addOption(
+      new Option("--to <format>", "ai-toolkit is read by ComfyUI too")
+        .choices(targetFormats)
+        .makeOptionMandatory(),
+    )
+    .action(async (path: string, out: string, { to }: { to: TargetFormat }) => {
+      if (existsSync(out)) {
+        throw new InputError(`${out} exists. Name a file that doesn't, or delete it first.`);
+      }
+      if (to !== "peft" && !out.endsWith(".safetensors")) {
+        throw new InputError(`${out}: a LoRA is a .safetensors file. Change the ending.`);
+      }
+      await convertLora(await readLora(path), to, out);
+      process.stdout.write(`${out}\n`);
+    });
+}
 
 interface LoraFlags {
   readonly json?: boolean;

@@ -4,13 +4,13 @@ import { totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { env } from "onnxruntime-node";
+import type { StoreSettings } from "../config/hub.ts";
+import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
-import { freeBytes } from "../hub/disk-space.ts";
-import { readHubToken } from "../hub/token.ts";
+import { freeBytes } from "../files/space.ts";
+import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
 import { type Device, devices } from "../onnx/device.ts";
-import type { StoreSettings } from "../schema/hub.ts";
-import type { Settings } from "../schema/settings.ts";
 
 export interface Machine {
   readonly node: string;

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import { InputError } from "../errors.ts";
-import { sizeText } from "../hub/disk-space.ts";
+import { sizeText } from "../files/space.ts";
 import type { Selection } from "../hub/file-list.ts";
 import { type Pulled, pull } from "../hub/pull.ts";
-import type { ModelDefinition } from "../models/model.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import { modelById, models } from "../models/registry.ts";
 import { repositoriesOf } from "../models/repositories.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
-import { startByteProgress } from "./byte-progress.ts";
+import { startByteProgress } from "./progress.ts";
 import { readStoreSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 

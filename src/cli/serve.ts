@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { pino } from "pino";
+import type { Settings } from "../config/settings.ts";
 import { redactText } from "../net/redact.ts";
-import { openNode } from "../queue/node.ts";
-import type { Settings } from "../schema/settings.ts";
+import { openNode } from "../node/node.ts";
 import { readSettings } from "./settings.ts";
 
 /** Time that running requests get at a stop; then they go back into the queue. */
@@ -67,8 +67,8 @@ async function runServe(flags: NodeFlags): Promise<void> {
 }
 
 async function runWorker(flags: NodeFlags): Promise<void> {
-  const { observe } = await import("../http/observe.ts");
-  const { Metrics } = await import("../http/metrics.ts");
+  const { observe } = await import("../node/observe.ts");
+  const { Metrics } = await import("../node/observe.ts");
   const settings = settingsOf(flags);
   const log = logFor(settings);
   const endTraces = await startTraces();

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parse } from "dotenv";
-import { parseStoreSettings, type StoreSettings } from "../schema/hub.ts";
-import type { Settings } from "../schema/settings.ts";
-import { parseSettings } from "../schema/settings.ts";
+import { parseStoreSettings, type StoreSettings } from "../config/hub.ts";
+import type { Settings } from "../config/settings.ts";
+import { parseSettings } from "../config/settings.ts";
 
 const demoLoras = fileURLToPath(new URL("../../demo/loras", import.meta.url));
 

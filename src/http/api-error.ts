@@ -1,3 +1,5 @@
+import type { z } from "zod";
+
 /**
  * A request that is refused, in the reference's shape:
  * `{"detail": {"error": {"code", "message", "details"}}}`.
@@ -50,4 +52,17 @@ export function uploadNotFound(id: string): ApiError {
     "There is no uploaded LoRA with this id: it was never uploaded with this key, or was deleted.",
     { id },
   );
+}
+
+/** A query as its schema reads it. @throws ApiError naming each parameter that is wrong */
+export function parseQuery<Schema extends z.ZodType>(
+  schema: Schema,
+  query: unknown,
+): z.output<Schema> {
+  const parsed = schema.safeParse(query);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    ({ path, message }) => `'${path.join(".")}': ${message}.`,
+  );
+  throw new ApiError(400, "INVALID_PARAMETER", problems.join(" "));
 }

@@ -1,41 +1,20 @@
 import cors from "@fastify/cors";
 import rateLimit from "@fastify/rate-limit";
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastify, { LogController } from "fastify";
 import { InputError, messageOf } from "../errors.ts";
-import type { Queue } from "../queue/queue.ts";
-import type { TokenSeal } from "../queue/token-seal.ts";
-import type { Uploads } from "../queue/uploads.ts";
-import { writeJson } from "../schema/python-json.ts";
-import type { Settings } from "../schema/settings.ts";
-import type { ResultStore } from "../worker/result-store.ts";
+import { writeJson } from "../wire/python-json.ts";
 import { ApiError } from "./api-error.ts";
-import type { ApiKeys } from "./api-keys.ts";
 import { requireKeys } from "./auth.ts";
 import { BodyError, takeBodiesAsBytes } from "./body.ts";
-import { addDocumentation } from "./documentation.ts";
+import type { AppContext } from "./context.ts";
 import { addLoraRoutes } from "./lora-routes.ts";
-import type { Metrics } from "./metrics.ts";
 import { answerUnknownRoutes } from "./not-found.ts";
+import { addDocumentation } from "./openapi.ts";
 import { addOperationsRoutes } from "./operations-routes.ts";
-import type { Place } from "./render.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
 import { addSubmitRoute } from "./submit-route.ts";
-
-/** What the routes work with; none of them ever touches a model. */
-export interface AppContext {
-  readonly settings: Settings;
-  readonly place: Place;
-  readonly queue: Queue;
-  readonly results: ResultStore;
-  readonly uploads: Uploads;
-  readonly seal: TokenSeal;
-  /** Undefined lets everybody in. */
-  readonly keys: ApiKeys | undefined;
-  readonly metrics: Metrics;
-  readonly log: FastifyBaseLogger;
-}
 
 export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   const { settings, keys, log, metrics } = context;

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { JsonValue } from "../schema/python-json.ts";
-import { JsonSyntaxError, parsePythonJson } from "../schema/python-json.ts";
-import type { FieldError } from "../schema/wire-fields.ts";
+import type { FieldError } from "../wire/fields.ts";
+import type { JsonValue } from "../wire/python-json.ts";
+import { JsonSyntaxError, parsePythonJson } from "../wire/python-json.ts";
 
 /** A body that can't be read at all: status and body of the answer. */
 export class BodyError extends Error {

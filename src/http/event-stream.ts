@@ -1,6 +1,6 @@
+import type { JobEvent } from "../job/job.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { JobEvent } from "../schema/job.ts";
-import { writeJson } from "../schema/python-json.ts";
+import { writeJson } from "../wire/python-json.ts";
 import type { Place } from "./render.ts";
 
 interface Stream {

@@ -1,7 +1,11 @@
-import type { RequestLimits } from "../schema/inference-request.ts";
-import { inferenceRequest } from "../schema/inference-request.ts";
-import { imageFormats } from "../schema/job.ts";
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import type { FastifyInstance } from "fastify";
+import type { Settings } from "../config/settings.ts";
+import { imageFormats } from "../job/job.ts";
 import { version } from "../version.ts";
+import type { RequestLimits } from "../wire/request.ts";
+import { inferenceRequest } from "../wire/request.ts";
 import { loraPaths } from "./lora-paths.ts";
 import { json, query, refusals } from "./openapi-parts.ts";
 import type { Schema } from "./wire-schemas.ts";
@@ -45,7 +49,7 @@ const id: Schema = {
 const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
 
 /** The API in OpenAPI 3.1; request fields come from the table that parses them. */
-export function openApiDocument(limits: RequestLimits): Schema {
+function openApiDocument(limits: RequestLimits): Schema {
   const tags = ["inference"];
   return {
     openapi: "3.1.0",
@@ -211,4 +215,16 @@ export function openApiDocument(limits: RequestLimits): Schema {
       },
     },
   };
+}
+
+/** /openapi.json and a page that shows it at /docs, all of it served from here. */
+export async function addDocumentation(app: FastifyInstance, settings: Settings): Promise<void> {
+  const document = openApiDocument(settings.limits);
+  await app.register(swagger, {
+    mode: "static",
+    // The plugin's types know OpenAPI 3.0; what it does with the document is serve it.
+    specification: { document: document as never },
+  });
+  await app.register(swaggerUi, { routePrefix: "/docs", staticCSP: true });
+  app.get("/openapi.json", async () => document);
 }

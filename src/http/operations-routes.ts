@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { messageOf } from "../errors.ts";
 import { models } from "../models/registry.ts";
 import { ApiError } from "./api-error.ts";
-import type { AppContext } from "./app.ts";
+import type { AppContext } from "./context.ts";
 
 /** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
 export function addOperationsRoutes(app: FastifyInstance, { queue, metrics }: AppContext): void {

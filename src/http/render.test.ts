@@ -3,12 +3,12 @@ import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { goldenFolder } from "../../test/golden.ts";
+import { jobStates } from "../job/job.ts";
 import type { RequestRecord } from "../queue/record.ts";
-import { parseInferenceRequest } from "../schema/inference-request.ts";
-import { jobStates } from "../schema/job.ts";
-import { jobFromRequest } from "../schema/job-from-request.ts";
-import type { JsonValue } from "../schema/python-json.ts";
-import { parsePythonJson, writeJson } from "../schema/python-json.ts";
+import type { JsonValue } from "../wire/python-json.ts";
+import { parsePythonJson, writeJson } from "../wire/python-json.ts";
+import { parseInferenceRequest } from "../wire/request.ts";
+import { jobFromRequest } from "../wire/to-job.ts";
 import { resultBody, statusBody, submitBody } from "./render.ts";
 import { result, status, submitted } from "./wire-schemas.ts";
 

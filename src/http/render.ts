@@ -1,6 +1,6 @@
 import { join } from "node:path";
+import type { JobImage } from "../job/job.ts";
 import type { RequestRecord } from "../queue/record.ts";
-import type { JobImage } from "../schema/job.ts";
 
 /** What answers need to know of the server. */
 export interface Place {

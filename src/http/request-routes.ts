@@ -1,14 +1,13 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
+import { jobStates } from "../job/job.ts";
 import type { RequestRecord } from "../queue/record.ts";
-import { jobStates } from "../schema/job.ts";
-import { contentTypeOf } from "../worker/result-store.ts";
-import { ApiError, requestNotFound } from "./api-error.ts";
-import type { AppContext } from "./app.ts";
+import { contentTypeOf } from "../storage/results.ts";
+import { ApiError, parseQuery, requestNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
+import type { AppContext } from "./context.ts";
 import { eventStream } from "./event-stream.ts";
-import { parseQuery } from "./query.ts";
 import { resultBody, statusBody } from "./render.ts";
 
 interface WithId {

@@ -1,16 +1,15 @@
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import type { Settings } from "../config/settings.ts";
 import { InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { deliverWebhook } from "../net/webhook.ts";
+import type { WorkNode } from "../node/node.ts";
+import { Metrics, observe } from "../node/observe.ts";
 import { webhookQueue } from "../queue/end-request.ts";
-import type { WorkNode } from "../queue/node.ts";
-import { writeJson } from "../schema/python-json.ts";
-import type { Settings } from "../schema/settings.ts";
+import { writeJson } from "../wire/python-json.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { buildApp } from "./app.ts";
-import { Metrics } from "./metrics.ts";
-import { observe } from "./observe.ts";
 import type { Place } from "./render.ts";
 import { resultBody } from "./render.ts";
 

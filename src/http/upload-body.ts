@@ -5,10 +5,28 @@ import { pipeline } from "node:stream/promises";
 import { Busboy } from "@fastify/busboy";
 import type { FastifyRequest } from "fastify";
 import { CanceledError, messageOf } from "../errors.ts";
-import type { StagedFile } from "../uploads/stage.ts";
-import { stageFile } from "../uploads/stage.ts";
+import type { StagedFile } from "../lora-files/stage.ts";
+import { stageFile } from "../lora-files/stage.ts";
 import { ApiError } from "./api-error.ts";
 import { paced } from "./slow-bodies.ts";
+
+const longest = 200;
+
+/**
+ * A name as a client gave it, fit to be shown: a file's last part, one line.
+ * It names nothing on this machine.
+ *
+ * @returns null if nothing is left
+ */
+export function uploadName(given: string | null): string | null {
+  const name = (given ?? "")
+    .toWellFormed()
+    .split(/[/\\]/)
+    .at(-1)!
+    .replaceAll(/[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu, "")
+    .trim();
+  return /^\.*$/.test(name) ? null : [...name].slice(0, longest).join("");
+}
 
 interface UploadLimits {
   /** Of one file. */

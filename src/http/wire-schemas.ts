@@ -1,5 +1,5 @@
+import { imageFormats, jobStates } from "../job/job.ts";
 import { models } from "../models/registry.ts";
-import { imageFormats, jobStates } from "../schema/job.ts";
 
 /** A part of the document; JSON Schema 2020-12 where it is a schema. */
 export type Schema = Readonly<Record<string, unknown>>;

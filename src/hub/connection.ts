@@ -1,6 +1,61 @@
+import { readFile } from "node:fs/promises";
+import type { HubSettings } from "../config/hub.ts";
+import { InputError } from "../errors.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
-import type { HubSettings } from "../schema/hub.ts";
-import { tokenOrigins } from "./urls.ts";
+
+/** The origins that a token of the hub may be sent to. */
+export function tokenOrigins(hubEndpoint: string): string[] {
+  const { origin } = new URL(hubEndpoint);
+  return origin === "https://huggingface.co" ? [origin, "https://www.huggingface.co"] : [origin];
+}
+
+/** A repository of the hub at one of its revisions. */
+export interface HubRepository {
+  readonly hubEndpoint: string;
+  readonly repository: string;
+  readonly revision: string;
+}
+
+/** Where one file of a repository is. */
+export function hubFileUrl(
+  { hubEndpoint, repository, revision }: HubRepository,
+  file: string,
+): string {
+  const path = file.split("/").map(encodeURIComponent).join("/");
+  return `${withoutSlash(hubEndpoint)}/${repository}/resolve/${encodeURIComponent(revision)}/${path}`;
+}
+
+/** Where the hub says what a repository holds. */
+export function hubListUrl({ hubEndpoint, repository, revision }: HubRepository): string {
+  return `${withoutSlash(hubEndpoint)}/api/models/${repository}/revision/${encodeURIComponent(revision)}`;
+}
+
+function withoutSlash(url: string): string {
+  return url.replace(/\/+$/, "");
+}
+
+/**
+ * The operator's token: HF_TOKEN, else what `hf auth login` has kept.
+ *
+ * @throws InputError if it can't be one, without showing it
+ */
+export async function readHubToken({ token, tokenFile }: HubSettings): Promise<string | undefined> {
+  const from = token === undefined ? tokenFile : "HF_TOKEN";
+  const text = (token ?? (await readFile(tokenFile, "utf8").catch(missing))).trim();
+  if (text === "") return undefined;
+  if (/^[\x21-\x7e]+$/.test(text)) return text;
+  throw new InputError(
+    `${from} holds characters that no token has. Copy it again from the hub's page of access tokens.`,
+  );
+}
+
+function missing(error: unknown): string {
+  if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
+  throw new InputError(
+    "the file with the hub's token can't be read (HF_TOKEN_PATH, or token in HF_HOME). Let this user read it, or set HF_TOKEN.",
+    { cause: error },
+  );
+}
 
 /** Whom to ask, and as whom. */
 export interface HubConnection {

@@ -1,15 +1,14 @@
 import { open, rename, rm } from "node:fs/promises";
 import { InputError } from "../errors.ts";
+import { hashFile } from "../files/hash.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { retryTransfers } from "../net/retry.ts";
 import { type SafeResponse, safeFetch } from "../net/safe-fetch.ts";
 import { partOf, sizeOf } from "./cache-layout.ts";
-import { type HubConnection, longestWaitMs, requestTo } from "./connection.ts";
+import { type HubConnection, hubFileUrl, longestWaitMs, requestTo } from "./connection.ts";
 import type { HubFile } from "./file-list.ts";
-import { hashFile } from "./hash-file.ts";
 import { hubError } from "./hub-error.ts";
-import { hubFileUrl } from "./urls.ts";
 
 export interface Blob {
   readonly repository: string;

@@ -1,12 +1,11 @@
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import type { HashKind } from "../files/hash.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { safeFetch } from "../net/safe-fetch.ts";
-import { type HubConnection, requestTo } from "./connection.ts";
-import type { HashKind } from "./hash-file.ts";
+import { type HubConnection, hubListUrl, requestTo } from "./connection.ts";
 import { hubError } from "./hub-error.ts";
-import { hubListUrl } from "./urls.ts";
 
 /** One file of a repository. */
 export interface HubFile {

@@ -1,10 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { HubSettings } from "../config/hub.ts";
 import { InputError } from "../errors.ts";
+import { requireSpace } from "../files/space.ts";
 import { TransferError } from "../net/errors.ts";
 import { LockLostError, withLock } from "../net/lock.ts";
 import { retryTransfers } from "../net/retry.ts";
-import type { HubSettings } from "../schema/hub.ts";
 import { pullFolder } from "../weights/store.ts";
 import {
   blobOf,
@@ -17,11 +18,9 @@ import {
   snapshotOf,
   syncFolder,
 } from "./cache-layout.ts";
-import { type HubConnection, longestWaitMs } from "./connection.ts";
-import { requireSpace } from "./disk-space.ts";
+import { type HubConnection, longestWaitMs, readHubToken } from "./connection.ts";
 import { fetchBlob } from "./fetch-blob.ts";
 import { type HubFile, listFiles, type Selection } from "./file-list.ts";
-import { readHubToken } from "./token.ts";
 
 export interface PullOptions {
   /** Model store: its hub cache grows. */

@@ -1,6 +1,6 @@
 import { readdir, readlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { hashFile } from "./hash-file.ts";
+import { hashFile } from "../files/hash.ts";
 
 export interface Verified {
   /** Files whose content is what their name in the hub cache says. */

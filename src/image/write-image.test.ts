@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { quantize } from "./quantize.ts";
+import { quantize } from "./pixels.ts";
 import { checkWritable, formatOf, writeImage } from "./write-image.ts";
 
 let folder: string;

@@ -1,8 +1,8 @@
 import { access, constants, stat } from "node:fs/promises";
 import { dirname, extname } from "node:path";
 import { InputError } from "../errors.ts";
+import { notWritable, writeWhole } from "../files/whole.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { notWritable, writeWhole } from "../weights/write-whole.ts";
 import type { ImageFormat } from "./encode-image.ts";
 import { encodeImage } from "./encode-image.ts";
 

@@ -1,13 +1,13 @@
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
+import { notWritable, writeWhole } from "../files/whole.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { narrowTo } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { WritableTensor } from "../weights/write-safetensors.ts";
 import { writeSafetensors } from "../weights/write-safetensors.ts";
-import { notWritable, writeWhole } from "../weights/write-whole.ts";
 import type { LoraFile } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraDelta, LoraModule } from "./module.ts";

@@ -1,11 +1,11 @@
 import { stat } from "node:fs/promises";
-import type { PreviewEra } from "../schema/preview-era.ts";
-import { eraOfVersion } from "../schema/preview-era.ts";
 import { hashFile } from "./content.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule } from "./module.ts";
+import type { PreviewEra } from "./preview-era.ts";
+import { eraOfVersion } from "./preview-era.ts";
 import type { ModuleFacts } from "./problems.ts";
 import { findFault, findProblems } from "./problems.ts";
 import { openStrengthMeter } from "./strength.ts";

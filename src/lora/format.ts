@@ -1,6 +1,6 @@
-import type { LoraKey } from "./keys.ts";
 import type { LoraModule } from "./module.ts";
-import { isOriginalName } from "./module-names.ts";
+import type { LoraKey } from "./names.ts";
+import { isOriginalName } from "./names.ts";
 
 /** Files of other models and kinds that people have, by their keys. The first that fits is named. */
 const foreign: readonly (readonly [RegExp, string])[] = [

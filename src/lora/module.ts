@@ -1,6 +1,6 @@
 import type { WeightSpan } from "../onnx/graph.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import type { PartName } from "./keys.ts";
+import type { PartName } from "./names.ts";
 
 /** Which trainer's rule a magnitude follows; they differ in how the multiplier acts. */
 export type DoraRule = "ai-toolkit" | "peft" | "lycoris";

@@ -1,8 +1,67 @@
 import { InputError } from "../errors.ts";
-import type { ModelDefinition } from "./model.ts";
-import { zimage } from "./zimage.ts";
-import { zimageDeturbo } from "./zimage-deturbo.ts";
-import { zimageTurbo } from "./zimage-turbo.ts";
+
+/** A model that can be asked for by its id: where its parts lie and what it does when nothing is said. */
+export interface ModelDefinition {
+  readonly id: string;
+  /** Hub repository with `tokenizer/`, `text_encoder/`, `vae/` and `scheduler/`. */
+  readonly repository: string;
+  /** Hub repository with `transformer/`. */
+  readonly transformerRepository: string;
+  /** Shift of the FlowMatchEuler schedule, or that the repository's `scheduler/` decides. */
+  readonly shift: number | "repository";
+  readonly steps: number;
+  readonly guidanceScale: number;
+  readonly seed: bigint;
+  readonly width: number;
+  readonly height: number;
+  readonly requiresControlImage: boolean;
+  readonly isVideoModel: boolean;
+}
+
+/** Z-Image, the base model. Its repository says shift 6.0; training previews and the reference server use 3.0. */
+const zimage: ModelDefinition = {
+  id: "zimage",
+  repository: "Tongyi-MAI/Z-Image",
+  transformerRepository: "Tongyi-MAI/Z-Image",
+  shift: 3,
+  steps: 30,
+  guidanceScale: 4,
+  seed: 42n,
+  width: 1024,
+  height: 1024,
+  requiresControlImage: false,
+  isVideoModel: false,
+};
+
+/** Z-Image Turbo. The reference server leaves this repository's own scheduler in place. */
+const zimageTurbo: ModelDefinition = {
+  id: "zimage_turbo",
+  repository: "Tongyi-MAI/Z-Image-Turbo",
+  transformerRepository: "Tongyi-MAI/Z-Image-Turbo",
+  shift: "repository",
+  steps: 8,
+  guidanceScale: 1,
+  seed: 42n,
+  width: 1024,
+  height: 1024,
+  requiresControlImage: false,
+  isVideoModel: false,
+};
+
+/** Z-Image De-Turbo: a transformer of its own; everything else is Turbo's. */
+const zimageDeturbo: ModelDefinition = {
+  id: "zimage_deturbo",
+  repository: "Tongyi-MAI/Z-Image-Turbo",
+  transformerRepository: "ostris/Z-Image-De-Turbo",
+  shift: 3,
+  steps: 25,
+  guidanceScale: 3,
+  seed: 42n,
+  width: 1024,
+  height: 1024,
+  requiresControlImage: false,
+  isVideoModel: false,
+};
 
 /** In the order in which the reference server lists them. */
 export const models: readonly ModelDefinition[] = [zimage, zimageTurbo, zimageDeturbo];

@@ -1,4 +1,4 @@
-import type { ModelDefinition } from "./model.ts";
+import type { ModelDefinition } from "./registry.ts";
 
 /** What of a hub repository some models need. */
 export interface NeededRepository {

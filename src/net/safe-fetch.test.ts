@@ -2,10 +2,10 @@ import type { Socket } from "node:net";
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { serve, serveRaw } from "../../test/loopback.ts";
+import { networkPolicySchema } from "../config/network.ts";
 import { CanceledError } from "../errors.ts";
-import { networkPolicySchema } from "../schema/network.ts";
-import { checkRedirect } from "./check-url.ts";
 import { RefusedUrlError, TransferError } from "./errors.ts";
+import { checkRedirect } from "./policy.ts";
 import { type SafeRequest, safeFetch, statusError } from "./safe-fetch.ts";
 
 const limits = { headersMs: 5000, idleMs: 5000, totalMs: 10_000, bytes: 1_000_000 };

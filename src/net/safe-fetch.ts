@@ -1,11 +1,10 @@
 import { Agent, type Dispatcher, request as send } from "undici";
+import type { NetworkPolicy } from "../config/network.ts";
 import { CanceledError } from "../errors.ts";
-import type { NetworkPolicy } from "../schema/network.ts";
-import { checkRedirect, checkUrl } from "./check-url.ts";
-import { checkedLookup, type Resolve } from "./checked-lookup.ts";
 import { RefusedUrlError, TransferError } from "./errors.ts";
+import { checkedLookup, checkRedirect, checkUrl, type Resolve } from "./policy.ts";
 import { redactUrl } from "./redact.ts";
-import { retryAfterMs } from "./retry-after.ts";
+import { retryAfterMs } from "./retry.ts";
 
 export interface SafeRequest {
   readonly policy: NetworkPolicy;

@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";
 import { expect, test } from "vitest";
 import { serve } from "../../test/loopback.ts";
+import { webhookSettingsSchema } from "../config/network.ts";
 import { CanceledError, InputError } from "../errors.ts";
-import { webhookSettingsSchema } from "../schema/network.ts";
 import { deliverWebhook } from "./webhook.ts";
 
 const settings = webhookSettingsSchema.parse({

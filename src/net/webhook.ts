@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
+import type { WebhookSettings } from "../config/network.ts";
 import { InputError } from "../errors.ts";
-import type { WebhookSettings } from "../schema/network.ts";
 import { retryTransfers } from "./retry.ts";
 import { safeFetch, statusError } from "./safe-fetch.ts";
 

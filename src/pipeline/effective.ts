@@ -1,9 +1,9 @@
 import { randomInt } from "node:crypto";
 import { InputError } from "../errors.ts";
-import type { ModelDefinition } from "../models/model.ts";
-import type { GenerateRequest } from "../schema/request.ts";
-import type { Profile } from "./profiles.ts";
-import { profiles } from "./profiles.ts";
+import type { GenerateRequest } from "../job/request.ts";
+import type { Profile } from "../models/profiles.ts";
+import { profiles } from "../models/profiles.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 
 /** What a request comes to once defaults, profile and snapping are applied. */
 export interface Effective {

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { open, realpath } from "node:fs/promises";
 import { basename } from "node:path";
+import { identityOf } from "../files/identity.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import { identityOf } from "../weights/identity.ts";
 import type { Component, Components } from "./components.ts";
 
 /**

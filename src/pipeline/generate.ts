@@ -1,12 +1,10 @@
 import { InputError } from "../errors.ts";
-import { encodePrompt } from "../prompt/encode-prompt.ts";
-import { applyTrigger } from "../prompt/trigger.ts";
-import { denoise } from "../sampler/denoise.ts";
-import { guide, negate } from "../sampler/guidance.ts";
+import type { GenerateRequest } from "../job/request.ts";
+import { applyTrigger, encodePrompt } from "../prompt/encode-prompt.ts";
+import { denoise, guide, negate } from "../sampler/denoise.ts";
 import { randn } from "../sampler/noise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
-import type { GenerateRequest } from "../schema/request.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
 import type { LoadedLora } from "./adapter.ts";

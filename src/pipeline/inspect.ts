@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { InputError, MissingFileError } from "../errors.ts";
-import type { ModelDefinition } from "../models/model.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { loadTokenizer } from "../prompt/tokenizer.ts";
 import { repositoryFolder, type Source } from "../weights/store.ts";

@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../schema/request.ts";
+import type { GenerateRequest } from "../job/request.ts";
 import type { Generated } from "./generate.ts";
 
 declare global {

@@ -1,5 +1,15 @@
 import type { Tokenizer } from "./tokenizer.ts";
 
+/**
+ * Puts the trigger word wherever the prompt says `[trigger]`, as the reference
+ * server does: case-sensitive, every occurrence, nothing is prepended. Without a
+ * word the placeholder stays.
+ */
+export function applyTrigger(prompt: string, triggerWord: string | undefined): string {
+  if (triggerWord === undefined || triggerWord === "") return prompt;
+  return prompt.replaceAll("[trigger]", () => triggerWord);
+}
+
 /** `max_sequence_length` of diffusers' ZImagePipeline. */
 const mostTokens = 512;
 

@@ -1,6 +1,5 @@
-import type { JobEvent, JobResult } from "../schema/job.ts";
-import { EventWriter } from "./event-writer.ts";
-import { addEvent } from "./events.ts";
+import type { JobEvent, JobResult } from "../job/job.ts";
+import { addEvent, EventWriter } from "./events.ts";
 import type { Loaded } from "./preference.ts";
 import { inOrder, loadedAfter, waitingModels } from "./preference.ts";
 import type { Queue } from "./queue.ts";

@@ -1,5 +1,5 @@
 import type { PgBoss } from "pg-boss";
-import type { JobFailure, JobResult } from "../schema/job.ts";
+import type { JobFailure, JobResult } from "../job/job.ts";
 import type { Sql } from "./database.ts";
 import { addEvent } from "./events.ts";
 

@@ -1,6 +1,7 @@
-import type { JobEvent } from "../schema/job.ts";
-import { jobEventSchema } from "../schema/job.ts";
-import type { Sql } from "./database.ts";
+import type { JobEvent } from "../job/job.ts";
+import { jobEventSchema } from "../job/job.ts";
+import type { Database, Sql } from "./database.ts";
+import type { RequestRecord } from "./record.ts";
 import { Signals } from "./signals.ts";
 
 export interface NumberedEvent {
@@ -53,4 +54,40 @@ export async function eventsAfter(
     [requestId, after],
   );
   return rows.map(({ id, data }) => ({ id: Number(id), event: jobEventSchema.parse(data) }));
+}
+
+/** Steps can be faster than anyone reads. */
+const progressMilliseconds = 200;
+
+/** Stores a run's events in order, without making the run wait. */
+export class EventWriter {
+  readonly #database: Database;
+  readonly #record: RequestRecord;
+  readonly #onError: (error: unknown) => void;
+  #written: Promise<void> = Promise.resolve();
+  #lastProgress = Number.NEGATIVE_INFINITY;
+
+  constructor(database: Database, record: RequestRecord, onError: (error: unknown) => void) {
+    this.#database = database;
+    this.#record = record;
+    this.#onError = onError;
+  }
+
+  add(event: JobEvent): void {
+    if (event.type === "progress" && event.step < event.total) {
+      const now = performance.now();
+      if (now - this.#lastProgress < progressMilliseconds) return;
+      this.#lastProgress = now;
+    }
+    const { id, attempt } = this.#record;
+    // An event that can't be stored is lost; the run and its result are not.
+    this.#written = this.#written.then(() =>
+      this.#database.transaction((sql) => addEvent(sql, id, event, attempt)).catch(this.#onError),
+    );
+  }
+
+  /** Waits until all of them are stored. */
+  flush(): Promise<void> {
+    return this.#written;
+  }
 }

@@ -1,5 +1,5 @@
 import { PgBoss } from "pg-boss";
-import type { JobState } from "../schema/job.ts";
+import type { JobState } from "../job/job.ts";
 import type { Database, Sql } from "./database.ts";
 import { endRequest, webhookQueue } from "./end-request.ts";
 import { QueueFullError } from "./errors.ts";

@@ -5,7 +5,7 @@ import {
   jobResultSchema,
   jobSchema,
   jobStates,
-} from "../schema/job.ts";
+} from "../job/job.ts";
 
 const rowSchema = z.object({
   id: z.uuid(),

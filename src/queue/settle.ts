@@ -1,6 +1,6 @@
 import { messageOf } from "../errors.ts";
-import type { JobFailure, JobResult } from "../schema/job.ts";
-import { JobError } from "../schema/job-error.ts";
+import type { JobFailure, JobResult } from "../job/job.ts";
+import { JobError } from "../job/job.ts";
 import type { Sql } from "./database.ts";
 import { endRequest } from "./end-request.ts";
 import { addEvent } from "./events.ts";

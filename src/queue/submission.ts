@@ -1,4 +1,4 @@
-import type { Job } from "../schema/job.ts";
+import type { Job } from "../job/job.ts";
 import type { Sql } from "./database.ts";
 import { IdempotencyConflictError, UploadNotFoundError } from "./errors.ts";
 import type { RequestRecord } from "./record.ts";

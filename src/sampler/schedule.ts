@@ -1,3 +1,6 @@
+import { z } from "zod";
+import { InputError } from "../errors.ts";
+
 /** `pin`: diffusers up to 0.38, N steps make N-1 useful updates. `head`: from 0.39 on, N updates. */
 export type ScheduleKind = "pin" | "head";
 
@@ -49,4 +52,31 @@ function headSigma(i: number, steps: number, shift: number): number {
   const u = i < Math.floor(steps / 2) ? fround(1 + step * i) : fround(end - step * (steps - 1 - i));
   const shifted = fround(fround(shift) * u);
   return fround(shifted / fround(1 + fround(fround(shift - 1) * u)));
+}
+
+const off = z.union([z.literal(false), z.null()]).optional();
+
+/** `scheduler/scheduler_config.json`: a plain FlowMatchEuler schedule. What would change it is refused. */
+const schema = z.object({
+  _class_name: z.literal("FlowMatchEulerDiscreteScheduler"),
+  num_train_timesteps: z.literal(1000).default(1000),
+  shift: z.number().positive().default(1),
+  use_dynamic_shifting: off,
+  use_karras_sigmas: off,
+  use_exponential_sigmas: off,
+  use_beta_sigmas: off,
+  invert_sigmas: off,
+  stochastic_sampling: off,
+  shift_terminal: off,
+});
+
+/** @throws InputError naming the file and each setting that is not supported. */
+export function parseSchedulerConfig(json: unknown, file: string): { shift: number } {
+  const result = schema.safeParse(json);
+  if (!result.success) {
+    throw new InputError(
+      `${file} is not a schedule that Retake computes: ${z.prettifyError(result.error).replaceAll("\n", " ")}`,
+    );
+  }
+  return { shift: result.data.shift };
 }

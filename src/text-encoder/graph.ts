@@ -5,7 +5,7 @@ import { reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers
 import { linear } from "../onnx/linear.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { TextEncoderConfig } from "./config.ts";
-import { layersRead } from "./weight-shapes.ts";
+import { layersRead } from "./config.ts";
 
 /**
  * Qwen3 up to the output of its last layer but one.

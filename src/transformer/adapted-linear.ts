@@ -4,7 +4,11 @@ import { toCompute, waitFor, weight } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { adapterInputs } from "./adapter.ts";
-import type { TransformerContext } from "./context.ts";
+
+/** A transformer graph under construction, and the modules beside which adapters stand. */
+export interface TransformerContext extends GraphContext {
+  readonly adapted: ReadonlyMap<string, AdapterShape>;
+}
 
 /**
  * y = r ∘ (x Wᵀ) + adapter terms + b: x [..., in], r [out]. The base weight is

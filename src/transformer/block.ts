@@ -1,8 +1,8 @@
 import type { Dim, Value } from "../onnx/graph.ts";
 import { reshape, rmsNorm, silu, weight } from "../onnx/layers.ts";
+import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear } from "./adapted-linear.ts";
 import type { TransformerConfig } from "./config.ts";
-import type { TransformerContext } from "./context.ts";
 
 /** Epsilon of the norms of q and k; fixed in diffusers' `ZImageTransformerBlock`. */
 const qkNormEps = 1e-5;

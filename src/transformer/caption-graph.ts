@@ -6,7 +6,7 @@ import { adaptedLinear } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
-import { appendPads } from "./pads.ts";
+import { appendPads } from "./patches.ts";
 import { captionBlocks } from "./weight-shapes.ts";
 
 /**

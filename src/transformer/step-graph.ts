@@ -2,15 +2,15 @@ import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, reshape, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import type { BlockScales, Packing } from "./block.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize } from "./config.ts";
-import type { TransformerContext } from "./context.ts";
 import { scalesPerBlock } from "./modulation-graph.ts";
-import { appendPads } from "./pads.ts";
+import { appendPads } from "./patches.ts";
 import { finalLayer, modulatedBlocks, patchEmbedder } from "./weight-shapes.ts";
 
 /** Epsilon of the last LayerNorm; fixed in diffusers' `FinalLayer`. */

@@ -8,12 +8,11 @@ import type { AdapterModules } from "./adapter.ts";
 import { buildCaptionGraph } from "./caption-graph.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize, sequenceMultiple } from "./config.ts";
-import { buildModulationGraph } from "./modulation-graph.ts";
+import { buildModulationGraph, timeVectors } from "./modulation-graph.ts";
 import { patchify, unpatchify } from "./patches.ts";
 import type { RopeTable } from "./rope.ts";
 import { captionPositions, concatRopes, imagePositions, ropeTable } from "./rope.ts";
 import { buildStepGraph } from "./step-graph.ts";
-import { timeVectors } from "./time-vector.ts";
 import { graphOf } from "./weight-shapes.ts";
 
 /** What stays the same for all steps of a request. */

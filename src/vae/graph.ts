@@ -4,9 +4,8 @@ import type { GraphContext } from "../onnx/layers.ts";
 import { cast, constant, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
-import type { VaeConfig } from "./config.ts";
-import type { Resnet } from "./weight-shapes.ts";
-import { decoderLevels, midChannels, midResnets } from "./weight-shapes.ts";
+import type { Resnet, VaeConfig } from "./config.ts";
+import { decoderLevels, midChannels, midResnets } from "./config.ts";
 
 /** Epsilon of every group norm; fixed in diffusers' `Decoder`. */
 const normEps = 1e-6;

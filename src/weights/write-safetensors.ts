@@ -1,7 +1,7 @@
+import { notWritable, writeWhole } from "../files/whole.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import { notWritable, writeWhole } from "./write-whole.ts";
 
 /** What can be written: f32 values, int64 ids, or bytes of any dtype as another file has them. */
 export type WritableTensor =

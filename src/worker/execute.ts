@@ -1,16 +1,16 @@
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { encodeImage } from "../image/encode-image.ts";
+import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
+import { JobError } from "../job/job.ts";
+import type { GenerateRequest } from "../job/request.ts";
 import { modelById } from "../models/registry.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import { generate } from "../pipeline/generate.ts";
 import { describeResult } from "../pipeline/result.ts";
-import type { Job, JobEvent, JobImage, JobResult } from "../schema/job.ts";
-import { JobError } from "../schema/job-error.ts";
-import type { GenerateRequest } from "../schema/request.ts";
+import type { ResultStore } from "../storage/results.ts";
 import { version } from "../version.ts";
 import type { Pipelines } from "./pipelines.ts";
-import { previewOf } from "./preview.ts";
-import type { ResultStore } from "./result-store.ts";
+import { previewOf } from "./step-preview.ts";
 
 export interface Execution {
   readonly pipelines: Pipelines;

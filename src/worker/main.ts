@@ -1,16 +1,16 @@
 import { realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
+import type { Job, JobFailure } from "../job/job.ts";
+import { JobError } from "../job/job.ts";
 import type { Device } from "../onnx/device.ts";
 import { devices } from "../onnx/device.ts";
-import type { Job, JobFailure } from "../schema/job.ts";
-import { JobError } from "../schema/job-error.ts";
+import { openResults } from "../storage/open-results.ts";
+import type { ResultStore } from "../storage/results.ts";
 import { execute } from "./execute.ts";
 import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
 import { toWorkerSchema } from "./messages.ts";
-import { openResults } from "./open-results.ts";
 import { Pipelines } from "./pipelines.ts";
-import type { ResultStore } from "./result-store.ts";
 
 // A process of its own that holds the networks: it may be killed at any time.
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../schema/job.ts";
-import { quantizeKinds } from "../schema/quantize.ts";
+import { quantizeKinds } from "../config/model-options.ts";
+import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../job/job.ts";
 
 /** What a worker process needs to know when it starts; it gets no other environment of ours. */
 const workerOptionsSchema = z.strictObject({

@@ -1,4 +1,5 @@
-import type { ModelDefinition } from "../models/model.ts";
+import type { Quantize } from "../config/model-options.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import { modelById } from "../models/registry.ts";
 import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor } from "../onnx/device.ts";
@@ -6,7 +7,6 @@ import { openComponents } from "../pipeline/components.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import { fingerprintWeights, weightBytes, weightsIdentity } from "../pipeline/fingerprint.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
-import type { Quantize } from "../schema/quantize.ts";
 
 export interface PipelinesOptions {
   readonly weights: string;

@@ -1,24 +1,14 @@
 import { randomUUID } from "node:crypto";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Job, JobEvent } from "../schema/job.ts";
-import { JobError } from "../schema/job-error.ts";
-import { findLocalLora } from "./local-lora.ts";
+import type { Job, JobEvent } from "../job/job.ts";
+import { JobError } from "../job/job.ts";
 import type { WorkerOptions } from "./messages.ts";
-import { ResultFolder } from "./result-folder.ts";
-import { WorkerProcess } from "./worker-process.ts";
+import { WorkerProcess } from "./process.ts";
 
 const demo = fileURLToPath(new URL("../../demo", import.meta.url));
 const zorple = join(demo, "loras", "zorple.safetensors");
@@ -214,49 +204,6 @@ function childrenOfThis(): number[] {
     )
     .map(Number);
 }
-
-test("a folder that can't be written fails the job with its reason and leaves nothing", async () => {
-  const results = await ResultFolder.open(join(folder, "gone"));
-  rmSync(join(folder, "gone"), { recursive: true });
-  await expect(results.write(`${randomUUID()}_output_0.jpg`, new Uint8Array(3))).rejects.toThrow();
-  expect(() => results.pathOf("../secret.jpg")).toThrow(/not the name of a result/);
-});
-
-describe("LoRA paths stay in their folder", () => {
-  beforeAll(() => {
-    mkdirSync(join(folder, "loras", "sub"), { recursive: true });
-    writeFileSync(join(folder, "loras", "sub", "a.safetensors"), "x");
-    writeFileSync(join(folder, "outside.safetensors"), "x");
-    symlinkSync(join(folder, "outside.safetensors"), join(folder, "loras", "link.safetensors"));
-    symlinkSync("sub/a.safetensors", join(folder, "loras", "inner.safetensors"));
-  });
-
-  test.each(["sub/a.safetensors", "./sub//a.safetensors", "inner.safetensors"])(
-    "%s",
-    async (path) => {
-      const file = await findLocalLora(join(folder, "loras"), path);
-      expect(file.endsWith("/loras/sub/a.safetensors")).toBe(true);
-    },
-  );
-
-  test.each([
-    "../outside.safetensors",
-    "sub/../../outside.safetensors",
-    "..\\outside.safetensors",
-    "/etc/passwd",
-    "link.safetensors",
-    "sub",
-    ".",
-    "",
-    "a\0b",
-    "none.safetensors",
-    "%2e%2e/outside.safetensors",
-  ])("%s is refused", async (path) => {
-    await expect(findLocalLora(join(folder, "loras"), path)).rejects.toThrow(
-      /^The LoRA ".*" can't be used: /,
-    );
-  });
-});
 
 describe("transformers of the server's own", () => {
   const run = { signal: never, onEvent: () => {} };

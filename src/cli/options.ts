@@ -1,0 +1,35 @@
+import { existsSync } from "node:fs";
+import { InvalidArgumentError } from "commander";
+import { isLoraLink } from "../lora-files/link.ts";
+
+/** A number given as an option. */
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) {
+    throw new InvalidArgumentError(`"${text}" is not a number.`);
+  }
+  return value;
+}
+
+interface LoraOption {
+  readonly path: string;
+  readonly multiplier: number;
+}
+
+/**
+ * `FILE` or `FILE=MULTIPLIER`, once for each LoRA, and the same with a link. A file
+ * whose own name holds "=" is taken whole, and so is a link's query: behind one, `#=MULTIPLIER`.
+ */
+export function parseLoraOption(value: string, previous: LoraOption[] = []): LoraOption[] {
+  const cut = value.lastIndexOf("=");
+  const inQuery = isLoraLink(value) && /\?[^#]*$/.test(value);
+  if (cut === -1 || inQuery || existsSync(value)) {
+    return [...previous, { path: value, multiplier: 1 }];
+  }
+  const text = value.slice(cut + 1).trim();
+  const multiplier = Number(text);
+  if (text === "" || Number.isNaN(multiplier)) {
+    throw new InvalidArgumentError(`"${text}" is not a multiplier. Write FILE=0.8.`);
+  }
+  return [...previous, { path: value.slice(0, cut), multiplier }];
+}

@@ -1,0 +1,23 @@
+import type { FastifyBaseLogger } from "fastify";
+import type { Settings } from "../config/settings.ts";
+import type { Metrics } from "../node/observe.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { TokenSeal } from "../queue/token-seal.ts";
+import type { Uploads } from "../queue/upload-records.ts";
+import type { ResultStore } from "../storage/results.ts";
+import type { ApiKeys } from "./api-keys.ts";
+import type { Place } from "./render.ts";
+
+/** What the routes work with; none of them ever touches a model. */
+export interface AppContext {
+  readonly settings: Settings;
+  readonly place: Place;
+  readonly queue: Queue;
+  readonly results: ResultStore;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
+  /** Undefined lets everybody in. */
+  readonly keys: ApiKeys | undefined;
+  readonly metrics: Metrics;
+  readonly log: FastifyBaseLogger;
+}

@@ -1,0 +1,108 @@
+import { z } from "zod";
+import { mostLoras, profileNames } from "./request.ts";
+
+// What passes between the API, the queue and the workers. All of it is plain
+// JSON: seeds are decimal strings, as JSON numbers lose digits above 2^53.
+
+const seed = z.string().regex(/^\d{1,20}$/);
+
+/** `canceled` has one l, as in the reference's API. The last three are final. */
+export const jobStates = ["in_queue", "in_progress", "succeeded", "failed", "canceled"] as const;
+export type JobState = (typeof jobStates)[number];
+
+export const imageFormats = ["jpeg", "png", "webp"] as const;
+
+/** One picture to make. What is null takes the model's default. */
+const jobPromptSchema = z.strictObject({
+  prompt: z.string(),
+  negativePrompt: z.string(),
+  triggerWord: z.string().nullable(),
+  width: z.int().nullable(),
+  height: z.int().nullable(),
+  steps: z.int().nullable(),
+  guidanceScale: z.number().nullable(),
+  /** Drawn when the request was accepted, so that a second run makes the same picture. */
+  seed,
+});
+
+/** One accepted request: what a worker needs and nothing else. No token is ever part of it. */
+export const jobSchema = z.strictObject({
+  id: z.uuid(),
+  model: z.string(),
+  /** Paths under the LoRA folder, links or uploads, as the client gave them. */
+  loras: z.array(z.strictObject({ path: z.string(), multiplier: z.number() })).max(mostLoras),
+  prompts: z.array(jobPromptSchema).min(1),
+  profile: z.enum(profileNames),
+  format: z.enum(imageFormats),
+  /** A small picture every so many steps; null for none. */
+  previewEvery: z.int().min(1).nullable(),
+});
+export type Job = z.output<typeof jobSchema>;
+
+/** A finished picture. `file` is a name in the result store, never a path. */
+const jobImageSchema = z.strictObject({
+  promptIndex: z.int().min(0),
+  format: z.enum(imageFormats),
+  width: z.int(),
+  height: z.int(),
+  seed,
+  file: z.string(),
+  bytes: z.int().min(0),
+  /** What the picture was really made with: snapped size, sigmas, guidance in both meanings, hashes. */
+  effective: z.record(z.string(), z.json()),
+});
+export type JobImage = z.output<typeof jobImageSchema>;
+
+export const jobResultSchema = z.strictObject({
+  images: z.array(jobImageSchema),
+  /** Seconds, in the reference's names: get_pipeline, inference_total, prompts[], pipeline_details. */
+  timings: z.record(z.string(), z.json()),
+  inferenceTime: z.number(),
+});
+export type JobResult = z.output<typeof jobResultSchema>;
+
+/** Why a job ended without its result. Finished pictures are kept. */
+export const jobFailureSchema = z.strictObject({
+  code: z.string(),
+  /** For the user: free of tokens and of this machine's paths. */
+  message: z.string(),
+  promptIndex: z.int().min(0).nullable(),
+  images: z.array(jobImageSchema),
+});
+export type JobFailure = z.output<typeof jobFailureSchema>;
+
+/** What a running job tells; events are kept in order and numbered from 1 per request. */
+export const jobEventSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("state"), state: z.enum(jobStates) }),
+  z.strictObject({
+    type: z.literal("progress"),
+    promptIndex: z.int().min(0),
+    /** Steps done of this prompt. */
+    step: z.int().min(0),
+    total: z.int().min(0),
+    /** Of the whole request; null until a step was timed. */
+    secondsLeft: z.number().nullable(),
+  }),
+  z.strictObject({
+    type: z.literal("preview"),
+    promptIndex: z.int().min(0),
+    step: z.int().min(1),
+    file: z.string(),
+  }),
+  z.strictObject({ type: z.literal("image"), image: jobImageSchema }),
+]);
+export type JobEvent = z.output<typeof jobEventSchema>;
+
+/** A job that ended without its result. */
+export class JobError extends Error {
+  override readonly name = "JobError";
+  readonly failure: JobFailure;
+  /** Another run may go well: the worker died, not the job. */
+  readonly retryable: boolean;
+
+  constructor(failure: JobFailure, retryable: boolean, options?: ErrorOptions) {
+    super(failure.message, options);
+    this.failure = failure;
+    this.retryable = retryable;
+  }
+}

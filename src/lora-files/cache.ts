@@ -1,0 +1,112 @@
+import { createHash, createHmac } from "node:crypto";
+import { readdir, rm, stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import { InputError } from "../errors.ts";
+import { tryWithLock } from "../net/lock.ts";
+import { readSafetensors } from "../weights/safetensors.ts";
+
+const hashLength = 16;
+
+/**
+ * The name of a link's file in the cache: the reference server's, so that what
+ * it has downloaded is found. MD5 only names here; it proves nothing.
+ *
+ * What only a token opened is named after the token too: another's request for
+ * the same link must not find it. The token can't be read from the name.
+ */
+export function cacheName(url: string, token?: string): string {
+  const hash =
+    token === undefined
+      ? createHash("md5").update(url).digest("hex")
+      : createHmac("sha256", token).update(url).digest("hex");
+  const stem = stemOf(url);
+  return `${stem === "" ? "lora" : stem}_${hash.slice(0, hashLength)}.safetensors`;
+}
+
+/** The cached file that a file in the folder belongs to; undefined for what is not ours. */
+export function cachedFileOf(name: string): string | undefined {
+  return /^((?:.+_[0-9a-f]{16}|upload-[0-9a-f]{64})\.safetensors)(?:\.part|\.part\.json)?$/.exec(
+    name,
+  )?.[1];
+}
+
+function stemOf(url: string): string {
+  const last = new URL(url).pathname.split("/").at(-1) ?? "";
+  let name = last;
+  try {
+    name = decodeURIComponent(last);
+  } catch {
+    // Not UTF-8 when decoded: the name as it stands will do.
+  }
+  return name
+    .replace(/\.safetensors$/i, "")
+    .replaceAll(/[^\w.-]/g, "_")
+    .replace(/^\.+/, "")
+    .slice(0, 100);
+}
+
+/** Whether a cached file is there, as long as its header says, and now noted as used. A bad one is removed. */
+export async function isWhole(file: string): Promise<boolean> {
+  try {
+    await stat(file);
+  } catch {
+    return false;
+  }
+  try {
+    await readSafetensors(file);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    await rm(file, { force: true });
+    return false;
+  }
+  const now = new Date();
+  await utimes(file, now, now);
+  return true;
+}
+
+/** A file that was asked for so recently may be being read: it stays. */
+const inUseMs = 15 * 60_000;
+
+interface Cached {
+  readonly files: string[];
+  bytes: number;
+  /** Of the latest use, in milliseconds since 1970. */
+  used: number;
+}
+
+/**
+ * Deletes the least recently used files until the folder's cached files, and
+ * the parts of unfinished ones, fit into `limit` bytes. Files of others, files
+ * in use and files that another process works on stay.
+ */
+export async function trimCache(folder: string, limit: number, signal: AbortSignal): Promise<void> {
+  const cache = await listCache(folder);
+  let total = [...cache.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+  const oldestFirst = [...cache].sort(([, a], [, b]) => a.used - b.used);
+  for (const [name, { bytes }] of oldestFirst) {
+    if (total <= limit) return;
+    const removed = await tryWithLock(join(folder, name), signal, async () => {
+      // Again, under the lock: it may have been used since.
+      const now = (await listCache(folder)).get(name);
+      if (now === undefined || Date.now() - now.used < inUseMs) return false;
+      for (const file of now.files) await rm(join(folder, file), { force: true });
+      return true;
+    });
+    if (removed?.result === true) total -= bytes;
+  }
+}
+
+async function listCache(folder: string): Promise<Map<string, Cached>> {
+  const cache = new Map<string, Cached>();
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const name = entry.isFile() ? cachedFileOf(entry.name) : undefined;
+    const info = name === undefined ? null : await stat(join(folder, entry.name)).catch(() => null);
+    if (name === undefined || info === null) continue; // not ours, or deleted meanwhile
+    const cached = cache.get(name) ?? { files: [], bytes: 0, used: 0 };
+    cached.files.push(entry.name);
+    cached.bytes += info.size;
+    cached.used = Math.max(cached.used, info.mtimeMs);
+    cache.set(name, cached);
+  }
+  return cache;
+}

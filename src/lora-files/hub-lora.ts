@@ -1,0 +1,69 @@
+import { z } from "zod";
+import { InputError } from "../errors.ts";
+import { type HubRepository, hubFileUrl, hubListUrl } from "../hub/connection.ts";
+import { TransferError } from "../net/errors.ts";
+import { redactUrl } from "../net/redact.ts";
+import { type Hop, type SafeRequest, safeFetch, statusError } from "../net/safe-fetch.ts";
+import { isHub } from "./link.ts";
+
+// https://huggingface.co/docs/hub/api#get-apimodelsrepoid-or-apimodelsrepoidrevisionrevision
+const listSchema = z.object({ siblings: z.array(z.object({ rfilename: z.string() })) });
+
+const largestList = 10_000_000;
+const mostNamed = 10;
+
+/**
+ * The link of the only safetensors file that a repository holds.
+ *
+ * @throws InputError naming the files if there are none or several
+ */
+export async function onlyFileOf(hub: HubRepository, request: SafeRequest): Promise<string> {
+  const { repository, revision } = hub;
+  const url = hubListUrl(hub);
+  const limits = { ...request.limits, bytes: largestList };
+  const names = await safeFetch(url, { ...request, limits }, async (response) => {
+    if (response.status !== 200) throw statusError(url, response);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of response.body) chunks.push(chunk);
+    return readNames(Buffer.concat(chunks).toString(), url);
+  });
+  const files = names.filter((name) => name.endsWith(".safetensors"));
+  const [only] = files;
+  if (files.length === 1 && only !== undefined) return hubFileUrl(hub, only);
+  if (only === undefined) {
+    throw new InputError(
+      `${repository} on the hub holds no .safetensors file at ${revision}. Name another repository or revision.`,
+    );
+  }
+  const named = files.slice(0, mostNamed).join(", ");
+  const more = files.length > mostNamed ? ` and ${files.length - mostNamed} more` : "";
+  throw new InputError(
+    `${repository} on the hub holds ${files.length} .safetensors files: ${named}${more}. Name one: hf:${repository}/${only}.`,
+  );
+}
+
+/**
+ * The SHA-256 of a file, if the hub itself told it on the way there: storage
+ * elsewhere has tags of other meanings.
+ * https://huggingface.co/docs/huggingface_hub/package_reference/file_download#huggingface_hub.get_hf_file_metadata
+ */
+export function hashFromHub(hops: readonly Hop[], hubEndpoint: string): string | undefined {
+  for (const { url, header } of hops) {
+    if (!isHub(url, hubEndpoint)) continue;
+    const tag = header("x-linked-etag") ?? header("etag") ?? "";
+    const [, hash] = /^(?:W\/)?"?([0-9a-f]{64})"?$/i.exec(tag) ?? [];
+    if (hash !== undefined) return hash.toLowerCase();
+  }
+  return undefined;
+}
+
+function readNames(text: string, url: string): string[] {
+  try {
+    return listSchema.parse(JSON.parse(text)).siblings.map(({ rfilename }) => rfilename);
+  } catch (error) {
+    throw new TransferError(`${redactUrl(url)} answers with something else than a hub's list.`, {
+      transient: false,
+      cause: error,
+    });
+  }
+}

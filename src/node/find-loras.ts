@@ -1,0 +1,105 @@
+import type { Settings } from "../config/settings.ts";
+import { InputError } from "../errors.ts";
+import { JobError } from "../job/job.ts";
+import type { Progress } from "../lora-files/download.ts";
+import { isLoraLink } from "../lora-files/link.ts";
+import { findLocalLora } from "../lora-files/local.ts";
+import { resolveLoraSource } from "../lora-files/resolve.ts";
+import { isUploadPath, uploadIdOf } from "../lora-files/upload-path.ts";
+import { TransferError } from "../net/errors.ts";
+import { UploadNotFoundError } from "../queue/errors.ts";
+import type { RequestRecord } from "../queue/record.ts";
+import type { TokenSeal } from "../queue/token-seal.ts";
+import type { Uploads } from "../queue/upload-records.ts";
+
+interface WantedLora {
+  /** As the client gave it: a path in the LoRA folder, a link, or an upload's. */
+  readonly path: string;
+  /** Whose uploads may be meant. */
+  readonly owner: string;
+  readonly hfToken: string | undefined;
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/**
+ * The file on this machine of a LoRA that a client named.
+ *
+ * @throws InputError if it can't be used, TransferError if it can't be fetched, UploadNotFoundError
+ */
+export async function findLora(
+  { path, owner, hfToken, signal, onProgress }: WantedLora,
+  { loraFolder, loraSource }: Pick<Settings, "loraFolder" | "loraSource">,
+  uploads: Uploads,
+): Promise<string> {
+  if (isUploadPath(path)) {
+    const id = uploadIdOf(path);
+    const record = id === undefined ? undefined : await uploads.get(owner, id);
+    if (record === undefined) throw new UploadNotFoundError(path);
+    return uploads.store.localFile(record.sha256, record.bytes, signal);
+  }
+  if (!isLoraLink(path)) return findLocalLora(loraFolder, path);
+  const token = hfToken === undefined ? {} : { hfToken };
+  const found = await resolveLoraSource(path, loraSource, { ...token, signal, onProgress });
+  return found.file;
+}
+
+interface Sources {
+  readonly settings: Settings;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
+  readonly log: { readonly info: (fields: object, message: string) => void };
+}
+
+const logMilliseconds = 10_000;
+
+/**
+ * The files of a request's LoRAs on the node that runs it.
+ *
+ * @throws JobError if one can't be used, or the token that came for it can't be read any more
+ */
+export async function lorasForRun(
+  record: RequestRecord,
+  signal: AbortSignal,
+  { settings, uploads, seal, log }: Sources,
+): Promise<string[]> {
+  const { loras } = record.job;
+  if (loras.length === 0) return [];
+  let lastLine = performance.now();
+  const onProgress = (progress: object) => {
+    const now = performance.now();
+    if (now - lastLine < logMilliseconds) return;
+    lastLine = now;
+    log.info({ request_id: record.id, ...progress }, "downloading a LoRA");
+  };
+  const hfToken = tokenOf(record, seal) ?? settings.hfToken;
+  const wanted = { owner: record.owner, hfToken, signal, onProgress };
+  try {
+    const files: string[] = [];
+    for (const { path } of loras) {
+      files.push(await findLora({ ...wanted, path }, settings, uploads));
+    }
+    return files;
+  } catch (error) {
+    const known = [InputError, TransferError, UploadNotFoundError];
+    if (error instanceof Error && known.some((kind) => error instanceof kind))
+      throw failure("LORA_NOT_USABLE", error.message, error);
+    throw error;
+  }
+}
+
+/** Never another token in its place: what it opens is another account's. */
+function tokenOf({ id, sealed_token }: RequestRecord, seal: TokenSeal): string | undefined {
+  if (sealed_token === null) return undefined;
+  const token = seal.open(sealed_token, id);
+  if (token !== undefined) return token;
+  throw failure(
+    "HF_TOKEN_LOST",
+    "This request's hf_token can't be read any more: the server was started again since, or another node took the request. Send the request again. An operator keeps tokens readable by setting RETAKE_SECRET to the same value on all nodes.",
+  );
+}
+
+function failure(code: string, message: string, cause?: Error): JobError {
+  const options = cause === undefined ? {} : { cause };
+  return new JobError({ code, message, promptIndex: null, images: [] }, false, options);
+}

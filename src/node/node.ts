@@ -1,0 +1,132 @@
+import { hostname, totalmem } from "node:os";
+import type { Settings } from "../config/settings.ts";
+import { InputError } from "../errors.ts";
+import { JobError } from "../job/job.ts";
+import { openUploads } from "../lora-files/open-uploads.ts";
+import { modelById } from "../models/registry.ts";
+import { devices } from "../onnx/device.ts";
+import { openEmbedded, openPostgres } from "../queue/database.ts";
+import { Queue } from "../queue/queue.ts";
+import type { RequestRecord } from "../queue/record.ts";
+import { TokenSeal } from "../queue/token-seal.ts";
+import { Uploads } from "../queue/upload-records.ts";
+import { openResults } from "../storage/open-results.ts";
+import type { ResultStore } from "../storage/results.ts";
+import type { WorkerLog } from "../worker/process.ts";
+import { WorkerProcess } from "../worker/process.ts";
+import { modelFetcher } from "./fetch-model.ts";
+import { lorasForRun } from "./find-loras.ts";
+import type { RunningWorkers, RunObserver } from "./run-workers.ts";
+import { runWorkers } from "./run-workers.ts";
+
+/** The part of memory that weights may take; the rest is for activations and the system. */
+const memoryShare = 0.8;
+const retentionMilliseconds = 600_000;
+/** Another node may be receiving an upload: it writes to it at least every half minute. */
+const stagedMilliseconds = 600_000;
+/** Another node may be keeping an upload: none takes so long. */
+const pendingMilliseconds = 6 * 3_600_000;
+
+export interface NodeLog extends WorkerLog {
+  readonly error: (fields: object, message: string) => void;
+}
+
+/** One machine's share of the work: the queue, and workers that take from it. */
+export interface WorkNode {
+  readonly queue: Queue;
+  readonly results: ResultStore;
+  readonly uploads: Uploads;
+  readonly seal: TokenSeal;
+  /** Starts the workers; without it this machine only answers requests. */
+  startWorkers(observer: RunObserver): void;
+  /** Running requests get the time to finish, then go back into the queue. */
+  close(graceMilliseconds: number): Promise<void>;
+}
+
+/** @throws InputError if a setting can't be used */
+export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNode> {
+  for (const device of devicesOf(settings)) {
+    if (!devices.some((name) => name === device)) {
+      throw new InputError(
+        `DEVICE: there is no device ${JSON.stringify(device)}. Take one or more of ${devices.join(", ")}, or none for a server that leaves the work to others.`,
+      );
+    }
+  }
+  for (const model of Object.keys(settings.transformers)) modelById(model);
+  const results = await openResults(settings.outputFolder);
+  const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
+  const database =
+    settings.databaseUrl === undefined
+      ? await openEmbedded(settings.dataFolder)
+      : await openPostgres(settings.databaseUrl, onError);
+  // An embedded queue is this process's alone, so what is unfinished was left by an earlier one.
+  const alone = database.backend === "pglite";
+  let queue: Queue;
+  let uploads: Uploads;
+  try {
+    const store = await openUploads(settings, alone ? 0 : stagedMilliseconds);
+    queue = await Queue.open(database, { maxQueued: settings.maxQueued, onError });
+    uploads = new Uploads(database, store, settings.uploads.bytes);
+    await uploads.sweep(new Date(Date.now() - (alone ? 0 : pendingMilliseconds)));
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  const seal = new TokenSeal(settings.secret);
+  let running: RunningWorkers | undefined;
+  const retention = setInterval(() => {
+    forgetOld(queue, results, settings.retentionDays).catch(onError);
+  }, retentionMilliseconds);
+  return {
+    queue,
+    results,
+    uploads,
+    seal,
+    startWorkers(observer) {
+      const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
+      const workers = devicesOf(settings).map((device) => {
+        const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
+        const own = { device, outputFolder, keepOpen, memoryBudget };
+        return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
+      });
+      running = runWorkers(queue, {
+        node: `${hostname()}/${process.pid}`,
+        workers,
+        timeoutSeconds: settings.timeoutSeconds,
+        fetchModel: modelFetcher(settings, log),
+        resolveLoras: (record, signal) =>
+          lorasForRun(record, signal, { settings, uploads, seal, log }),
+        check: refuseHighResolution,
+        observer,
+        onError,
+      });
+    },
+    async close(graceMilliseconds) {
+      clearInterval(retention);
+      await running?.stop(graceMilliseconds);
+      await queue.close();
+      await database.close();
+    },
+  };
+}
+
+/** `none` is a node that only answers clients: others do the work. */
+function devicesOf({ devices: names }: Settings): readonly string[] {
+  return names.length === 1 && names[0] === "none" ? [] : names;
+}
+
+/** As in the reference, where only another model has it: the request is taken and fails. */
+function refuseHighResolution({ extra, job }: RequestRecord): void {
+  if (extra.resolution !== "High") return;
+  const message = `resolution 'High' is for other models; ${job.model} takes width and height.`;
+  throw new JobError({ code: "INVALID_INPUT", message, promptIndex: null, images: [] }, false);
+}
+
+async function forgetOld(queue: Queue, results: ResultStore, days: number): Promise<void> {
+  const time = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
+  for (;;) {
+    const removed = await queue.removeFinishedBefore(time);
+    if (removed.length === 0) return;
+    for (const { id } of removed) await results.removeAll(id);
+  }
+}

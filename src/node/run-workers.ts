@@ -1,0 +1,96 @@
+import { SpanStatusCode, trace } from "@opentelemetry/api";
+import type { JobEvent, JobResult } from "../job/job.ts";
+import { consume } from "../queue/consumer.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { RequestRecord } from "../queue/record.ts";
+import type { WorkerProcess } from "../worker/process.ts";
+import type { FetchModel } from "./fetch-model.ts";
+
+/** What a node is told of the runs on it. */
+export interface RunObserver {
+  started(record: RequestRecord): void;
+  event(record: RequestRecord, event: JobEvent): void;
+  ended(record: RequestRecord, seconds: number, outcome: JobResult | Error): void;
+}
+
+export interface WorkersOptions {
+  readonly node: string;
+  readonly workers: readonly WorkerProcess[];
+  readonly timeoutSeconds: number;
+  /** Fetches a job's model if it is to. @throws JobError */
+  readonly fetchModel: FetchModel;
+  /** Finds or fetches a job's LoRAs on this machine. @throws JobError */
+  readonly resolveLoras: (record: RequestRecord, signal: AbortSignal) => Promise<string[]>;
+  /** Refuses what can't run, before anything is loaded. @throws JobError */
+  readonly check: (record: RequestRecord) => void;
+  readonly observer: RunObserver;
+  readonly onError: (error: unknown) => void;
+}
+
+export interface RunningWorkers {
+  /** Takes no more jobs; running ones get the time to finish, then go back into the queue. */
+  stop(graceMilliseconds: number): Promise<void>;
+}
+
+/** One consumer for each worker process. */
+export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
+  const { node, workers, timeoutSeconds, fetchModel, resolveLoras, check, observer, onError } =
+    options;
+  const stop = new AbortController();
+  const handBack = new AbortController();
+  const consumers = workers.map((worker, i) =>
+    consume(queue, {
+      name: `${node}/${i}`,
+      timeoutSeconds,
+      stop: stop.signal,
+      handBack: handBack.signal,
+      onError,
+      async run(record, { signal, onEvent }) {
+        const startedAt = performance.now();
+        // Goes nowhere unless OpenTelemetry is configured.
+        const span = trace.getTracer("retake").startSpan("retake.run", {
+          attributes: {
+            "retake.request_id": record.id,
+            "retake.model": record.job.model,
+            "retake.prompts": record.job.prompts.length,
+            "retake.run": record.attempt,
+          },
+        });
+        const ended = (outcome: JobResult | Error) => {
+          observer.ended(record, (performance.now() - startedAt) / 1000, outcome);
+          if (outcome instanceof Error)
+            span.setStatus({ code: SpanStatusCode.ERROR, message: outcome.message });
+          span.end();
+        };
+        observer.started(record);
+        try {
+          check(record);
+          await fetchModel(record.job, signal);
+          const loraFiles = await resolveLoras(record, signal);
+          const result = await worker.run(record.job, loraFiles, {
+            signal,
+            onEvent(event) {
+              observer.event(record, event);
+              onEvent(event);
+            },
+          });
+          ended(result);
+          return result;
+        } catch (error) {
+          ended(error instanceof Error ? error : new Error(String(error)));
+          throw error;
+        }
+      },
+    }),
+  );
+  return {
+    async stop(graceMilliseconds) {
+      stop.abort();
+      const all = Promise.all(consumers);
+      const grace = setTimeout(() => handBack.abort(), graceMilliseconds);
+      await all;
+      clearTimeout(grace);
+      await Promise.all(workers.map((worker) => worker.stop()));
+    },
+  };
+}

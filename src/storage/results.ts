@@ -1,0 +1,92 @@
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { InputError, messageOf } from "../errors.ts";
+import { writeWhole } from "../files/whole.ts";
+
+/** Where finished pictures go, and come from when somebody asks for them. */
+export interface ResultStore {
+  /** Keeps a file, whole or not at all. When it returns, the file survives a crash. */
+  write(name: string, bytes: Uint8Array): Promise<void>;
+  read(name: string): Promise<{ bytes: number; content: Readable } | undefined>;
+  /** Removes every file of a request. */
+  removeAll(requestId: string): Promise<void>;
+}
+
+/** Names are made here, `{request id}_output_0.jpg`: nothing else is read or written. */
+const namePattern = /^[0-9a-f-]{36}_(?:output_\d+|preview_\d+_\d+)\.(?:jpg|png|webp)$/;
+
+export function isResultName(name: string): boolean {
+  return namePattern.test(name);
+}
+
+const contentTypes: Readonly<Record<string, string>> = {
+  jpg: "image/jpeg",
+  png: "image/png",
+  webp: "image/webp",
+};
+
+/** By the ending of a result's name. */
+export function contentTypeOf(name: string): string | undefined {
+  return contentTypes[name.split(".").at(-1)!];
+}
+
+/** Results in one flat folder, as the reference keeps them. */
+export class ResultFolder implements ResultStore {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /** @throws InputError if the folder can't be made */
+  static async open(folder: string): Promise<ResultFolder> {
+    try {
+      await mkdir(folder, { recursive: true });
+    } catch (error) {
+      throw new InputError(
+        `The folder for results, ${folder}, can't be made: ${messageOf(error)}. Set OUTPUT_BASE_PATH to one that can be written.`,
+        { cause: error },
+      );
+    }
+    await removeLeftovers(folder);
+    return new ResultFolder(folder);
+  }
+
+  pathOf(name: string): string {
+    if (!isResultName(name)) throw new RangeError(`${name} is not the name of a result`);
+    return join(this.#folder, name);
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    await writeWhole(this.pathOf(name), bytes);
+  }
+
+  async read(name: string): ReturnType<ResultStore["read"]> {
+    if (!isResultName(name)) return undefined;
+    const path = this.pathOf(name);
+    const found = await stat(path).catch(() => undefined);
+    return found?.isFile() ? { bytes: found.size, content: createReadStream(path) } : undefined;
+  }
+
+  async removeAll(requestId: string): Promise<void> {
+    const names = await readdir(this.#folder);
+    for (const name of names)
+      if (name.startsWith(`${requestId}_`) && isResultName(name)) await rm(this.pathOf(name));
+  }
+}
+
+/** Nobody writes one file for so long. */
+const leftoverMilliseconds = 3_600_000;
+
+/** What a killed worker had half-written. Others may be writing to the folder: fresh ones are theirs. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && Date.now() - found.mtimeMs > leftoverMilliseconds)
+      await rm(path, { force: true });
+  }
+}

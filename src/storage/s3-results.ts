@@ -1,0 +1,70 @@
+import { Readable } from "node:stream";
+import type { S3Client } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  PutObjectCommand,
+} from "@aws-sdk/client-s3";
+import type { ResultStore } from "./results.ts";
+import { contentTypeOf, isResultName } from "./results.ts";
+import type { S3Place } from "./s3-bucket.ts";
+import { openS3 } from "./s3-bucket.ts";
+
+/** Results as objects of an S3-compatible store, which all nodes reach. */
+export class S3Results implements ResultStore {
+  readonly #client: S3Client;
+  readonly #bucket: string;
+  readonly #prefix: string;
+
+  private constructor({ client, bucket, prefix }: S3Place) {
+    this.#client = client;
+    this.#bucket = bucket;
+    this.#prefix = prefix;
+  }
+
+  /** @param place `s3://bucket/prefix`. @throws InputError if the bucket can't be reached */
+  static async open(place: string): Promise<S3Results> {
+    return new S3Results(await openS3(place, "OUTPUT_BASE_PATH"));
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    if (!isResultName(name)) throw new RangeError(`${name} is not the name of a result`);
+    await this.#client.send(
+      new PutObjectCommand({
+        Bucket: this.#bucket,
+        Key: this.#prefix + name,
+        Body: bytes,
+        ContentType: contentTypeOf(name),
+      }),
+    );
+  }
+
+  async read(name: string): ReturnType<ResultStore["read"]> {
+    if (!isResultName(name)) return undefined;
+    try {
+      const { Body, ContentLength } = await this.#client.send(
+        new GetObjectCommand({ Bucket: this.#bucket, Key: this.#prefix + name }),
+      );
+      return Body instanceof Readable && ContentLength !== undefined
+        ? { bytes: ContentLength, content: Body }
+        : undefined;
+    } catch (error) {
+      if (error instanceof NoSuchKey) return undefined;
+      throw error;
+    }
+  }
+
+  async removeAll(requestId: string): Promise<void> {
+    const listed = await this.#client.send(
+      new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${requestId}_` }),
+    );
+    const keys = (listed.Contents ?? []).flatMap(({ Key }) => (Key === undefined ? [] : [{ Key }]));
+    if (keys.length === 0) return;
+    // A page has up to 1,000 objects, and so has a removal; a request never has as many.
+    await this.#client.send(
+      new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: keys } }),
+    );
+  }
+}

@@ -1,0 +1,50 @@
+import { randomInt } from "node:crypto";
+import type { Job } from "../job/job.ts";
+import type { InferenceRequest } from "./request.ts";
+
+/** The reference draws its random seeds below this. */
+const randomSeedLimit = 2_147_483_647;
+const firstSeed = 42n;
+
+/**
+ * What the workers get of a request: the reference's rules for what is left
+ * out, seeds drawn, and neither tokens nor fields that Z-Image ignores.
+ */
+export function jobFromRequest(id: string, request: InferenceRequest): Job {
+  return {
+    id,
+    model: request.model,
+    loras: request.loras.map(({ path, network_multiplier }) => ({
+      path,
+      multiplier: network_multiplier ?? 1,
+    })),
+    prompts: request.prompts.map((prompt, index) => ({
+      prompt: prompt.prompt,
+      negativePrompt: prompt.neg ?? "",
+      triggerWord: wordOf(prompt.trigger_word) ?? wordOf(request.trigger_word),
+      width: numberOrNull(prompt.width),
+      height: numberOrNull(prompt.height),
+      steps: numberOrNull(prompt.sample_steps),
+      guidanceScale: prompt.guidance_scale,
+      seed: String(seedOf(prompt.seed, index)),
+    })),
+    profile: request.profile ?? "reference",
+    format: request.output_format ?? "jpeg",
+    previewEvery: numberOrNull(request.preview_every),
+  };
+}
+
+/** An empty word is none, as in the reference. */
+function wordOf(word: string | null): string | null {
+  return word === "" ? null : word;
+}
+
+/** Bounded by the schema, far below 2^53. */
+function numberOrNull(value: bigint | null): number | null {
+  return value === null ? null : Number(value);
+}
+
+function seedOf(seed: bigint | null, index: number): bigint {
+  if (seed === null) return firstSeed + BigInt(index);
+  return seed === -1n ? BigInt(randomInt(randomSeedLimit)) : seed;
+}

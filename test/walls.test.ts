@@ -1,0 +1,21 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { layers, lintFile, lintWalls, walls } from "../scripts/walls.ts";
+
+const root = new URL("../", import.meta.url);
+
+test("the list of walls has every room once", () => {
+  const source = readdirSync(new URL("src", root), { withFileTypes: true });
+  const rooms = source.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  expect(layers.flat().toSorted()).toEqual([...rooms, "preview"].toSorted());
+});
+
+test("the lint holds the walls of the list", () => {
+  expect(JSON.parse(readFileSync(lintFile, "utf8"))).toEqual(lintWalls());
+});
+
+test("ARCHITECTURE.md prints the walls of the list", () => {
+  const page = readFileSync(fileURLToPath(new URL("ARCHITECTURE.md", root)), "utf8");
+  expect(page.replaceAll(/\s+/g, " ")).toContain(walls);
+});
