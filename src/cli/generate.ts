@@ -8,7 +8,8 @@ import { cacheFolderFor } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { generateRequestSchema, profileNames } from "../job/request.ts";
+import { bounds, defaultPixels, generateRequestSchema, profileNames } from "../job/request.ts";
+import { defaultSeed } from "../job/seed.ts";
 import { modelById, models } from "../models/registry.ts";
 import type { Device } from "../onnx/device.ts";
 import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
@@ -71,16 +72,24 @@ export function addGenerateCommand(program: Command): void {
     )
     .option(
       "--lora <file[=multiplier]>",
-      "LoRA file or link (https://..., hf:owner/repo), multiplier -2 to 2 (default 1); several act together",
+      `LoRA file or link (https://..., hf:owner/repo), multiplier ${rangeOf(bounds.multiplier)} (default 1); several act together`,
       parseLoraOption,
     )
     .option("--neg <text>", "negative prompt; acts when guidance is above 0", "")
     .option("--trigger <word>", "replaces [trigger] in the prompt")
-    .option("--width <pixels>", "64 to 4096 (default 1024)", parseNumber)
-    .option("--height <pixels>", "64 to 4096 (default 1024)", parseNumber)
-    .option("--steps <count>", "1 to 150 (default: the model's)", parseNumber)
-    .option("--guidance <scale>", "0 to 20 (default: the model's)", parseNumber)
-    .option("--seed <integer>", "-1 draws one (default 42)", parseInteger)
+    .option("--width <pixels>", `${rangeOf(bounds.pixels)} (default ${defaultPixels})`, parseNumber)
+    .option(
+      "--height <pixels>",
+      `${rangeOf(bounds.pixels)} (default ${defaultPixels})`,
+      parseNumber,
+    )
+    .option("--steps <count>", `${rangeOf(bounds.steps)} (default: the model's)`, parseNumber)
+    .option(
+      "--guidance <scale>",
+      `${rangeOf(bounds.guidanceScale)} (default: the model's)`,
+      parseNumber,
+    )
+    .option("--seed <integer>", `-1 draws one (default ${defaultSeed})`, parseInteger)
     .addOption(
       new Option("--profile <name>", "what the numbers mean")
         .choices(profileNames)
@@ -91,6 +100,10 @@ export function addGenerateCommand(program: Command): void {
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
     .action(runGenerate);
+}
+
+function rangeOf({ ge, le }: { readonly ge: number; readonly le: number }): string {
+  return `${ge} to ${le}`;
 }
 
 function runGenerate(flags: GenerateFlags): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { defaultSeed } from "../job/seed.ts";
 import { models } from "../models/registry.ts";
 
 export function addModelsCommand(program: Command): void {
@@ -8,7 +9,7 @@ export function addModelsCommand(program: Command): void {
     .option("--json", "print JSON")
     .action(({ json }: { json?: boolean }) => {
       if (json === true) {
-        const list = models.map(({ seed, ...model }) => ({ ...model, seed: Number(seed) }));
+        const list = models.map((model) => ({ ...model, seed: Number(defaultSeed) }));
         process.stdout.write(`${JSON.stringify({ models: list }, null, 2)}\n`);
         return;
       }
@@ -17,7 +18,7 @@ export function addModelsCommand(program: Command): void {
           `${model.id}\n` +
             `  transformer  ${model.transformerRepository}\n` +
             `  the rest     ${model.repository}\n` +
-            `  defaults     ${model.steps} steps, guidance ${model.guidanceScale}, seed ${model.seed}, ` +
+            `  defaults     ${model.steps} steps, guidance ${model.guidanceScale}, seed ${defaultSeed}, ` +
             `${model.width}x${model.height}\n`,
         );
       }

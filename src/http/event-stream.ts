@@ -1,4 +1,5 @@
 import type { JobEvent } from "../job/job.ts";
+import { seedOfText } from "../job/seed.ts";
 import type { Queue } from "../queue/queue.ts";
 import { writeJson } from "../wire/python-json.ts";
 import type { Place } from "./render.ts";
@@ -65,7 +66,7 @@ function dataOf(id: string, event: JobEvent, { baseUrl }: Place): object {
       return {
         request_id: id,
         prompt_index: event.image.promptIndex,
-        seed: BigInt(event.image.seed),
+        seed: seedOfText(event.image.seed),
         url: urlOf(event.image.file),
       };
   }

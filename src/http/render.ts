@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { JobImage } from "../job/job.ts";
+import { seedOfText } from "../job/seed.ts";
 import type { RequestRecord } from "../queue/record.ts";
 
 /** What answers need to know of the server. */
@@ -77,15 +78,18 @@ export function resultBody(record: RequestRecord, place: Place): object {
 }
 
 function imagesOf({ id }: RequestRecord, images: readonly JobImage[], place: Place): object[] {
-  return images.map(({ format, width, height, file, seed, effective }) => ({
-    format,
-    width,
-    height,
-    file_path: placeOf(file, place),
-    seed: BigInt(seed),
-    url: `${place.baseUrl}/v1/requests/${id}/files/${file}`,
-    effective: { ...effective, seed: BigInt(seed) },
-  }));
+  return images.map(({ format, width, height, file, seed: text, effective }) => {
+    const seed = seedOfText(text);
+    return {
+      format,
+      width,
+      height,
+      file_path: placeOf(file, place),
+      seed,
+      url: `${place.baseUrl}/v1/requests/${id}/files/${file}`,
+      effective: { ...effective, seed },
+    };
+  });
 }
 
 /** A folder's path, or the URL of an object. */

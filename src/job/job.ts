@@ -1,10 +1,8 @@
 import { z } from "zod";
 import { mostLoras, profileNames } from "./request.ts";
+import { seedTextSchema } from "./seed.ts";
 
-// What passes between the API, the queue and the workers. All of it is plain
-// JSON: seeds are decimal strings, as JSON numbers lose digits above 2^53.
-
-const seed = z.string().regex(/^\d{1,20}$/);
+// What passes between the API, the queue and the workers. All of it is plain JSON.
 
 /** `canceled` has one l, as in the reference's API. The last three are final. */
 export const jobStates = ["in_queue", "in_progress", "succeeded", "failed", "canceled"] as const;
@@ -22,7 +20,7 @@ const jobPromptSchema = z.strictObject({
   steps: z.int().nullable(),
   guidanceScale: z.number().nullable(),
   /** Drawn when the request was accepted, so that a second run makes the same picture. */
-  seed,
+  seed: seedTextSchema,
 });
 
 /** One accepted request: what a worker needs and nothing else. No token is ever part of it. */
@@ -45,10 +43,10 @@ const jobImageSchema = z.strictObject({
   format: z.enum(imageFormats),
   width: z.int(),
   height: z.int(),
-  seed,
+  seed: seedTextSchema,
   file: z.string(),
   bytes: z.int().min(0),
-  /** What the picture was really made with: snapped size, sigmas, guidance in both meanings, hashes. */
+  /** What the picture was really made with: snapped size, sigmas, guidance in both meanings, hashes; its seed is above. */
   effective: z.record(z.string(), z.json()),
 });
 export type JobImage = z.output<typeof jobImageSchema>;

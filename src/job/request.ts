@@ -1,9 +1,18 @@
 import { z } from "zod";
+import { chooseSeed, defaultSeed, drawnSeed, largestSeed } from "./seed.ts";
 
-/** Seeds that torch.Generator.manual_seed takes; -1 asks for a random one. */
-const largestSeed = 2n ** 64n - 1n;
+/** What the reference API takes, both ends included. */
+export const bounds = {
+  /** Width and height, in pixels. */
+  pixels: { ge: 64, le: 4096 },
+  steps: { ge: 1, le: 150 },
+  guidanceScale: { ge: 0, le: 20 },
+  /** Of a LoRA; `network_multiplier` in the API. */
+  multiplier: { ge: -2, le: 2 },
+} as const;
 
-const pixels = z.int().min(64).max(4096);
+/** Width and height where none is given, in pixels. */
+export const defaultPixels = 1024;
 
 export const profileNames = ["reference", "diffusers"] as const;
 export type ProfileName = (typeof profileNames)[number];
@@ -11,17 +20,15 @@ export type ProfileName = (typeof profileNames)[number];
 /** More than anybody combines: a bound for memory. */
 export const mostLoras = 16;
 
+const pixels = z.int().min(bounds.pixels.ge).max(bounds.pixels.le);
+
 /** A LoRA file and how strongly it acts. */
 const loraSchema = z.strictObject({
   path: z.string().min(1),
-  /** The reference API's `network_multiplier`, with its bounds. */
-  multiplier: z.number().min(-2).max(2),
+  multiplier: z.number().min(bounds.multiplier.ge).max(bounds.multiplier.le),
 });
 
-/**
- * One picture to make. Bounds are the reference API's. What is left out takes
- * the model's default; the seed's default is 42.
- */
+/** One picture to make. What is left out takes the model's default. */
 export const generateRequestSchema = z.strictObject({
   model: z.string(),
   prompt: z.string(),
@@ -31,9 +38,15 @@ export const generateRequestSchema = z.strictObject({
   loras: z.array(loraSchema).max(mostLoras).default([]),
   width: pixels.optional(),
   height: pixels.optional(),
-  steps: z.int().min(1).max(150).optional(),
-  guidanceScale: z.number().min(0).max(20).optional(),
-  seed: z.bigint().min(-1n).max(largestSeed).optional(),
+  steps: z.int().min(bounds.steps.ge).max(bounds.steps.le).optional(),
+  guidanceScale: z.number().min(bounds.guidanceScale.ge).max(bounds.guidanceScale.le).optional(),
+  /** -1 to 2^64 - 1; once parsed, the one that the picture is made with. */
+  seed: z
+    .bigint()
+    .min(drawnSeed)
+    .max(largestSeed)
+    .default(defaultSeed)
+    .transform((seed) => chooseSeed(seed, 0)),
   profile: z.enum(profileNames).default("reference"),
 });
 

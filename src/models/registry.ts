@@ -1,4 +1,5 @@
 import { InputError } from "../errors.ts";
+import { defaultPixels } from "../job/request.ts";
 
 /** A model that can be asked for by its id: where its parts lie and what it does when nothing is said. */
 export interface ModelDefinition {
@@ -11,7 +12,6 @@ export interface ModelDefinition {
   readonly shift: number | "repository";
   readonly steps: number;
   readonly guidanceScale: number;
-  readonly seed: bigint;
   readonly width: number;
   readonly height: number;
   readonly requiresControlImage: boolean;
@@ -26,9 +26,8 @@ const zimage: ModelDefinition = {
   shift: 3,
   steps: 30,
   guidanceScale: 4,
-  seed: 42n,
-  width: 1024,
-  height: 1024,
+  width: defaultPixels,
+  height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
 };
@@ -41,9 +40,8 @@ const zimageTurbo: ModelDefinition = {
   shift: "repository",
   steps: 8,
   guidanceScale: 1,
-  seed: 42n,
-  width: 1024,
-  height: 1024,
+  width: defaultPixels,
+  height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
 };
@@ -56,9 +54,8 @@ const zimageDeturbo: ModelDefinition = {
   shift: 3,
   steps: 25,
   guidanceScale: 3,
-  seed: 42n,
-  width: 1024,
-  height: 1024,
+  width: defaultPixels,
+  height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
 };

@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Profile } from "../models/profiles.ts";
@@ -17,14 +16,10 @@ export interface Effective {
   readonly seed: bigint;
 }
 
-/** The reference server draws its random seeds below this. */
-const randomSeedLimit = 2147483647;
-
 /** @throws InputError if the profile refuses the size. */
 export function effectiveParameters(request: GenerateRequest, model: ModelDefinition): Effective {
   const profile = profiles[request.profile];
   const guidanceScale = request.guidanceScale ?? model.guidanceScale;
-  const seed = request.seed ?? model.seed;
   return {
     profile,
     width: snap("width", request.width ?? model.width, request.profile, profile),
@@ -32,7 +27,7 @@ export function effectiveParameters(request: GenerateRequest, model: ModelDefini
     steps: request.steps ?? model.steps,
     guidanceScale,
     guidanceWeight: profile.guidanceWeight(guidanceScale),
-    seed: seed === -1n ? BigInt(randomInt(randomSeedLimit)) : seed,
+    seed: request.seed,
   };
 }
 

@@ -1,5 +1,6 @@
 import { imageFormats } from "../job/job.ts";
-import { profileNames } from "../job/request.ts";
+import { bounds, defaultPixels, profileNames } from "../job/request.ts";
+import { drawnSeed, largestSeed } from "../job/seed.ts";
 import type { Field, FieldError } from "./fields.ts";
 import {
   decimal,
@@ -57,8 +58,6 @@ export interface RequestLimits {
 const mostCharacters = 4096;
 /** Control images are read past: Z-Image takes none. The body's own bound holds for them. */
 const anyText = text();
-/** torch's generator takes no larger seed. */
-const largestSeed = 2n ** 64n - 1n;
 
 /**
  * The body of POST /v1/inference: the reference's fields in its order, which
@@ -72,21 +71,21 @@ export function inferenceRequest(
 ) {
   const short = text({ maxLength: mostCharacters });
   const prompt = text({ maxLength: promptCharacters });
-  const pixels = integer({ ge: 64, le: 4096 });
+  const pixels = integer(bounds.pixels);
   const lora = objectOf("LoraItem", {
     path: required(short),
     transformer: optional(oneOf(["low", "high"])),
-    network_multiplier: optional(decimal({ ge: -2, le: 2 })),
+    network_multiplier: optional(decimal(bounds.multiplier)),
   });
   const item = objectOf("PromptItem", {
     prompt: required(prompt),
     trigger_word: optional(short),
     width: optional(pixels),
     height: optional(pixels),
-    guidance_scale: optional(decimal({ ge: 0, le: 20 })),
-    sample_steps: optional(integer({ ge: 1, le: 150 })),
+    guidance_scale: optional(decimal(bounds.guidanceScale)),
+    sample_steps: optional(integer(bounds.steps)),
     neg: optional(prompt),
-    seed: optional(integer({ ge: -1 })),
+    seed: optional(integer({ ge: Number(drawnSeed) })),
     sampler: optional(short),
     num_frames: optional(integer({ ge: 1, le: 1000 })),
     fps: optional(integer({ ge: 1, le: 120 })),
@@ -109,7 +108,7 @@ export function inferenceRequest(
     output_format: optional(oneOf(imageFormats)),
     profile: optional(oneOf(profileNames)),
     priority: optional(integer({ ge: -10, le: 10 })),
-    preview_every: optional(integer({ ge: 1, le: 150 })),
+    preview_every: optional(integer(bounds.steps)),
     webhook_url: optional(short),
   });
 }
@@ -149,7 +148,8 @@ function excessOf(
     const ctx = { le: largestSeed };
     errors.push({ type: "less_than_equal", loc: [...loc, "seed"], msg, input: seed, ctx });
   }
-  const work = (width ?? 1024n) * (height ?? 1024n) * (sample_steps ?? 1n);
+  const side = BigInt(defaultPixels);
+  const work = (width ?? side) * (height ?? side) * (sample_steps ?? 1n);
   if (work > BigInt(pixelSteps)) {
     const msg = `Width x height x sample_steps should be at most ${pixelSteps}`;
     const ctx = { limit: pixelSteps };

@@ -1,10 +1,6 @@
-import { randomInt } from "node:crypto";
 import type { Job } from "../job/job.ts";
+import { chooseSeed, seedToText } from "../job/seed.ts";
 import type { InferenceRequest } from "./request.ts";
-
-/** The reference draws its random seeds below this. */
-const randomSeedLimit = 2_147_483_647;
-const firstSeed = 42n;
 
 /**
  * What the workers get of a request: the reference's rules for what is left
@@ -26,7 +22,7 @@ export function jobFromRequest(id: string, request: InferenceRequest): Job {
       height: numberOrNull(prompt.height),
       steps: numberOrNull(prompt.sample_steps),
       guidanceScale: prompt.guidance_scale,
-      seed: String(seedOf(prompt.seed, index)),
+      seed: seedToText(chooseSeed(prompt.seed, index)),
     })),
     profile: request.profile ?? "reference",
     format: request.output_format ?? "jpeg",
@@ -42,9 +38,4 @@ function wordOf(word: string | null): string | null {
 /** Bounded by the schema, far below 2^53. */
 function numberOrNull(value: bigint | null): number | null {
   return value === null ? null : Number(value);
-}
-
-function seedOf(seed: bigint | null, index: number): bigint {
-  if (seed === null) return firstSeed + BigInt(index);
-  return seed === -1n ? BigInt(randomInt(randomSeedLimit)) : seed;
 }

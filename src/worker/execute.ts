@@ -3,6 +3,7 @@ import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { GenerateRequest } from "../job/request.ts";
+import { seedOfText, seedToText } from "../job/seed.ts";
 import { modelById } from "../models/registry.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import { generate } from "../pipeline/generate.ts";
@@ -23,6 +24,7 @@ export interface Execution {
   readonly onEvent: (event: JobEvent) => void;
 }
 
+type Description = ReturnType<typeof describeResult>;
 type LoadedPipeline = Awaited<ReturnType<Pipelines["get"]>>;
 
 const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
@@ -114,7 +116,12 @@ async function makeImage(
   };
   const generated = await generate(pipeline, request, { signal, onStep });
   const saving = performance.now();
-  const described = { ...describeResult(request, generated, version), weights: fingerprint };
+  const described: Description = {
+    ...describeResult(request, generated, version),
+    weights: fingerprint,
+  };
+  // Beside it in the record, in digits.
+  const { seed: _, ...effective } = described;
   const { file, bytes } = await saveImage(job, promptIndex, generated, described, results);
   const [, height, width] = generated.image.shape;
   return {
@@ -123,14 +130,10 @@ async function makeImage(
       format: job.format,
       width: width!,
       height: height!,
-      seed: String(generated.effective.seed),
+      seed: seedToText(generated.effective.seed),
       file,
       bytes,
-      effective: {
-        ...described,
-        seed: String(generated.effective.seed),
-        warnings: [...generated.warnings],
-      },
+      effective: { ...effective, warnings: [...generated.warnings] },
     },
     timings: {
       generate: seconds(saving - generating),
@@ -143,7 +146,7 @@ async function saveImage(
   job: Job,
   promptIndex: number,
   { image }: Generated,
-  described: ReturnType<typeof describeResult>,
+  described: Description,
   results: ResultStore,
 ): Promise<{ file: string; bytes: number }> {
   const file = `${job.id}_output_${promptIndex}.${extensions[job.format]}`;
@@ -168,7 +171,7 @@ class OutputError extends Error {
 }
 
 /** A prompt that is too long for a JPEG's metadata is left out of it, and the metadata says so. */
-function fitting(job: Job, described: ReturnType<typeof describeResult>): object {
+function fitting(job: Job, described: Description): object {
   const escaped = JSON.stringify(described).replaceAll(/[^\0-\x7f]/g, "\\u0000");
   if (job.format === "png" || escaped.length <= mostJpegText) return described;
   const { prompt: _, negative_prompt: __, ...rest } = described;
@@ -182,7 +185,7 @@ function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[])
     prompt: prompt.prompt,
     negativePrompt: prompt.negativePrompt,
     profile: job.profile,
-    seed: BigInt(prompt.seed),
+    seed: seedOfText(prompt.seed),
     ...(prompt.triggerWord === null ? {} : { triggerWord: prompt.triggerWord }),
     ...(prompt.width === null ? {} : { width: prompt.width }),
     ...(prompt.height === null ? {} : { height: prompt.height }),
