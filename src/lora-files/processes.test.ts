@@ -14,7 +14,7 @@ const { folder, get, list, settings } = temporaryCache();
 /** Another process that resolves the same link; prints its file. */
 function otherProcess(url: string): ChildProcess & { stdout: NodeJS.ReadableStream } {
   const script = `
-    import { resolveLoraSource } from "./src/lora-source/resolve.ts";
+    import { resolveLoraSource } from "./src/lora-files/resolve.ts";
     const [url, settings] = process.argv.slice(1);
     const signal = new AbortController().signal;
     const { file } = await resolveLoraSource(url, JSON.parse(settings), { signal, onProgress() {} });
