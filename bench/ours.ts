@@ -11,7 +11,6 @@ if (store === undefined || model === undefined)
   throw new Error("usage: ours.ts STORE MODEL SIZE STEPS GUIDANCE");
 
 const request = generateRequestSchema.parse({
-  model,
   prompt: "a red fox sits under a cherry blossom tree",
   width: Number(size),
   height: Number(size),

@@ -21,7 +21,6 @@ function ownMiB(): number {
 }
 
 const request = generateRequestSchema.parse({
-  model: "zimage_turbo",
   prompt: "a red fox sits under a cherry blossom tree",
   width: Number(size),
   height: Number(size),

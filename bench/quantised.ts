@@ -63,7 +63,6 @@ async function draw(own: Partial<ComponentOptions>): Promise<Tensor[]> {
   const drawn: Tensor[] = [];
   for (const [prompt, seed] of pictures) {
     const request = generateRequestSchema.parse({
-      model: "zimage_deturbo",
       ...{ prompt, seed: BigInt(seed), width: 256, height: 256, steps: 12 },
     });
     drawn.push((await generate(pipeline, request, {})).image);

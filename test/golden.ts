@@ -29,7 +29,7 @@ export function requestFor(
 ): GenerateRequest {
   const { prompt, neg, seed, steps, guidance, width, height } = golden;
   return {
-    ...generateRequestSchema.parse({ model: "zimage_turbo", prompt }),
+    ...generateRequestSchema.parse({ prompt }),
     negativePrompt: neg,
     seed: BigInt(seed),
     steps,

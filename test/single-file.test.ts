@@ -19,7 +19,7 @@ const store = join(goldenFolder, "tiny/store");
 const storeTransformer = join(store, "Tongyi-MAI/Z-Image-Turbo/transformer");
 const turbo = modelById("zimage_turbo");
 const request = {
-  ...generateRequestSchema.parse({ model: "zimage_turbo", prompt: "a red fox" }),
+  ...generateRequestSchema.parse({ prompt: "a red fox" }),
   width: 64,
   height: 32,
   steps: 3,

@@ -21,7 +21,7 @@ const pipeline = new Pipeline(
 );
 
 async function picture(lora: string | null | undefined): Promise<Float32Array> {
-  const defaults = generateRequestSchema.parse({ model: "zimage_turbo", prompt: "a fox" });
+  const defaults = generateRequestSchema.parse({ prompt: "a fox" });
   const loras = typeof lora === "string" ? [{ path: join(folder, lora), multiplier: 0.7 }] : [];
   let latents = new Float32Array();
   await generate(

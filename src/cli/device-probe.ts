@@ -1,5 +1,5 @@
+import { devices } from "../config/model-options.ts";
 import { messageOf } from "../errors.ts";
-import { devices } from "../onnx/device.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { openSession } from "../onnx/session.ts";
 

@@ -2,8 +2,8 @@ import { rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
-import type { Quantize } from "../config/model-options.ts";
-import { quantizeKinds } from "../config/model-options.ts";
+import type { Device, Quantize } from "../config/model-options.ts";
+import { devices, quantizeKinds } from "../config/model-options.ts";
 import { cacheFolderFor } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
@@ -11,13 +11,9 @@ import type { GenerateRequest } from "../job/request.ts";
 import { bounds, defaultPixels, generateRequestSchema, profileNames } from "../job/request.ts";
 import { defaultSeed } from "../job/seed.ts";
 import { modelById, models } from "../models/registry.ts";
-import type { Device } from "../onnx/device.ts";
-import { computeDtypeFor, devices, providerFor } from "../onnx/device.ts";
-import type { ComponentOptions } from "../pipeline/components.ts";
-import { openComponents } from "../pipeline/components.ts";
-import { generate } from "../pipeline/generate.ts";
-import { Pipeline } from "../pipeline/pipeline.ts";
-import { describeResult } from "../pipeline/result.ts";
+import { providerFor } from "../onnx/device.ts";
+import type { OpenOptions } from "../pipeline/open.ts";
+import { openPipeline } from "../pipeline/open.ts";
 import { Trace } from "../pipeline/trace.ts";
 import { version } from "../version.ts";
 import { loraFile } from "./lora-file.ts";
@@ -112,8 +108,8 @@ function runGenerate(flags: GenerateFlags): Promise<void> {
 
 async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promise<void> {
   const asked = parseRequest(flags);
+  modelById(flags.model);
   providerFor(flags.device);
-  const model = modelById(asked.model);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
@@ -125,31 +121,23 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
-    const pipeline = new Pipeline(
-      await openComponents(storeOf(flags.weights), model, componentOptions(flags, signal)),
-      {
-        device: flags.device,
-        compute: computeDtypeFor(flags.device),
-        keepOpen: false,
-      },
-    );
-    const generated = await generate(pipeline, request, {
+    await using pipeline = await openPipeline(openOptions(flags, signal));
+    const generated = await pipeline.generate(request, {
       signal,
       onStep: ({ step, total }) => progress.update(step, total),
       ...(trace === undefined ? {} : { trace }),
     });
     progress.stop();
-    const out = flags.out ?? `${model.id}-${generated.effective.seed}.png`;
+    const out = flags.out ?? `${flags.model}-${generated.effective.seed}.png`;
     const seconds = (performance.now() - startedAt) / 1000;
-    const result = describeResult(request, generated, version);
-    await writeImage(out, generated.image, result);
+    await writeImage(out, generated.image, generated.parameters);
     if (trace !== undefined && flags.trace !== undefined) {
       await writeTrace(trace, flags.trace, out);
     }
     for (const warning of generated.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stdout.write(
       flags.json === true
-        ? `${JSON.stringify({ file_path: resolve(out), seconds, ...result, warnings: generated.warnings })}\n`
+        ? `${JSON.stringify({ file_path: resolve(out), seconds, ...generated.parameters, warnings: generated.warnings })}\n`
         : `${out}\n`,
     );
   } finally {
@@ -169,11 +157,15 @@ async function withLoraFiles(
   return { ...request, loras };
 }
 
-function componentOptions(
-  { transformer, quantize }: GenerateFlags,
+function openOptions(
+  { model, weights, device, transformer, quantize }: GenerateFlags,
   signal: AbortSignal,
-): ComponentOptions {
+): OpenOptions {
   return {
+    model,
+    weights: storeOf(weights),
+    device,
+    keepOpen: false,
     cacheFolder: cacheFolderFor(process.env),
     signal,
     onStart: ({ sources, bytes }) => {
@@ -199,7 +191,6 @@ async function writeTrace(trace: Trace, path: string, out: string): Promise<void
 
 function parseRequest(flags: GenerateFlags): GenerateRequest {
   const parsed = generateRequestSchema.safeParse({
-    model: flags.model,
     prompt: flags.prompt,
     negativePrompt: flags.neg,
     profile: flags.profile,

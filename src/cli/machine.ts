@@ -5,12 +5,12 @@ import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { env } from "onnxruntime-node";
 import type { StoreSettings } from "../config/hub.ts";
+import { type Device, devices } from "../config/model-options.ts";
 import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { freeBytes } from "../files/space.ts";
 import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
-import { type Device, devices } from "../onnx/device.ts";
 
 export interface Machine {
   readonly node: string;

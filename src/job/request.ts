@@ -30,7 +30,6 @@ const loraSchema = z.strictObject({
 
 /** One picture to make. What is left out takes the model's default. */
 export const generateRequestSchema = z.strictObject({
-  model: z.string(),
   prompt: z.string(),
   negativePrompt: z.string().default(""),
   triggerWord: z.string().optional(),
@@ -50,4 +49,7 @@ export const generateRequestSchema = z.strictObject({
   profile: z.enum(profileNames).default("reference"),
 });
 
+/** A request with its defaults filled in. */
 export type GenerateRequest = z.output<typeof generateRequestSchema>;
+/** A request as it is given. */
+export type GenerateInput = z.input<typeof generateRequestSchema>;

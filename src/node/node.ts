@@ -1,10 +1,11 @@
 import { hostname, totalmem } from "node:os";
+import type { Device } from "../config/model-options.ts";
+import { devices } from "../config/model-options.ts";
 import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { JobError } from "../job/job.ts";
 import { openUploads } from "../lora-files/open-uploads.ts";
 import { modelById } from "../models/registry.ts";
-import { devices } from "../onnx/device.ts";
 import { openEmbedded, openPostgres } from "../queue/database.ts";
 import { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
@@ -45,13 +46,7 @@ export interface WorkNode {
 
 /** @throws InputError if a setting can't be used */
 export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNode> {
-  for (const device of devicesOf(settings)) {
-    if (!devices.some((name) => name === device)) {
-      throw new InputError(
-        `DEVICE: there is no device ${JSON.stringify(device)}. Take one or more of ${devices.join(", ")}, or none for a server that leaves the work to others.`,
-      );
-    }
-  }
+  const workerDevices = devicesOf(settings);
   for (const model of Object.keys(settings.transformers)) modelById(model);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
@@ -83,8 +78,8 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     uploads,
     seal,
     startWorkers(observer) {
-      const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
-      const workers = devicesOf(settings).map((device) => {
+      const memoryBudget = Math.floor((totalmem() * memoryShare) / workerDevices.length);
+      const workers = workerDevices.map((device) => {
         const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
         const own = { device, outputFolder, keepOpen, memoryBudget };
         return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
@@ -111,8 +106,15 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
 }
 
 /** `none` is a node that only answers clients: others do the work. */
-function devicesOf({ devices: names }: Settings): readonly string[] {
-  return names.length === 1 && names[0] === "none" ? [] : names;
+function devicesOf({ devices: names }: Settings): readonly Device[] {
+  if (names.length === 1 && names[0] === "none") return [];
+  return names.map((name) => {
+    const device = devices.find((known) => known === name);
+    if (device !== undefined) return device;
+    throw new InputError(
+      `DEVICE: there is no device ${JSON.stringify(name)}. Take one or more of ${devices.join(", ")}, or none for a server that leaves the work to others.`,
+    );
+  });
 }
 
 /** As in the reference, where only another model has it: the request is taken and fails. */

@@ -1,10 +1,7 @@
 import { listSupportedBackends } from "onnxruntime-node";
+import type { Device } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
-
-export const devices = ["cpu", "cuda", "webgpu", "coreml", "dml"] as const;
-
-export type Device = (typeof devices)[number];
 
 const howToInstall: Record<Exclude<Device, "cpu">, string> = {
   cuda:

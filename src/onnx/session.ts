@@ -1,8 +1,8 @@
 import { parse } from "node:path";
 import * as ort from "onnxruntime-node";
+import type { Device } from "../config/model-options.ts";
 import { InputError, messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { Device } from "./device.ts";
 import { providerFor } from "./device.ts";
 
 /** int64 values, for positions, lengths and shapes that are known at run time. */

@@ -1,10 +1,10 @@
+import type { Device } from "../config/model-options.ts";
 import { hashFile, readHeld } from "../lora/content.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
 import type { AdapterValues, DeltaValues } from "../lora/values.ts";
 import { loadAdapter } from "../lora/values.ts";
-import type { Device } from "../onnx/device.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { RowNorms, WeightDelta } from "../transformer/weight-norms.ts";
 import { rowNorms } from "../transformer/weight-norms.ts";

@@ -7,7 +7,6 @@ import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
-import type { LoadedLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
@@ -15,6 +14,7 @@ import type { Effective } from "./effective.ts";
 import { effectiveParameters } from "./effective.ts";
 import { requireFinite } from "./finite.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { describeResult } from "./result.ts";
 import type { Trace } from "./trace.ts";
 
 export interface StepProgress {
@@ -41,11 +41,14 @@ export interface Generated {
   readonly image: Tensor;
   readonly effective: Effective;
   readonly schedule: Schedule;
-  /** The prompt after its trigger word was filled in. */
-  readonly prompt: string;
-  readonly loras: readonly LoadedLora[];
-  /** Which transformer ran: a file's name if one was named, and its quantisation, if any. */
-  readonly transformer: { readonly file: string | null; readonly quantization: string | null };
+  /** All that decided how the picture looks, as JSON for its file: see `describeResult`. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** How the request's LoRAs came into memory. */
+  readonly loaded: {
+    /** All of them were there already; true if there are none. */
+    readonly cached: boolean;
+    readonly seconds: number;
+  };
   readonly warnings: readonly string[];
 }
 
@@ -64,10 +67,7 @@ export async function generate(
   const { components } = pipeline;
   const effective = effectiveParameters(request, components.model);
   const latentShape = latentShapeFor(components, effective);
-  const loras: ActiveLora[] = [];
-  for (const { path, multiplier } of request.loras) {
-    loras.push({ lora: await pipeline.openLora(path), multiplier });
-  }
+  const { loras, loaded } = await openLoras(pipeline, request.loras);
   const guided = effective.guidanceWeight > 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
@@ -103,14 +103,30 @@ export async function generate(
     image,
     effective,
     schedule,
-    prompt,
-    loras: loras.map(({ lora }) => lora),
-    transformer: {
-      file: components.transformer.fileName,
-      quantization: components.transformer.quantization,
-    },
+    parameters: describeResult(components, request, {
+      effective,
+      schedule,
+      prompt,
+      loras: loras.map(({ lora }) => lora),
+    }),
+    loaded,
     warnings: warnings.filter((warning) => warning !== undefined),
   };
+}
+
+async function openLoras(
+  pipeline: Pipeline,
+  requested: GenerateRequest["loras"],
+): Promise<{ loras: ActiveLora[]; loaded: Generated["loaded"] }> {
+  const startedAt = performance.now();
+  const loras: ActiveLora[] = [];
+  let cached = true;
+  for (const { path, multiplier } of requested) {
+    const opened = await pipeline.openLora(path);
+    cached &&= opened.cached;
+    loras.push({ lora: opened.lora, multiplier });
+  }
+  return { loras, loaded: { cached, seconds: (performance.now() - startedAt) / 1000 } };
 }
 
 /** [1, channels, height/8, width/8]: even, so that patches fit. */

@@ -1,6 +1,6 @@
 import { LRUCache } from "lru-cache";
+import type { Device } from "../config/model-options.ts";
 import { loraIdentity } from "../lora/places.ts";
-import type { Device } from "../onnx/device.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoder } from "../text-encoder/encode.ts";
@@ -62,19 +62,17 @@ export class Pipeline {
       : undefined;
   }
 
-  /** @throws InputError if the file can't be used with this model */
-  async openLora(path: string): Promise<LoadedLora> {
-    if (this.#loras === undefined) return openLora(this.components, path, this.#device);
-    const identity = await loraIdentity(path);
-    const known = this.#loras.get(identity);
-    if (known !== undefined) return known;
+  /**
+   * @returns `cached` if it was in memory already
+   * @throws InputError if the file can't be used with this model
+   */
+  async openLora(path: string): Promise<{ lora: LoadedLora; cached: boolean }> {
+    const identity = this.#loras === undefined ? undefined : await loraIdentity(path);
+    const known = identity === undefined ? undefined : this.#loras?.get(identity);
+    if (known !== undefined) return { lora: known, cached: true };
     const lora = await openLora(this.components, path, this.#device);
-    this.#loras.set(identity, lora);
-    return lora;
-  }
-
-  async hasLora(path: string): Promise<boolean> {
-    return this.#loras?.has(await loraIdentity(path)) ?? false;
+    if (identity !== undefined) this.#loras?.set(identity, lora);
+    return { lora, cached: false };
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. */

@@ -1,27 +1,36 @@
 import type { GenerateRequest } from "../job/request.ts";
-import type { Generated } from "./generate.ts";
-
-declare global {
-  interface JSON {
-    /** A piece of JSON text that `stringify` takes over as it is; TypeScript's library lacks it. */
-    rawJSON(text: string): object;
-  }
-}
+import type { Schedule } from "../sampler/schedule.ts";
+import { version } from "../version.ts";
+import { rawJson } from "../wire/python-json.ts";
+import type { LoadedLora } from "./adapter.ts";
+import type { Components } from "./components.ts";
+import type { Effective } from "./effective.ts";
 
 /**
  * All that decided how a picture looks, as it is written into the picture and
  * printed with `--json`: what a person compares when two pictures differ.
  */
 export function describeResult(
+  { model, transformer }: Components,
   request: GenerateRequest,
-  { effective, schedule, prompt, loras, transformer }: Generated,
-  version: string,
+  {
+    effective,
+    schedule,
+    prompt,
+    loras,
+  }: {
+    readonly effective: Effective;
+    readonly schedule: Schedule;
+    /** After its trigger word was filled in. */
+    readonly prompt: string;
+    readonly loras: readonly LoadedLora[];
+  },
 ): Record<string, unknown> {
   return {
     software: `retake ${version}`,
-    model: request.model,
+    model: model.id,
     /** The file that took the place of the model's own transformer, and how its weights are stored. */
-    transformer,
+    transformer: { file: transformer.fileName, quantization: transformer.quantization },
     profile: request.profile,
     prompt,
     negative_prompt: request.negativePrompt,
@@ -32,7 +41,7 @@ export function describeResult(
     /** neg + s·(pos - neg), as most other tools count it; 1: no guidance. */
     standard_cfg: effective.guidanceWeight + 1,
     // Seeds go up to 2^64 - 1: written digit by digit, not as a rounded number.
-    seed: JSON.rawJSON(String(effective.seed)),
+    seed: rawJson(String(effective.seed)),
     schedule: effective.profile.schedule,
     sigmas: Array.from(schedule.sigmas),
     loras: loras.map(({ sha256, file }, i) => ({

@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import type { Device } from "../onnx/device.ts";
+import type { Device } from "../config/model-options.ts";
 import type { Feeds, Session } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";

@@ -1,4 +1,4 @@
-import type { Device } from "../onnx/device.ts";
+import type { Device } from "../config/model-options.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";

@@ -1,4 +1,4 @@
-import type { Device } from "../onnx/device.ts";
+import type { Device } from "../config/model-options.ts";
 import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";

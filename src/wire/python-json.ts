@@ -197,9 +197,14 @@ export function parsePythonJson(text: string): JsonValue {
  */
 export function writeJson(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) => {
-    if (typeof part === "bigint") return JSON.rawJSON(String(part));
+    if (typeof part === "bigint") return rawJson(String(part));
     if (typeof part !== "number" || Number.isSafeInteger(part) || !Number.isInteger(part))
       return part;
-    return JSON.rawJSON(part.toExponential());
+    return rawJson(part.toExponential());
   });
 }
+
+/** A piece of JSON text that `JSON.stringify` takes over as it is; TypeScript's library lacks it. */
+export const rawJson: (text: string) => object = (
+  JSON as typeof JSON & { rawJSON(text: string): object }
+).rawJSON;

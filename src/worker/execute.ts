@@ -2,14 +2,12 @@ import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
-import type { GenerateRequest } from "../job/request.ts";
+import type { GenerateInput } from "../job/request.ts";
 import { seedOfText, seedToText } from "../job/seed.ts";
 import { modelById } from "../models/registry.ts";
+import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
-import { generate } from "../pipeline/generate.ts";
-import { describeResult } from "../pipeline/result.ts";
 import type { ResultStore } from "../storage/results.ts";
-import { version } from "../version.ts";
 import type { Pipelines } from "./pipelines.ts";
 import { previewOf } from "./step-preview.ts";
 
@@ -24,7 +22,7 @@ export interface Execution {
   readonly onEvent: (event: JobEvent) => void;
 }
 
-type Description = ReturnType<typeof describeResult>;
+type Description = Generated["parameters"] & { readonly weights: WeightsFingerprint };
 type LoadedPipeline = Awaited<ReturnType<Pipelines["get"]>>;
 
 const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
@@ -44,17 +42,8 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
   try {
     const loading = performance.now();
     const loaded = await execution.pipelines.get(job.model, execution.signal);
-    const loadedAt = performance.now();
-    const swapped = await loadLoras(loaded, execution.loraFiles);
-    const loadTimings = {
-      get_pipeline: seconds(performance.now() - loading),
-      pipeline_details: {
-        cache_hit: !loaded.fresh,
-        cache_action: cacheAction(loaded, swapped),
-        load_model: seconds(loadedAt - loading),
-        load_lora: seconds(performance.now() - loadedAt),
-      },
-    };
+    const loadModel = seconds(performance.now() - loading);
+    const loraLoads: Generated["loaded"][] = [];
     const timings: { generate: number; save: number }[] = [];
     const clock = stepClock(job);
     for (const index of job.prompts.keys()) {
@@ -62,27 +51,30 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
       const made = await makeImage(job, index, loaded, execution, clock);
       images.push(made.image);
       timings.push(made.timings);
+      loraLoads.push(made.loaded);
       execution.onEvent({ type: "image", image: made.image });
     }
     const inferenceTime = seconds(performance.now() - startedAt);
+    const loadLoras = loraLoads.reduce((sum, load) => sum + load.seconds, 0);
     return {
       images,
-      timings: { ...loadTimings, inference_total: inferenceTime, prompts: timings },
+      timings: {
+        get_pipeline: loadModel + loadLoras,
+        pipeline_details: {
+          cache_hit: !loaded.fresh,
+          // The first prompt brings the LoRAs for the others.
+          cache_action: cacheAction(loaded, loraLoads[0]?.cached === false),
+          load_model: loadModel,
+          load_lora: loadLoras,
+        },
+        inference_total: inferenceTime,
+        prompts: timings,
+      },
       inferenceTime,
     };
   } catch (error) {
     throw failureOf(error, { promptIndex, prompts: job.prompts.length, images }, execution);
   }
-}
-
-/** @returns whether one of the LoRAs was not in memory yet */
-async function loadLoras({ pipeline }: LoadedPipeline, files: readonly string[]): Promise<boolean> {
-  let swapped = false;
-  for (const file of files) {
-    swapped ||= !(await pipeline.hasLora(file));
-    await pipeline.openLora(file);
-  }
-  return swapped;
 }
 
 /** The reference's words for what happened to its one pipeline. */
@@ -97,7 +89,11 @@ async function makeImage(
   { pipeline, fingerprint }: LoadedPipeline,
   { results, loraFiles, signal, onEvent }: Execution,
   clock: StepClock,
-): Promise<{ image: JobImage; timings: { generate: number; save: number } }> {
+): Promise<{
+  image: JobImage;
+  timings: { generate: number; save: number };
+  loaded: Generated["loaded"];
+}> {
   const request = requestFor(job, promptIndex, loraFiles);
   const generating = performance.now();
   const onStep = async (progress: StepProgress) => {
@@ -114,12 +110,9 @@ async function makeImage(
     await results.write(file, await encodeImage(await previewOf(pipeline, progress), "jpeg", {}));
     onEvent({ type: "preview", promptIndex, step, file });
   };
-  const generated = await generate(pipeline, request, { signal, onStep });
+  const generated = await pipeline.generate(request, { signal, onStep });
   const saving = performance.now();
-  const described: Description = {
-    ...describeResult(request, generated, version),
-    weights: fingerprint,
-  };
+  const described: Description = { ...generated.parameters, weights: fingerprint };
   // Beside it in the record, in digits.
   const { seed: _, ...effective } = described;
   const { file, bytes } = await saveImage(job, promptIndex, generated, described, results);
@@ -136,9 +129,10 @@ async function makeImage(
       effective: { ...effective, warnings: [...generated.warnings] },
     },
     timings: {
-      generate: seconds(saving - generating),
+      generate: seconds(saving - generating) - generated.loaded.seconds,
       save: seconds(performance.now() - saving),
     },
+    loaded: generated.loaded,
   };
 }
 
@@ -178,10 +172,9 @@ function fitting(job: Job, described: Description): object {
   return { ...rest, omitted: ["prompt", "negative_prompt"] };
 }
 
-function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[]): GenerateRequest {
+function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[]): GenerateInput {
   const prompt = job.prompts[promptIndex]!;
   return {
-    model: job.model,
     prompt: prompt.prompt,
     negativePrompt: prompt.negativePrompt,
     profile: job.profile,

@@ -3,8 +3,6 @@ import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
 import type { Job, JobFailure } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
-import type { Device } from "../onnx/device.ts";
-import { devices } from "../onnx/device.ts";
 import { openResults } from "../storage/open-results.ts";
 import type { ResultStore } from "../storage/results.ts";
 import { execute } from "./execute.ts";
@@ -39,8 +37,6 @@ async function handle(message: ToWorker): Promise<void> {
 }
 
 async function start(options: WorkerOptions): Promise<void> {
-  const device = devices.find((name) => name === options.device);
-  if (device === undefined) throw new Error(`no device ${options.device}`);
   weights = options.weights;
   // Absolute, as messages are searched for their folders: that of a relative path may be a single dot.
   const files = Object.entries(options.transformers).map(
@@ -48,12 +44,9 @@ async function start(options: WorkerOptions): Promise<void> {
   );
   transformers = files.map(([, file]) => file);
   cacheFolder = options.cacheFolder;
-  pipelines = new Pipelines({
-    ...options,
-    device: device satisfies Device,
-    transformers: Object.fromEntries(files),
-  });
-  results = await openResults(options.outputFolder);
+  const { outputFolder, ...own } = options;
+  pipelines = new Pipelines({ ...own, transformers: Object.fromEntries(files) });
+  results = await openResults(outputFolder);
   send({ type: "ready" });
 }
 

@@ -1,18 +1,12 @@
 import { z } from "zod";
-import { quantizeKinds } from "../config/model-options.ts";
+import { modelOptionsSchema } from "../config/model-options.ts";
 import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../job/job.ts";
 
 /** What a worker process needs to know when it starts; it gets no other environment of ours. */
-const workerOptionsSchema = z.strictObject({
-  device: z.string(),
-  weights: z.string(),
+const workerOptionsSchema = modelOptionsSchema.extend({
   /** Files to take transformers from, by model id. */
   transformers: z.record(z.string(), z.string()),
-  quantize: z.enum(["none", ...quantizeKinds]),
-  /** Where files are kept that weights are made into. */
-  cacheFolder: z.string(),
   outputFolder: z.string(),
-  keepOpen: z.boolean(),
   /** Bytes of weights that pipelines may hold together. */
   memoryBudget: z.number(),
 });

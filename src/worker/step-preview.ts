@@ -1,5 +1,5 @@
 import type { StepProgress } from "../pipeline/generate.ts";
-import type { Pipeline } from "../pipeline/pipeline.ts";
+import type { OpenPipeline } from "../pipeline/open.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 /** A preview's longest side, in latents: 256 pixels at 8 pixels a latent. */
@@ -10,7 +10,7 @@ const longestSide = 32;
  * small: [3, H, W] in [0, 1], at most 256 pixels a side. The VAE itself decodes
  * it, so that any checkpoint's preview looks right.
  */
-export function previewOf(pipeline: Pipeline, progress: StepProgress): Promise<Tensor> {
+export function previewOf(pipeline: OpenPipeline, progress: StepProgress): Promise<Tensor> {
   return pipeline.decode(shrink(cleanLatents(progress)));
 }
 

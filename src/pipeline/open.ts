@@ -1,0 +1,105 @@
+import type { z } from "zod";
+import type { ModelOptions } from "../config/model-options.ts";
+import { modelOptionsSchema } from "../config/model-options.ts";
+import { cacheFolderFor } from "../config/settings.ts";
+import { InputError } from "../errors.ts";
+import type { GenerateInput } from "../job/request.ts";
+import { generateRequestSchema } from "../job/request.ts";
+import { modelById } from "../models/registry.ts";
+import { computeDtypeFor, providerFor } from "../onnx/device.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { DeriveOptions } from "../weights/derived-file.ts";
+import { openComponents } from "./components.ts";
+import type { WeightsFingerprint } from "./fingerprint.ts";
+import { fingerprintWeights, weightBytes, weightsIdentity } from "./fingerprint.ts";
+import type { Generated, GenerateOptions } from "./generate.ts";
+import { generate } from "./generate.ts";
+import { Pipeline } from "./pipeline.ts";
+
+/** What `openPipeline` takes; only the model has to be said. */
+export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
+  /** `zimage_deturbo`, `zimage_turbo` or `zimage`. */
+  readonly model: string;
+  /** A `.safetensors` or `.gguf` file to take the transformer from, in place of the store's. */
+  readonly transformer?: string;
+}
+
+/** One model, ready to draw. Dispose of it to free its memory (`await using`). */
+export interface OpenPipeline extends AsyncDisposable {
+  /** Bytes of all its weights, as stored. */
+  readonly weightBytes: number;
+  /** Which weights it runs. */
+  fingerprint(): Promise<WeightsFingerprint>;
+  /** Says whether the files are still the ones that were opened; for this machine only. */
+  identity(): Promise<string>;
+  /**
+   * Makes one picture. Requests made at once wait for each other.
+   *
+   * @throws InputError if a field, a LoRA or the weights can't be used
+   * @throws CanceledError after the signal
+   */
+  generate(request: GenerateInput, options?: GenerateOptions): Promise<Generated>;
+  /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1]; for use inside of `onStep`. */
+  decode(latents: Tensor): Promise<Tensor>;
+}
+
+/**
+ * Finds a model's files and checks every header, shape and span. Networks are opened by the first
+ * picture.
+ *
+ * @throws InputError naming the option or the file that can't be used
+ */
+export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> {
+  const { model, transformer, signal, onStart, ...rest } = options;
+  const parsed = modelOptionsSchema.safeParse({
+    weights: "demo",
+    quantize: "none",
+    cacheFolder: cacheFolderFor(process.env),
+    device: "cpu",
+    keepOpen: true,
+    ...rest,
+  });
+  if (!parsed.success) throw unusable(parsed.error);
+  const { weights, quantize, cacheFolder, device, keepOpen } = parsed.data;
+  providerFor(device);
+  const components = await openComponents(weights, modelById(model), {
+    cacheFolder,
+    ...(quantize === "none" ? {} : { quantize }),
+    ...(transformer === undefined ? {} : { transformer }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(onStart === undefined ? {} : { onStart }),
+  });
+  const pipeline = new Pipeline(components, {
+    device,
+    compute: computeDtypeFor(device),
+    keepOpen,
+  });
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const mine = last.then(work, work);
+    last = mine;
+    return mine;
+  };
+  return {
+    weightBytes: weightBytes(components),
+    fingerprint: () => fingerprintWeights(components),
+    identity: () => weightsIdentity(components),
+    generate: (request, generateOptions = {}) => {
+      return inTurn(async () => {
+        const asked = generateRequestSchema.safeParse(request);
+        if (!asked.success) throw unusable(asked.error);
+        return generate(pipeline, asked.data, generateOptions);
+      });
+    },
+    decode: (latents) => pipeline.decode(latents),
+    [Symbol.asyncDispose]: () => inTurn(() => pipeline.release()),
+  };
+}
+
+function unusable({ issues }: z.ZodError): InputError {
+  return new InputError(
+    issues
+      .map(({ path, message }) => `${path.length === 0 ? "" : `${path.join(".")}: `}${message}.`)
+      .join(" "),
+  );
+}
