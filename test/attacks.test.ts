@@ -212,16 +212,19 @@ describe("HTTP games", () => {
     [
       "two lengths",
       [
-        "POST /v1/inference HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
       ],
     ],
     [
       "length and chunks",
       [
-        "POST /v1/inference HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       ],
     ],
-    ["a bare line feed in a header", ["GET /health HTTP/1.1\r\nHost: x\r\nA: b\nc\r\n\r\n"]],
+    [
+      "a bare line feed in a header",
+      ["GET /health HTTP/1.1\r\nHost: localhost\r\nA: b\nc\r\n\r\n"],
+    ],
     [
       "headers without end",
       ["GET /health HTTP/1.1\r\n", ...Array(40).fill(`X-A: ${"a".repeat(1000)}\r\n`)],
@@ -230,7 +233,7 @@ describe("HTTP games", () => {
     [
       "an endless chunk",
       [
-        "POST /v1/inference HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+        "POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
       ],
     ],
   ])("%s", async (_, parts) => {
@@ -241,12 +244,36 @@ describe("HTTP games", () => {
 
   test("a slow body holds its own connection only", async () => {
     const head =
-      "POST /v1/inference HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+      "POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
     const slow = Array.from({ length: 50 }, () => sendRaw([head, "{", " "], 1500));
     const startedAt = performance.now();
     await alive();
     expect(performance.now() - startedAt).toBeLessThan(1000);
     await Promise.all(slow);
+  });
+
+  test("a page whose name was made to lead here can neither read nor change anything", async () => {
+    const { port } = new URL(server.url);
+    const rebound = (line: string) =>
+      sendRaw([
+        `${line} HTTP/1.1\r\nHost: evil.example:${port}\r\nOrigin: http://evil.example:${port}\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{`,
+      ]);
+    for (const line of [
+      "POST /v1/loras",
+      "POST /v1/inference",
+      "GET /v1/requests",
+      "GET /metrics",
+      "POST /v1/requests/00000000-0000-4000-8000-000000000000/cancel",
+    ]) {
+      expect(await rebound(line)).toMatch(/^HTTP\/1\.1 421 .*HOST_NOT_ALLOWED/s);
+    }
+    expect(await rebound("GET /health")).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test("a fixed path is never taken for an id", async () => {
+    const { status, headers } = await server.call("DELETE", "/v1/loras/inspect");
+    expect([status, headers.get("allow")]).toEqual([405, "GET"]);
+    expect((await server.call("DELETE", "/v1/loras/none")).status).toBe(404);
   });
 
   test("a host, a redirect and an origin of the attacker's", async () => {

@@ -178,7 +178,7 @@ function sendSlowly(
 }
 
 const head = (fields: string) =>
-  `POST /v1/loras HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n${fields}\r\n\r\n`;
+  `POST /v1/loras HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n${fields}\r\n\r\n`;
 
 describe("bodies that don't end well", () => {
   test("a declared length beyond the limit: refused unread, the connection closed", async () => {
@@ -199,7 +199,7 @@ describe("bodies that don't end well", () => {
         head(`Content-Length: ${length}`),
         "<!doctype html>",
         Buffer.alloc(length - 15),
-        "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
       ],
       { pauseMs: 300 },
     );

@@ -191,7 +191,7 @@ test("a killed server: what was received is gone, what was kept is there", async
   const socket = connect(Number(port), hostname);
   socket.on("error", () => {});
   const length = `Content-Length: ${lora.length}`;
-  socket.write(`POST /v1/loras HTTP/1.1\r\nHost: x\r\n${length}\r\n\r\n`);
+  socket.write(`POST /v1/loras HTTP/1.1\r\nHost: localhost\r\n${length}\r\n\r\n`);
   socket.write(lora.subarray(0, 1000));
   while (keptIn(own).length < 2) await new Promise((done) => setTimeout(done, 20));
   await first.kill();

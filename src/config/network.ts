@@ -13,7 +13,8 @@ const allowedEntry = z.string().refine((entry) => {
   return family !== 0 || isHost(entry);
 }, "must be an address, a CIDR range such as 10.0.0.0/8, or a host name in lower case");
 
-const hostEntry = z.string().refine(isHost, "must be a host name in lower case");
+/** A host name, or `.example.com` for every name under it. */
+export const hostEntry = z.string().refine(isHost, "must be a host name in lower case");
 
 function isHost(entry: string): boolean {
   return /^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(entry);

@@ -69,6 +69,7 @@ test.each([
   [{ RETAKE_MAX_UPLOADS: "50G" }, /RETAKE_MAX_UPLOADS: is not a number of bytes/],
   [{ RETAKE_WEBHOOK_SECRET: "short" }, /RETAKE_WEBHOOK_SECRET: is shorter than 16/],
   [{ RETAKE_ALLOW_ADDRESSES: "10.0.0.0/99" }, /RETAKE_ALLOW_ADDRESSES: /],
+  [{ RETAKE_ALLOWED_HOSTS: "https://x.example" }, /RETAKE_ALLOWED_HOSTS.*host name/],
   [{ HF_ENDPOINT: "mirror" }, /HF_ENDPOINT: /],
   [{ RETAKE_TRANSFORMERS: "/a.gguf" }, /RETAKE_TRANSFORMERS: has "\/a.gguf"; write model=file/],
   [{ RETAKE_TRANSFORMERS: "zimage=a,zimage=b" }, /each model once/],

@@ -8,7 +8,7 @@ import { networkOf, parseStoreSettings, type StoreSettings, storeEnvironment } f
 import type { Quantize } from "./model-options.ts";
 import { quantizeKinds } from "./model-options.ts";
 import type { LoraSourceSettings, WebhookSettings } from "./network.ts";
-import { loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
+import { hostEntry, loraSourceSettingsSchema, webhookSettingsSchema } from "./network.ts";
 
 const bytes = z
   .string()
@@ -74,6 +74,8 @@ const environmentSchema = z.object({
   RETAKE_API_KEYS: z.string().optional(),
   /** Requests per minute and key. */
   RETAKE_RATE_LIMIT: count.default(600),
+  /** Names under which clients reach a server without keys, besides localhost, HOST's and BASE_URL's. */
+  RETAKE_ALLOWED_HOSTS: list.pipe(z.array(hostEntry)).default([]),
   /** Origins of web pages that may call the server. */
   RETAKE_CORS_ORIGINS: list.default([]),
   /** Bytes of one LoRA download, and of all that are kept. */
@@ -129,6 +131,8 @@ export interface Settings extends StoreSettings {
   readonly retentionDays: number;
   readonly apiKeysFile: string | undefined;
   readonly rateLimit: number;
+  /** Names in lower case; `.example.com` is every name under it. */
+  readonly allowedHosts: readonly string[];
   readonly corsOrigins: readonly string[];
   readonly webhookSecret: string | undefined;
   readonly logLevel: string;
@@ -206,6 +210,7 @@ export function parseSettings(
     retentionDays: env.RETAKE_RETENTION_DAYS,
     apiKeysFile: env.RETAKE_API_KEYS,
     rateLimit: env.RETAKE_RATE_LIMIT,
+    allowedHosts: env.RETAKE_ALLOWED_HOSTS,
     corsOrigins: env.RETAKE_CORS_ORIGINS,
     webhookSecret: env.RETAKE_WEBHOOK_SECRET,
     logLevel: env.RETAKE_LOG_LEVEL,

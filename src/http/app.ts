@@ -8,6 +8,7 @@ import { ApiError } from "./api-error.ts";
 import { requireKeys } from "./auth.ts";
 import { BodyError, takeBodiesAsBytes } from "./body.ts";
 import type { AppContext } from "./context.ts";
+import { refuseForeignPages } from "./foreign-pages.ts";
 import { addLoraRoutes } from "./lora-routes.ts";
 import { answerUnknownRoutes } from "./not-found.ts";
 import { addDocumentation } from "./openapi.ts";
@@ -52,6 +53,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
     );
   });
 
+  refuseForeignPages(app, settings, { withKeys: keys !== undefined });
   const origins = settings.corsOrigins;
   if (origins.length > 0) {
     await app.register(cors, {

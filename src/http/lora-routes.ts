@@ -10,8 +10,9 @@ import { findLora } from "../node/find-loras.ts";
 import { UploadInUseError, UploadNotFoundError, UploadsFullError } from "../queue/errors.ts";
 import type { UploadRecord } from "../queue/upload-records.ts";
 import { ApiError, loraNotFound, parseQuery, uploadNotFound } from "./api-error.ts";
-import { ownerOf, requireSameSite } from "./auth.ts";
+import { ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
+import { requireSameSite } from "./foreign-pages.ts";
 import { formatTimestamp } from "./render.ts";
 import type { ReceivedUpload } from "./upload-body.ts";
 import { receiveUpload, uploadName } from "./upload-body.ts";
@@ -77,7 +78,6 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   }
 
   app.post("/v1/loras", { config: { largeBody: true } }, async (request, reply) => {
-    requireSameSite(request, settings);
     const query = parseQuery(uploadSchema, request.query);
     try {
       const { record, created } = await keep(await receive(request), query.name, ownerOf(request));
@@ -104,6 +104,8 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   app.get<WithId>("/v1/loras/:id", async (request) => describedBody(await recordOf(request)));
 
   app.get("/v1/loras/inspect", async (request) => {
+    // It fetches what the path names: an image on a page could ask for that.
+    requireSameSite(request, settings);
     const { path } = parseQuery(inspectSchema, request.query);
     const gone = new AbortController();
     request.raw.socket.once("close", () => gone.abort());

@@ -12,5 +12,6 @@ export function query(name: string, schema: Schema, required = false): Schema {
 /** Any route may refuse so. */
 export const refusals = {
   "401": json("No valid API key, where the server asks for one", apiError),
+  "421": json("A name in Host that is not this server's", apiError),
   "429": json("Too many requests, or a full queue: see Retry-After", apiError),
 };
