@@ -50,7 +50,6 @@ export function loraPaths(tags: readonly string[]): Record<string, Schema> {
           "200": { ...json("It was there already", describedUpload), ...location },
           "201": { ...json("Kept", describedUpload), ...location },
           "400": json("No LoRA, or a form that can't be read", apiError),
-          "403": json("A page of another site sends it", apiError),
           "408": json("The body comes too slowly", apiError),
           "413": json("Larger than a LoRA may be here", apiError),
           "415": json("Another content type, or a compressed body", apiError),
