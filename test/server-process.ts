@@ -13,16 +13,38 @@ export class ServerProcess {
   /** Everything it logged. */
   log = "";
   url = "";
+  /** What it wrote to stdout. */
+  #said = "";
 
   private constructor(process: ChildProcess) {
     this.#process = process;
   }
 
-  /** @param folder holds queue, results and downloads; another start takes them up */
+  /**
+   * Starts it and waits until it says that it listens.
+   *
+   * @param folder holds queue, results and downloads; another start takes them up
+   */
   static async start(
     folder: string,
-    { command = "serve", ...env }: Readonly<Record<string, string>> = {},
+    env: Readonly<Record<string, string>> = {},
   ): Promise<ServerProcess> {
+    const server = ServerProcess.spawn(folder, env);
+    await new Promise<void>((ready, fail) => {
+      server.#process.stdout?.on("data", () => {
+        if (server.#said.includes("\n")) ready();
+      });
+      server.#process.once("exit", (code) => fail(new Error(`ended with ${code}: ${server.log}`)));
+    });
+    server.url = /http:\/\/\S+/.exec(server.#said)?.[0] ?? "";
+    return server;
+  }
+
+  /** Starts it and waits for nothing. */
+  static spawn(
+    folder: string,
+    { command = "serve", ...env }: Readonly<Record<string, string>> = {},
+  ): ServerProcess {
     mkdirSync(folder, { recursive: true });
     const child = spawn(process.execPath, [main, command], {
       cwd: folder,
@@ -38,18 +60,12 @@ export class ServerProcess {
       stdio: ["ignore", "pipe", "pipe"],
     });
     const server = new ServerProcess(child);
-    let stdout = "";
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      server.#said += text;
+    });
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       server.log += text;
     });
-    await new Promise<void>((ready, fail) => {
-      child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-        stdout += text;
-        if (stdout.includes("\n")) ready();
-      });
-      child.once("exit", (code) => fail(new Error(`ended with ${code}: ${server.log}`)));
-    });
-    server.url = /http:\/\/\S+/.exec(stdout)?.[0] ?? "";
     return server;
   }
 
@@ -72,11 +88,28 @@ export class ServerProcess {
     return this.#process.exitCode;
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
+  /** Waits for its end. @returns its exit code, null after a signal that killed it */
+  async exited(): Promise<number | null> {
+    if (this.running) await once(this.#process, "exit");
+    return this.#process.exitCode;
+  }
+
   async #end(signal: NodeJS.Signals): Promise<void> {
     if (!this.running) return;
-    const exited = once(this.#process, "exit");
-    this.#process.kill(signal);
-    await exited;
+    this.signal(signal);
+    await this.exited();
+  }
+
+  /** Waits until it has logged the text. */
+  async logged(text: string): Promise<void> {
+    while (!this.log.includes(text)) {
+      if (!this.running) throw new Error(`it ended and never logged ${text}: ${this.log}`);
+      await new Promise((done) => setTimeout(done, 20));
+    }
   }
 
   /** Sends JSON, or nothing; answers with status and parsed body. */

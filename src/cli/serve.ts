@@ -1,12 +1,18 @@
+import { once } from "node:events";
+import { constants } from "node:os";
 import type { Command } from "commander";
+import type { Logger } from "pino";
 import { pino } from "pino";
 import type { Settings } from "../config/settings.ts";
 import { redactText } from "../net/redact.ts";
+import type { WorkNode } from "../node/node.ts";
 import { openNode } from "../node/node.ts";
 import { readSettings } from "./settings.ts";
 
 /** Time that running requests get at a stop; then they go back into the queue. */
 const graceMilliseconds = 20_000;
+/** Whatever hangs at a stop is cut off then: Kubernetes, for one, kills after 30 seconds. */
+const longestStopMilliseconds = 24_000;
 
 interface NodeFlags {
   readonly host?: string;
@@ -48,35 +54,48 @@ async function startTraces(): Promise<() => Promise<void>> {
 }
 
 async function runServe(flags: NodeFlags): Promise<void> {
-  // Fastify and its plugins take a third of a second to load: only where they are used.
-  const { serve } = await import("../http/serve.ts");
   const settings = settingsOf(flags);
   const log = logFor(settings);
-  const endTraces = await startTraces();
-  const node = await openNode(settings, log);
-  const server = await serve(settings, node, log).catch(async (error: unknown) => {
-    await node.close(0);
-    throw error;
+  const stop = stopSignal(log);
+  // Fastify and its plugins take a third of a second to load: only where they are used.
+  const { serve } = await import("../http/serve.ts");
+  await runNode(settings, log, stop, async (node) => {
+    const server = await serve(settings, node, log);
+    process.stdout.write(`Retake listens on ${server.url}\n${exampleFor(settings, server.url)}\n`);
+    return server;
   });
-  process.stdout.write(`Retake listens on ${server.url}\n${exampleFor(settings, server.url)}\n`);
-  await stopSignal();
-  log.info({}, "stopping");
-  await server.close();
-  await node.close(graceMilliseconds);
-  await endTraces();
 }
 
 async function runWorker(flags: NodeFlags): Promise<void> {
-  const { observe } = await import("../node/observe.ts");
-  const { Metrics } = await import("../node/observe.ts");
   const settings = settingsOf(flags);
   const log = logFor(settings);
+  const stop = stopSignal(log);
+  const { Metrics, observe } = await import("../node/observe.ts");
+  await runNode(settings, log, stop, async (node) => {
+    node.startWorkers(observe(new Metrics(node.queue), log));
+    process.stdout.write(`Retake works on ${settings.devices.join(", ")}\n`);
+    return { close: async () => {} };
+  });
+}
+
+/** Opens a node, starts its work, and ends it all at the signal, which may come while it starts. */
+async function runNode(
+  settings: Settings,
+  log: Logger,
+  stop: AbortSignal,
+  start: (node: WorkNode) => Promise<{ close(): Promise<void> }>,
+): Promise<void> {
   const endTraces = await startTraces();
-  const node = await openNode(settings, log);
-  node.startWorkers(observe(new Metrics(node.queue), log));
-  process.stdout.write(`Retake works on ${settings.devices.join(", ")}\n`);
-  await stopSignal();
-  await node.close(graceMilliseconds);
+  const node = await openNode(settings, log, stop);
+  try {
+    if (!stop.aborted) {
+      const started = await start(node);
+      if (!stop.aborted) await once(stop, "abort");
+      await Promise.all([node.stopWorkers(graceMilliseconds), started.close()]);
+    }
+  } finally {
+    await node.close();
+  }
   await endTraces();
 }
 
@@ -100,8 +119,24 @@ function exampleFor({ weights }: Settings, url: string): string {
   return `curl ${url}/v1/inference -H 'content-type: application/json' -d '${body}'`;
 }
 
-function stopSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
-  });
+/**
+ * Fires at SIGINT or SIGTERM. The process then ends by itself, or is ended when
+ * that takes too long; a second signal ends it at once.
+ */
+function stopSignal(log: Logger): AbortSignal {
+  const stop = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (stop.signal.aborted) {
+      log.warn({ signal }, "told to stop twice: ending at once");
+      process.exit(128 + constants.signals[signal]);
+    }
+    log.info({ signal }, "stopping");
+    setTimeout(() => {
+      log.error({}, "stopping took too long: what is left is cut off");
+      process.exit(1);
+    }, longestStopMilliseconds).unref();
+    stop.abort();
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, onSignal);
+  return stop.signal;
 }

@@ -15,6 +15,7 @@ import { addDocumentation } from "./openapi.ts";
 import { addOperationsRoutes } from "./operations-routes.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
+import { endConnectionsAtStop } from "./stopping.ts";
 import { addSubmitRoute } from "./submit-route.ts";
 
 export async function buildApp(context: AppContext): Promise<FastifyInstance> {
@@ -33,6 +34,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   app.setReplySerializer(writeJson);
   takeBodiesAsBytes(app);
   cutSlowBodies(app);
+  const stopping = endConnectionsAtStop(app);
   answerUnknownRoutes(app);
   app.setErrorHandler((error, request, reply) => {
     const { status, body, headers } = answerTo(error);
@@ -79,7 +81,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   await addDocumentation(app, settings);
   addOperationsRoutes(app, context);
   addSubmitRoute(app, context);
-  addRequestRoutes(app, context);
+  addRequestRoutes(app, context, stopping);
   await app.register(async (scope) => {
     // A LoRA goes to the disk as it comes.
     scope.removeAllContentTypeParsers();

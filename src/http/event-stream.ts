@@ -8,7 +8,7 @@ interface Stream {
   /** Id of the last event that the client has. */
   readonly after: number;
   readonly place: Place;
-  /** The client is gone. */
+  /** The client is gone, or the server stops. */
   readonly signal: AbortSignal;
 }
 

@@ -26,8 +26,16 @@ const listingSchema = z.object({
   after: z.string().regex(uuid, "is no request id").optional(),
 });
 
-/** Everything about requests that were accepted before. */
-export function addRequestRoutes(app: FastifyInstance, context: AppContext): void {
+/**
+ * Everything about requests that were accepted before.
+ *
+ * @param stopping fires when the server stops: event streams end then
+ */
+export function addRequestRoutes(
+  app: FastifyInstance,
+  context: AppContext,
+  stopping: AbortSignal,
+): void {
   const { queue, place, results } = context;
 
   async function recordOf(request: FastifyRequest<WithId>): Promise<RequestRecord> {
@@ -84,11 +92,12 @@ export function addRequestRoutes(app: FastifyInstance, context: AppContext): voi
     const after = lastEventId(request);
     const gone = new AbortController();
     request.raw.once("close", () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, stopping]);
     return reply
       .header("content-type", "text/event-stream; charset=utf-8")
       .header("cache-control", "no-store")
       .header("x-accel-buffering", "no")
-      .send(Readable.from(eventStream(queue, id, { after, place, signal: gone.signal })));
+      .send(Readable.from(eventStream(queue, id, { after, place, signal })));
   });
 
   app.get<{ Params: { id: string; name: string } }>(

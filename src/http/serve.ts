@@ -32,8 +32,8 @@ export async function serve(settings: Settings, node: WorkNode, log: Logger): Pr
   });
   await listen(app, settings);
   place.baseUrl ||= urlOf(app);
-  node.startWorkers(observe(metrics, log));
   await sendWebhooks(node, settings, place, log);
+  node.startWorkers(observe(metrics, log));
   return { url: place.baseUrl, close: () => app.close() };
 }
 

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { ApiError } from "./api-error.ts";
@@ -19,29 +18,22 @@ const slowestBytesPerSecond = 32_768;
 /** How long a client that was answered in the middle of its body may go on, to read the answer. */
 const lingerMilliseconds = 2000;
 
-/** Ends connections that send a body too slowly, on after they were answered, or longer than the server runs. */
+/** Ends connections that send a body too slowly, or on after they were answered. */
 export function cutSlowBodies(app: FastifyInstance): void {
-  const large = new Set<IncomingMessage>();
   app.addHook("onRequest", async (request) => {
     const { raw } = request;
     // Gone already: it would never say so again.
     if (raw.complete || raw.destroyed) return;
-    if (request.routeOptions.config.largeBody === true) {
-      large.add(raw);
-      const forget = () => large.delete(raw);
-      raw.once("end", forget).once("close", forget);
-      return;
-    }
+    if (request.routeOptions.config.largeBody === true) return;
     const timer = setTimeout(() => {
+      // Whole, and not read: a request without a body that takes long to answer, as an event stream does.
+      if (raw.complete) return;
       // Nobody listens for an answer in Fastify's words: the body is still being read.
       raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
       raw.socket.destroySoon();
     }, slowestBodyMilliseconds).unref();
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
-  });
-  app.addHook("preClose", async () => {
-    for (const raw of large) raw.destroy();
   });
   app.addHook("onResponse", async ({ raw }) => {
     if (raw.complete || raw.destroyed) return;

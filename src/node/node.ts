@@ -40,12 +40,21 @@ export interface WorkNode {
   readonly seal: TokenSeal;
   /** Starts the workers; without it this machine only answers requests. */
   startWorkers(observer: RunObserver): void;
-  /** Running requests get the time to finish, then go back into the queue. */
-  close(graceMilliseconds: number): Promise<void>;
+  /** Takes no new request from now on; running ones get the time to finish, then go back into the queue. */
+  stopWorkers(graceMilliseconds: number): Promise<void>;
+  /** Closes the queue; workers are stopped at once if they weren't before. */
+  close(): Promise<void>;
 }
 
-/** @throws InputError if a setting can't be used */
-export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNode> {
+/**
+ * @param stop from then on no request is taken, whatever the node is about
+ * @throws InputError if a setting can't be used
+ */
+export async function openNode(
+  settings: Settings,
+  log: NodeLog,
+  stop: AbortSignal,
+): Promise<WorkNode> {
   const workerDevices = devicesOf(settings);
   for (const model of Object.keys(settings.transformers)) modelById(model);
   const results = await openResults(settings.outputFolder);
@@ -68,7 +77,12 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
     throw error;
   }
   const seal = new TokenSeal(settings.secret);
+  const stopping = new AbortController();
   let running: RunningWorkers | undefined;
+  const stopWorkers = async (graceMilliseconds: number) => {
+    stopping.abort();
+    await running?.end(graceMilliseconds);
+  };
   const retention = setInterval(() => {
     forgetOld(queue, results, settings.retentionDays).catch(onError);
   }, retentionMilliseconds);
@@ -93,12 +107,14 @@ export async function openNode(settings: Settings, log: NodeLog): Promise<WorkNo
           lorasForRun(record, signal, { settings, uploads, seal, log }),
         check: refuseHighResolution,
         observer,
+        stop: AbortSignal.any([stop, stopping.signal]),
         onError,
       });
     },
-    async close(graceMilliseconds) {
+    stopWorkers,
+    async close() {
       clearInterval(retention);
-      await running?.stop(graceMilliseconds);
+      await stopWorkers(0);
       await queue.close();
       await database.close();
     },

@@ -24,25 +24,26 @@ export interface WorkersOptions {
   /** Refuses what can't run, before anything is loaded. @throws JobError */
   readonly check: (record: RequestRecord) => void;
   readonly observer: RunObserver;
+  /** From then on no job is taken. */
+  readonly stop: AbortSignal;
   readonly onError: (error: unknown) => void;
 }
 
 export interface RunningWorkers {
-  /** Takes no more jobs; running ones get the time to finish, then go back into the queue. */
-  stop(graceMilliseconds: number): Promise<void>;
+  /** After `stop`: running jobs get the time to finish, then go back into the queue. */
+  end(graceMilliseconds: number): Promise<void>;
 }
 
 /** One consumer for each worker process. */
 export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
-  const { node, workers, timeoutSeconds, fetchModel, resolveLoras, check, observer, onError } =
-    options;
-  const stop = new AbortController();
+  const { node, workers, timeoutSeconds, fetchModel, resolveLoras, check, observer } = options;
+  const { stop, onError } = options;
   const handBack = new AbortController();
   const consumers = workers.map((worker, i) =>
     consume(queue, {
       name: `${node}/${i}`,
       timeoutSeconds,
-      stop: stop.signal,
+      stop,
       handBack: handBack.signal,
       onError,
       async run(record, { signal, onEvent }) {
@@ -84,11 +85,13 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
     }),
   );
   return {
-    async stop(graceMilliseconds) {
-      stop.abort();
-      const all = Promise.all(consumers);
-      const grace = setTimeout(() => handBack.abort(), graceMilliseconds);
-      await all;
+    async end(graceMilliseconds) {
+      const grace = setTimeout(() => {
+        handBack.abort();
+        // Another run makes the same pictures: nothing is worth waiting for a step's end.
+        for (const worker of workers) worker.stop().catch(onError);
+      }, graceMilliseconds);
+      await Promise.all(consumers);
       clearTimeout(grace);
       await Promise.all(workers.map((worker) => worker.stop()));
     },

@@ -9,7 +9,7 @@ import { parseRecord, recordColumns } from "./record.ts";
 import type { Claim } from "./run-watch.ts";
 import { watchRun } from "./run-watch.ts";
 import type { Outcome } from "./settle.ts";
-import { failInterrupted, mostRuns, outcomeOf, settle } from "./settle.ts";
+import { failInterrupted, handedBack, mostRuns, outcomeOf, settle } from "./settle.ts";
 
 /** Does a job's work. @throws JobError saying whether another run may go well */
 export type Run = (
@@ -39,6 +39,7 @@ export async function consume(queue: Queue, options: ConsumerOptions): Promise<v
     const queued = queue.signals.wait("queued", idlePollMilliseconds, stop);
     try {
       const waiting = await waitingModels(queue.database);
+      if (stop.aborted) return;
       const claim = await takeJob(queue, options.name, inOrder(waiting, loaded));
       if (claim === undefined) {
         await queued;
@@ -95,6 +96,11 @@ async function beginRun(
 
 async function runJob(queue: Queue, claim: Claim, options: ConsumerOptions): Promise<void> {
   const { record } = claim;
+  if (options.stop.aborted) {
+    // The stop came while it was taken: nothing of it begins.
+    await settle(queue, claim, handedBack, options);
+    return;
+  }
   const watch = watchRun(queue, claim, options);
   const events = new EventWriter(queue.database, record, options.onError);
   let outcome: Outcome;
@@ -110,5 +116,5 @@ async function runJob(queue: Queue, claim: Claim, options: ConsumerOptions): Pro
     watch.end();
   }
   await events.flush();
-  await settle(queue, claim, outcome, options.onError);
+  await settle(queue, claim, outcome, options);
 }

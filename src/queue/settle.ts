@@ -18,8 +18,12 @@ const settleMilliseconds = 500;
 export type Outcome =
   | { readonly state: "succeeded"; readonly result: JobResult }
   | { readonly state: "failed" | "canceled"; readonly failure: JobFailure }
-  | { readonly state: "again"; readonly failure: JobFailure; readonly counts: boolean }
+  | { readonly state: "again"; readonly failure: JobFailure; readonly counts: true }
+  | typeof handedBack
   | { readonly state: "lost" };
+
+/** Its node stops: it waits again, as if this run had not been. */
+export const handedBack = { state: "again", counts: false } as const;
 
 export function outcomeOf(error: unknown, signal: AbortSignal, timeoutSeconds: number): Outcome {
   const failure: JobFailure =
@@ -35,7 +39,7 @@ export function outcomeOf(error: unknown, signal: AbortSignal, timeoutSeconds: n
       return { state: "failed", failure: { ...failure, code: "TIMEOUT", message } };
     }
     case "handed back":
-      return { state: "again", failure, counts: false };
+      return handedBack;
     case "lost":
       return { state: "lost" };
     default:
@@ -61,7 +65,7 @@ export async function settle(
   queue: Queue,
   { record, attempt }: Claim,
   outcome: Outcome,
-  onError: (error: unknown) => void,
+  { handBack, onError }: { handBack: AbortSignal; onError: (error: unknown) => void },
 ): Promise<void> {
   if (outcome.state === "lost") return;
   const name = queueName(record.job.model);
@@ -90,7 +94,8 @@ export async function settle(
       return;
     } catch (error) {
       onError(error);
-      if (waited === settleTries) throw error;
+      // A node that stops leaves it to the next one, which finds it interrupted.
+      if (waited === settleTries || handBack.aborted) throw error;
       await new Promise((done) => setTimeout(done, settleMilliseconds));
     }
   }
