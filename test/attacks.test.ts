@@ -289,6 +289,18 @@ describe("HTTP games", () => {
   });
 });
 
+test("a request that many delete at once is gone, and none is told that it runs", async () => {
+  const body = demoRequest({ loras: [{ path: "http://127.0.0.1:1/x.safetensors" }] });
+  const { body: job } = await server.call("POST", "/v1/inference", body);
+  await server.ended(job.request_id);
+  const path = `/v1/requests/${job.request_id}`;
+  const answers = await Promise.all(Array.from({ length: 20 }, () => server.call("DELETE", path)));
+  const statuses = new Set(answers.map(({ status }) => status));
+  expect(statuses).toContain(204);
+  expect([204, 404]).toEqual(expect.arrayContaining([...statuses]));
+  expect((await server.call("GET", `${path}/status`)).status).toBe(404);
+});
+
 test("tokens are never sent back or logged", async () => {
   const wrong = await server.call("POST", "/v1/inference", { hf_token: secret });
   expect(wrong.status).toBe(422);

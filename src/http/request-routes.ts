@@ -2,7 +2,9 @@ import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { jobStates } from "../job/job.ts";
+import { forget } from "../node/forget.ts";
 import type { RequestRecord } from "../queue/record.ts";
+import { isFinal } from "../queue/record.ts";
 import { contentTypeOf } from "../storage/results.ts";
 import { ApiError, parseQuery, requestNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
@@ -73,9 +75,9 @@ export function addRequestRoutes(
   });
 
   app.delete<WithId>("/v1/requests/:id", async (request, reply) => {
-    const { id, state } = await recordOf(request);
-    const removed = await queue.remove(id);
-    if (removed === undefined) {
+    const record = await recordOf(request);
+    const { id, state } = record;
+    if (!isFinal(record)) {
       throw new ApiError(
         409,
         "REQUEST_NOT_FINISHED",
@@ -83,7 +85,7 @@ export function addRequestRoutes(
         { request_id: id, status: state },
       );
     }
-    await results.removeAll(id);
+    await forget(record, { queue, results });
     return reply.code(204).send();
   });
 

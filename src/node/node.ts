@@ -17,6 +17,7 @@ import type { WorkerLog } from "../worker/process.ts";
 import { WorkerProcess } from "../worker/process.ts";
 import { modelFetcher } from "./fetch-model.ts";
 import { lorasForRun } from "./find-loras.ts";
+import { forgetOld } from "./forget.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
 import { runWorkers } from "./run-workers.ts";
 
@@ -84,7 +85,7 @@ export async function openNode(
     await running?.end(graceMilliseconds);
   };
   const retention = setInterval(() => {
-    forgetOld(queue, results, settings.retentionDays).catch(onError);
+    forgetOld(settings.retentionDays, { queue, results, onError }).catch(onError);
   }, retentionMilliseconds);
   return {
     queue,
@@ -138,13 +139,4 @@ function refuseHighResolution({ extra, job }: RequestRecord): void {
   if (extra.resolution !== "High") return;
   const message = `resolution 'High' is for other models; ${job.model} takes width and height.`;
   throw new JobError({ code: "INVALID_INPUT", message, promptIndex: null, images: [] }, false);
-}
-
-async function forgetOld(queue: Queue, results: ResultStore, days: number): Promise<void> {
-  const time = new Date(Date.now() - days * 24 * 60 * 60 * 1000);
-  for (;;) {
-    const removed = await queue.removeFinishedBefore(time);
-    if (removed.length === 0) return;
-    for (const { id } of removed) await results.removeAll(id);
-  }
 }

@@ -182,28 +182,21 @@ export class Queue {
     return this.get(id);
   }
 
-  /**
-   * Forgets a request that has ended.
-   *
-   * @returns its record, so that its files can go too; undefined if there is none or it hasn't ended
-   */
-  async remove(id: string): Promise<RequestRecord | undefined> {
-    const [row] = await this.database.query(
-      `DELETE FROM retake.request WHERE id = $1 AND finished_at IS NOT NULL RETURNING ${recordColumns}`,
+  /** Forgets a request that has ended, once its files are gone; does nothing if there is none, or it hasn't ended. */
+  async remove(id: string): Promise<void> {
+    await this.database.query(
+      "DELETE FROM retake.request WHERE id = $1 AND finished_at IS NOT NULL",
       [id],
     );
-    return row === undefined ? undefined : parseRecord(row);
   }
 
-  /** Forgets what ended before the time, up to 100 at once, and returns it. */
-  async removeFinishedBefore(time: Date): Promise<RequestRecord[]> {
+  /** Ids of requests that ended before the time, the oldest first. */
+  async finishedBefore(time: Date): Promise<string[]> {
     const rows = await this.database.query(
-      `DELETE FROM retake.request WHERE id IN
-         (SELECT id FROM retake.request WHERE finished_at < $1 ORDER BY finished_at LIMIT 100)
-       RETURNING ${recordColumns}`,
+      "SELECT id FROM retake.request WHERE finished_at < $1 ORDER BY finished_at LIMIT 10000",
       [time],
     );
-    return rows.map(parseRecord);
+    return rows.map(({ id }) => String(id));
   }
 
   /** A request's events after a number, those to come included; ends after the one that says how it ended. */

@@ -4,17 +4,44 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { InputError, messageOf } from "../errors.ts";
 import { writeWhole } from "../files/whole.ts";
+import type { Job } from "../job/job.ts";
+import { bounds } from "../job/request.ts";
 
 /** Where finished pictures go, and come from when somebody asks for them. */
 export interface ResultStore {
   /** Keeps a file, whole or not at all. When it returns, the file survives a crash. */
   write(name: string, bytes: Uint8Array): Promise<void>;
   read(name: string): Promise<{ bytes: number; content: Readable } | undefined>;
-  /** Removes every file of a request. */
-  removeAll(requestId: string): Promise<void>;
+  /** Removes every file of a job, those that no run told of included; does nothing if there is none. */
+  removeAll(job: JobNames): Promise<void>;
 }
 
-/** Names are made here, `{request id}_output_0.jpg`: nothing else is read or written. */
+/** What a job's files are named after. */
+type JobNames = Pick<Job, "id" | "prompts" | "format" | "previewEvery">;
+
+const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
+
+export function outputName({ id, format }: Pick<Job, "id" | "format">, promptIndex: number) {
+  return `${id}_output_${promptIndex}.${extensions[format]}`;
+}
+
+/** @param step counted from 1 */
+export function previewName({ id }: Pick<Job, "id">, promptIndex: number, step: number) {
+  return `${id}_preview_${promptIndex}_${step}.jpg`;
+}
+
+/** Every name that a file of the job can have. */
+function* namesOf(job: JobNames): Generator<string> {
+  for (const [index, { steps }] of job.prompts.entries()) {
+    yield outputName(job, index);
+    if (job.previewEvery === null) continue;
+    const last = steps ?? bounds.steps.le;
+    for (let step = job.previewEvery; step <= last; step += job.previewEvery)
+      yield previewName(job, index, step);
+  }
+}
+
+/** Names are made above: nothing else is read or written. */
 const namePattern = /^[0-9a-f-]{36}_(?:output_\d+|preview_\d+_\d+)\.(?:jpg|png|webp)$/;
 
 export function isResultName(name: string): boolean {
@@ -70,10 +97,9 @@ export class ResultFolder implements ResultStore {
     return found?.isFile() ? { bytes: found.size, content: createReadStream(path) } : undefined;
   }
 
-  async removeAll(requestId: string): Promise<void> {
-    const names = await readdir(this.#folder);
-    for (const name of names)
-      if (name.startsWith(`${requestId}_`) && isResultName(name)) await rm(this.pathOf(name));
+  /** By name: the folder holds the files of all requests, and to list them takes longer the more there are. */
+  async removeAll(job: JobNames): Promise<void> {
+    for (const name of namesOf(job)) await rm(this.pathOf(name), { force: true });
   }
 }
 

@@ -29,7 +29,7 @@ test("results are kept in a bucket, read back and removed with their request", a
   await expect(results.write("x.jpg", Buffer.from("x"))).rejects.toThrow(
     /not the name of a result/,
   );
-  await results.removeAll(id);
+  await results.removeAll({ id, prompts: [], format: "jpeg", previewEvery: null });
   expect(await results.read(`${id}_preview_0_2.jpg`)).toBeUndefined();
   expect((await results.read(`${other}_output_0.png`))?.bytes).toBe(5);
 });

@@ -7,6 +7,7 @@ import {
   NoSuchKey,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
+import type { Job } from "../job/job.ts";
 import type { ResultStore } from "./results.ts";
 import { contentTypeOf, isResultName } from "./results.ts";
 import type { S3Place } from "./s3-bucket.ts";
@@ -56,9 +57,9 @@ export class S3Results implements ResultStore {
     }
   }
 
-  async removeAll(requestId: string): Promise<void> {
+  async removeAll({ id }: Pick<Job, "id">): Promise<void> {
     const listed = await this.#client.send(
-      new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${requestId}_` }),
+      new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` }),
     );
     const keys = (listed.Contents ?? []).flatMap(({ Key }) => (Key === undefined ? [] : [{ Key }]));
     if (keys.length === 0) return;

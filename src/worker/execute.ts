@@ -8,6 +8,7 @@ import { modelById } from "../models/registry.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import type { ResultStore } from "../storage/results.ts";
+import { outputName, previewName } from "../storage/results.ts";
 import type { Pipelines } from "./pipelines.ts";
 import { previewOf } from "./step-preview.ts";
 
@@ -24,8 +25,6 @@ export interface Execution {
 
 type Description = Generated["parameters"] & { readonly weights: WeightsFingerprint };
 type LoadedPipeline = Awaited<ReturnType<Pipelines["get"]>>;
-
-const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
 
 /** Text that a JPEG's Exif surely holds, escapes included. */
 const mostJpegText = 60_000;
@@ -106,7 +105,7 @@ async function makeImage(
       secondsLeft: clock(promptIndex, progress),
     });
     if (job.previewEvery === null || step % job.previewEvery !== 0 || step === total) return;
-    const file = `${job.id}_preview_${promptIndex}_${step}.jpg`;
+    const file = previewName(job, promptIndex, step);
     await results.write(file, await encodeImage(await previewOf(pipeline, progress), "jpeg", {}));
     onEvent({ type: "preview", promptIndex, step, file });
   };
@@ -143,7 +142,7 @@ async function saveImage(
   described: Description,
   results: ResultStore,
 ): Promise<{ file: string; bytes: number }> {
-  const file = `${job.id}_output_${promptIndex}.${extensions[job.format]}`;
+  const file = outputName(job, promptIndex);
   const encoded = await encodeImage(image, job.format, fitting(job, described));
   try {
     await results.write(file, encoded);
