@@ -302,3 +302,28 @@ test.each<[string, Record<string, WritableTensor>, number]>([
   const { strength } = await describeLora(await lora(tensors));
   expect(strength["layers.0.attention.to_q"]).toBeCloseTo(norm, 2);
 });
+
+describe("a fused LoKr's strength is that of each part's own rows", () => {
+  // w1 [3, 1] and w2 [48, 48] make rows of which q, k and v each have those of one row of w1.
+  const w1 = { data: Float32Array.of(1, 2, 4), shape: [3, 1] };
+  const third = 48 * 0.5;
+  test.each<[string, Record<string, WritableTensor>]>([
+    ["whole", { lokr_w1: w1, lokr_w2: matrix(48, 48, 0.5) }],
+    [
+      "with a second factor of low rank",
+      { lokr_w1: w1, lokr_w2_a: matrix(48, 2, 0.25), lokr_w2_b: matrix(2, 48) },
+    ],
+  ])("%s", async (_, parts) => {
+    const qkv = "diffusion_model.layers.0.attention.qkv";
+    const tensors = Object.fromEntries(
+      Object.entries(parts).map(([part, tensor]) => [`${qkv}.${part}`, tensor]),
+    );
+    const alpha = { [`${qkv}.alpha`]: { data: Float32Array.of(2), shape: [] } };
+    const { strength } = await describeLora(await lora({ ...tensors, ...alpha }));
+    expect(strength).toEqual({
+      "layers.0.attention.to_q": third,
+      "layers.0.attention.to_k": 2 * third,
+      "layers.0.attention.to_v": 4 * third,
+    });
+  });
+});

@@ -14,23 +14,24 @@ export interface StrengthMeter {
 /** The products run in the engine: a rank of 128 on every module is 100 billion operations. */
 export async function openStrengthMeter(): Promise<StrengthMeter> {
   const [pair, hadamard] = await Promise.all([openPair(), openHadamard()]);
-  const norm = async (session: Session, feeds: Record<string, Tensor>) => {
+  const run = async (session: Session, feeds: Record<string, Tensor>) => {
     const { squared } = await session.run(feeds);
     // Rounding can take an exact 0 below it.
-    return Math.sqrt(Math.max(squared!.data[0]!, 0));
+    return squared!.data.map((value) => Math.max(value, 0));
   };
-  const productNorm = (a: Tensor, b: Tensor) => norm(pair, { a, b });
   return {
     async measure({ delta, scale }) {
-      if (delta.kind === "lora") return scale * (await productNorm(delta.loraB, delta.loraA));
+      if (delta.kind === "lora") {
+        const rows = await run(pair, { a: delta.loraB, b: delta.loraA });
+        return scale * Math.sqrt(sumOf(rows));
+      }
       if (delta.kind === "loha") {
         const { w1a, w1b, w2a, w2b } = delta;
-        return scale * (await norm(hadamard, { w1a, w1b, w2a, w2b }));
+        return scale * Math.sqrt(sumOf(await run(hadamard, { w1a, w1b, w2a, w2b })));
       }
-      // |w1 ⊗ w2| = |w1| |w2|; of a fused one's rows, a third on average.
-      const [first, second] = delta.w2;
-      const w2 = second === undefined ? frobenius(first!) : await productNorm(first!, second);
-      return scale * frobenius(delta.w1) * w2 * (delta.rows === null ? 1 : Math.sqrt(1 / 3));
+      const [a, b] = delta.w2;
+      const w2 = b === undefined ? rowSquares(a!) : await run(pair, { a: a!, b });
+      return scale * Math.sqrt(kroneckerSquare(rowSquares(delta.w1), w2, delta.rows));
     },
     async release() {
       await pair.release();
@@ -39,22 +40,42 @@ export async function openStrengthMeter(): Promise<StrengthMeter> {
   };
 }
 
-function frobenius({ data }: Tensor): number {
+/** |w1 ⊗ w2|² of some rows, from the squares of the factors' rows: row r of the product is row ⌊r/n⌋ ⊗ row r mod n. */
+function kroneckerSquare(
+  w1: Float64Array | Float32Array,
+  w2: Float64Array | Float32Array,
+  rows: { readonly start: number; readonly count: number } | null,
+): number {
+  if (rows === null) return sumOf(w1) * sumOf(w2);
   let sum = 0;
-  for (const value of data) sum += value * value;
-  return Math.sqrt(sum);
+  for (let row = rows.start; row < rows.start + rows.count; row++)
+    sum += w1[Math.floor(row / w2.length)]! * w2[row % w2.length]!;
+  return sum;
 }
 
-/** |a b|² as the sum of (aᵀa) ∘ (b bᵀ): a [rows, rank], b [rank, columns], never their product. */
+/** Of a [rows, columns] matrix. */
+function rowSquares({ data, shape }: Tensor): Float64Array {
+  const squares = new Float64Array(shape[0]!);
+  const columns = data.length / squares.length;
+  for (let i = 0; i < data.length; i++) squares[Math.floor(i / columns)]! += data[i]! ** 2;
+  return squares;
+}
+
+function sumOf(values: Float64Array | Float32Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum;
+}
+
+/** The squares of a b's rows as those of (a (b bᵀ)) ∘ a: a [rows, rank], b [rank, columns], never their product. */
 function openPair(): Promise<Session> {
-  const graph = new GraphBuilder("norm of a product", noWeights);
+  const graph = new GraphBuilder("norms of a product's rows", noWeights);
   const a = graph.input("a", "f32", ["rows", "rank"]);
   const b = graph.input("b", "f32", ["rank", "columns"]);
-  const swap = (value: typeof a) => graph.op("Transpose", [value], { perm: [1, 0] });
-  const left = graph.op("MatMul", [swap(a), a]);
-  const right = graph.op("MatMul", [b, swap(b)]);
-  const sum = graph.op("ReduceSum", [graph.op("Mul", [left, right])], { keepdims: 0 });
-  graph.output("squared", "f32", [1], graph.op("Reshape", [sum, graph.ints([1])]));
+  const gram = graph.op("MatMul", [b, graph.op("Transpose", [b], { perm: [1, 0] })]);
+  const product = graph.op("Mul", [graph.op("MatMul", [a, gram]), a]);
+  const squared = graph.op("ReduceSum", [product, graph.ints([1])], { keepdims: 0 });
+  graph.output("squared", "f32", ["rows"], squared);
   return openSession(graph.finish(), "cpu");
 }
 
