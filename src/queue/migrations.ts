@@ -75,6 +75,10 @@ const migrations: readonly (readonly string[])[] = [
     )`,
     "CREATE INDEX request_upload_content ON retake.request_upload (owner, sha256)",
   ],
+  [
+    // Workers look for these every second, among all that are kept for weeks.
+    "CREATE INDEX request_open ON retake.request (model, priority DESC, created_at) WHERE finished_at IS NULL",
+  ],
 ];
 
 /** What serialises those who open the queue, submit or change uploads, on all nodes: any numbers that nobody else uses. */

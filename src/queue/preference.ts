@@ -1,4 +1,5 @@
 import type { Sql } from "./database.ts";
+import { queueName } from "./queue.ts";
 
 /** The model that a worker has loaded, and how long it was preferred to better requests. */
 export interface Loaded {
@@ -13,12 +14,24 @@ export interface Loaded {
 const mostAhead = 8;
 const longestAheadMilliseconds = 60_000;
 
-/** The models that requests wait for, that of the best one (priority, then age) first. */
-export async function waitingModels(sql: Sql): Promise<{ model: string; priority: number }[]> {
-  // A running request counts too: its node may be dead, and only pg-boss knows.
+/** A model that requests wait for, with the priority of the best of them. */
+export interface WaitingModel {
+  readonly model: string;
+  readonly priority: number;
+}
+
+/**
+ * The models that requests wait for, that of the best one (priority, then age)
+ * first. A running request stands for its model only when its node died and
+ * pg-boss gave it up: it waits for another run, which its record doesn't say.
+ */
+export async function waitingModels(sql: Sql): Promise<WaitingModel[]> {
   const rows = await sql.query(
     `SELECT DISTINCT ON (model) model, priority, created_at FROM retake.request
-     WHERE finished_at IS NULL ORDER BY model, state, priority DESC, created_at`,
+     WHERE finished_at IS NULL AND (state = 'in_queue' OR EXISTS
+       (SELECT 1 FROM pgboss.job WHERE name = $1::text || model AND job.id = request.id AND job.state < 'active'))
+     ORDER BY model, priority DESC, created_at`,
+    [queueName("")],
   );
   return rows
     .map(({ model, priority, created_at }) => ({
@@ -30,10 +43,7 @@ export async function waitingModels(sql: Sql): Promise<{ model: string; priority
 }
 
 /** The order in which a worker looks: the loaded model first if none is of higher priority and its turn isn't over. */
-export function inOrder(
-  waiting: readonly { model: string; priority: number }[],
-  loaded: Loaded | undefined,
-): string[] {
+export function inOrder(waiting: readonly WaitingModel[], loaded: Loaded | undefined): string[] {
   const models = waiting.map(({ model }) => model);
   const preferred = waiting.find(({ model }) => model === loaded?.model);
   if (

@@ -12,7 +12,7 @@ import type { Database } from "./database.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
 import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
 import type { NumberedEvent } from "./events.ts";
-import { Queue } from "./queue.ts";
+import { Queue, queueName } from "./queue.ts";
 import { isFinal } from "./record.ts";
 import type { Submission } from "./submission.ts";
 
@@ -251,6 +251,72 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
     while (order.length < 5) await new Promise((done) => setTimeout(done, 10));
     // The urgent one brings model b in; its next request then goes ahead of the older a1.
     expect(order).toEqual(["b-urgent", "b1", "a1", "a2", "a3"]);
+  });
+
+  /** Requests by name; while the first of them runs, a second worker takes the others. */
+  async function takenBeside(
+    running: [model: string, priority: number],
+    waiting: [name: string, model: string, priority: number][],
+    meanwhile: (runningId: string) => Promise<unknown> = async () => {},
+  ): Promise<string[]> {
+    const order: string[] = [];
+    const names = new Map<string, string>();
+    const add = async (name: string, model: string, priority: number) => {
+      const { record } = await queue.submit(submission({ job: jobFor({ model }), priority }));
+      names.set(record.id, name);
+      return record.id;
+    };
+    const first = await add("running", ...running);
+    // Even when it is taken over: it shall take no other.
+    startConsumer(() => untilAborted(stop.signal).catch(() => noImages));
+    while ((await queue.get(first))?.state !== "in_progress");
+    await meanwhile(first);
+    const others: string[] = [];
+    for (const request of waiting) others.push(await add(...request));
+    startConsumer(async ({ id }) => {
+      order.push(names.get(id)!);
+      return noImages;
+    });
+    for (const id of others) expect((await ended(id))?.state).toBe("succeeded");
+    return order;
+  }
+
+  test("a running request does not stand for those of its model that wait", async () => {
+    expect(
+      await takenBeside(
+        ["a", 10],
+        [
+          ["a-low", "a", -10],
+          ["b-high", "b", 5],
+        ],
+      ),
+    ).toEqual(["b-high", "a-low"]);
+    stop.abort();
+    await Promise.all(consumers.splice(0));
+    stop = new AbortController();
+    expect(
+      await takenBeside(
+        ["a", 0],
+        [
+          ["b-older", "b", 0],
+          ["a-younger", "a", 0],
+        ],
+      ),
+    ).toEqual(["b-older", "a-younger"]);
+  });
+
+  test("a request whose worker was given up stands in its old place", async () => {
+    const giveUp = (id: string) => queue.boss.fail(queueName("a"), id);
+    expect(
+      await takenBeside(
+        ["a", 10],
+        [
+          ["b-middle", "b", 5],
+          ["a-low", "a", -10],
+        ],
+        giveUp,
+      ),
+    ).toEqual(["running", "b-middle", "a-low"]);
   });
 
   test("lists newest first, in pages, and forgets what has ended only", async () => {
