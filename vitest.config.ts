@@ -6,8 +6,8 @@ const config: ViteUserConfig = {
     setupFiles: ["test/matchers.ts"],
     // A session of the runtime uses all cores: more processes only get in each other's way.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 };
 

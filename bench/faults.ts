@@ -14,8 +14,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import sharp from "sharp";
+import { demoRequest } from "../test/caller.ts";
 import { PostgresServer } from "../test/postgres.ts";
-import { demoRequest, ServerProcess } from "../test/server-process.ts";
+import { ServerProcess } from "../test/server-process.ts";
 
 // Breaks a running server at random moments and checks that nothing it promised is lost.
 //   node bench/faults.ts --rounds 20 [--database embedded|postgres] [--only NAME]

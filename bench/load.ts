@@ -3,7 +3,8 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { demoRequest, ServerProcess } from "../test/server-process.ts";
+import { demoRequest } from "../test/caller.ts";
+import { ServerProcess } from "../test/server-process.ts";
 
 // Many clients at once against one server on the demonstration checkpoint.
 //   node bench/load.ts --clients 200 --seconds 300

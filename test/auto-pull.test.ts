@@ -2,9 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { demoRequest } from "./caller.ts";
 import { goldenFolder } from "./golden.ts";
 import { TestHub } from "./hub-server.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 const token = "hf_test0123456789abcdef";

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { demoRequest } from "./caller.ts";
 import { PostgresServer } from "./postgres.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 // Two servers that only answer, three workers that only work, one Postgres.
 
@@ -41,7 +42,7 @@ test("all workers share the work, and any server answers for it", async () => {
     ids.push(await submit(i % 2 === 0 ? first : second, { sample_steps: 12 }));
   for (const [i, id] of ids.entries()) {
     const other = i % 2 === 0 ? second : first;
-    const result = await other.ended(id, 120);
+    const result = await other.ended(id);
     expect(result.status).toBe("succeeded");
     expect(
       (await fetch(new URL(new URL(result.outputs.images[0].url).pathname, other.url))).status,
@@ -81,5 +82,5 @@ test("a worker that dies leaves its job to another", async () => {
   };
   while (!(await started())) await new Promise((done) => setTimeout(done, 20));
   await workers[0]!.kill();
-  for (const id of ids) expect((await first.ended(id, 90)).status).toBe("succeeded");
+  for (const id of ids) expect((await first.ended(id)).status).toBe("succeeded");
 }, 120_000);

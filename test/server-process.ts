@@ -1,22 +1,29 @@
-import type { ChildProcess } from "node:child_process";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import type { Call } from "./caller.ts";
+import { Caller } from "./caller.ts";
+import { prepareQueue } from "./prepared.ts";
+import type { RetakeProcess } from "./retake-process.ts";
+import { startRetake } from "./retake-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
+/** Settings of a server that keeps queue, results and downloads in a folder. */
+export function environmentIn(folder: string): Record<string, string> {
+  return {
+    PORT: "0",
+    OUTPUT_BASE_PATH: join(folder, "out"),
+    LORA_DOWNLOAD_CACHE_DIR: join(folder, "loras"),
+    RETAKE_DATA: join(folder, "data"),
+  };
+}
 
 /** `retake serve` or `retake worker` in a process of its own, as an operator runs it. */
-export class ServerProcess {
-  readonly #process: ChildProcess;
-  /** Everything it logged. */
-  log = "";
+export class ServerProcess extends Caller {
+  readonly #process: RetakeProcess;
   url = "";
-  /** What it wrote to stdout. */
-  #said = "";
 
-  private constructor(process: ChildProcess) {
+  private constructor(process: RetakeProcess) {
+    super();
     this.#process = process;
   }
 
@@ -29,14 +36,20 @@ export class ServerProcess {
     folder: string,
     env: Readonly<Record<string, string>> = {},
   ): Promise<ServerProcess> {
+    if (env.DATABASE_URL === undefined)
+      await prepareQueue(env.RETAKE_DATA ?? environmentIn(folder).RETAKE_DATA!);
     const server = ServerProcess.spawn(folder, env);
+    const process = server.#process;
     await new Promise<void>((ready, fail) => {
-      server.#process.stdout?.on("data", () => {
-        if (server.#said.includes("\n")) ready();
+      process.child.stdout?.on("data", () => {
+        if (process.output.stdout.includes("\n")) ready();
       });
-      server.#process.once("exit", (code) => fail(new Error(`ended with ${code}: ${server.log}`)));
+      process.ended.then(
+        ({ code, stderr }) => fail(new Error(`ended with ${code}: ${stderr}`)),
+        fail,
+      );
     });
-    server.url = /http:\/\/\S+/.exec(server.#said)?.[0] ?? "";
+    server.url = /http:\/\/\S+/.exec(process.output.stdout)?.[0] ?? "";
     return server;
   }
 
@@ -46,35 +59,22 @@ export class ServerProcess {
     { command = "serve", ...env }: Readonly<Record<string, string>> = {},
   ): ServerProcess {
     mkdirSync(folder, { recursive: true });
-    const child = spawn(process.execPath, [main, command], {
-      cwd: folder,
-      env: {
-        PATH: process.env.PATH,
-        HOME: folder,
-        PORT: "0",
-        OUTPUT_BASE_PATH: join(folder, "out"),
-        LORA_DOWNLOAD_CACHE_DIR: join(folder, "loras"),
-        RETAKE_DATA: join(folder, "data"),
-        ...env,
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const server = new ServerProcess(child);
-    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      server.#said += text;
-    });
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      server.log += text;
-    });
-    return server;
+    const all = { ...environmentIn(folder), ...env };
+    return new ServerProcess(startRetake([command], { cwd: folder, env: all }));
+  }
+
+  /** Everything it logged. */
+  get log(): string {
+    return this.#process.output.stderr;
   }
 
   get pid(): number {
-    return this.#process.pid ?? -1;
+    return this.#process.child.pid ?? -1;
   }
 
   get running(): boolean {
-    return this.#process.exitCode === null && this.#process.signalCode === null;
+    const { exitCode, signalCode } = this.#process.child;
+    return exitCode === null && signalCode === null;
   }
 
   /** SIGKILL: nothing is cleaned up. */
@@ -85,17 +85,17 @@ export class ServerProcess {
   /** SIGTERM, as a service manager stops it. @returns its exit code */
   async stop(): Promise<number | null> {
     await this.#end("SIGTERM");
-    return this.#process.exitCode;
+    return this.#process.child.exitCode;
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#process.kill(signal);
+    this.#process.child.kill(signal);
   }
 
   /** Waits for its end. @returns its exit code, null after a signal that killed it */
   async exited(): Promise<number | null> {
-    if (this.running) await once(this.#process, "exit");
-    return this.#process.exitCode;
+    if (this.running) await once(this.#process.child, "exit");
+    return this.#process.child.exitCode;
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -112,41 +112,13 @@ export class ServerProcess {
     }
   }
 
-  /** Sends JSON, or nothing; answers with status and parsed body. */
-  async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
-    const response = await fetch(new URL(path, this.url), {
-      method,
-      headers: body === undefined ? headers : { "content-type": "application/json", ...headers },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    const text = await response.text();
-    const isJson = response.headers.get("content-type")?.includes("json") === true;
+  protected async send({ method, path, headers, payload }: Call) {
+    const body = payload === undefined ? {} : { body: new Uint8Array(Buffer.from(payload)) };
+    const response = await fetch(new URL(path, this.url), { method, headers, ...body });
     return {
       status: response.status,
       headers: response.headers,
-      body: isJson ? JSON.parse(text) : text,
+      text: await response.text(),
     };
   }
-
-  /** Waits until a request has ended. */
-  async ended(id: string, seconds = 30) {
-    for (let tries = 0; tries < seconds * 20; tries++) {
-      const { body } = await this.call("GET", `/v1/requests/${id}/result`);
-      if (["succeeded", "failed", "canceled"].includes(body.status)) return body;
-      await new Promise((done) => setTimeout(done, 50));
-    }
-    throw new Error(`request ${id} did not end`);
-  }
-}
-
-/** A request that takes a moment: a picture of the demonstration checkpoint. */
-export function demoRequest(fields: object = {}, prompt: object = {}) {
-  return {
-    model: "zimage_turbo",
-    loras: [{ path: "zorple.safetensors" }],
-    prompts: [
-      { prompt: "a red circle on blue", width: 64, height: 64, sample_steps: 3, ...prompt },
-    ],
-    ...fields,
-  };
 }

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { demoRequest } from "./caller.ts";
+import { ServerProcess } from "./server-process.ts";
 
 let folder: string;
 let server: ServerProcess;

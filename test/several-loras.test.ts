@@ -6,8 +6,9 @@ import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { convertLora } from "../src/lora/convert.ts";
 import { readLora } from "../src/lora/file.ts";
+import { demoRequest } from "./caller.ts";
 import { diverged } from "./lora-upload.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 const zorple = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
 let folder: string;

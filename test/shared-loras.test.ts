@@ -4,11 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { demoRequest } from "./caller.ts";
 import { HubSite } from "./hub-site.ts";
 import { lora } from "./lora-site.ts";
 import { PostgresServer } from "./postgres.ts";
 import { S3Server } from "./s3-server.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 // Two servers that only answer and a worker, each as on a machine of its own, with one Postgres.
 
@@ -73,7 +74,7 @@ async function upload(server: ServerProcess): Promise<number> {
 async function run(server: ServerProcess, path: string, fields: object = {}) {
   const body = demoRequest({ loras: [{ path }], ...fields });
   const { body: job } = await server.call("POST", "/v1/inference", body);
-  return server.ended(job.request_id, 60);
+  return server.ended(job.request_id);
 }
 
 test("a shared folder: any server takes, knows and deletes an upload, any worker uses it", async () => {

@@ -2,8 +2,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { demoRequest } from "./caller.ts";
 import { HeldConnections } from "./held-connections.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "retake-stopping-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { TokenSeal } from "../src/queue/token-seal.ts";
+import { demoRequest } from "./caller.ts";
 import { HubSite } from "./hub-site.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 // No shape that a mask knows: what must not be seen has to be absent, not masked.
 const token = "Qm9hdHMvYW5kL3BsYW5lcw-requests-own";

@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
 import { diverged, keptIn, loraId, octets, uploadsOf, variant } from "./lora-upload.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 let folder: string;
 let server: ServerProcess;

@@ -6,10 +6,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
+import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
 import type { Answer } from "./lora-upload.ts";
 import { idOf, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
-import { demoRequest, ServerProcess } from "./server-process.ts";
+import { ServerProcess } from "./server-process.ts";
 
 let folder: string;
 let server: ServerProcess;

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseSettings } from "../src/config/settings.ts";
 import { buildApp } from "../src/http/app.ts";
+import { bodyPace } from "../src/http/slow-bodies.ts";
 import { UploadFolder } from "../src/lora-files/upload-folder.ts";
 import { Metrics } from "../src/node/observe.ts";
 import type { Database } from "../src/queue/database.ts";
@@ -14,6 +15,7 @@ import { Queue } from "../src/queue/queue.ts";
 import { TokenSeal } from "../src/queue/token-seal.ts";
 import { Uploads } from "../src/queue/upload-records.ts";
 import { ResultFolder } from "../src/storage/results.ts";
+import { prepareQueue } from "./prepared.ts";
 import type { WirePair } from "./wire-pairs.ts";
 import { wireDifferences, wirePairs } from "./wire-pairs.ts";
 
@@ -28,6 +30,7 @@ beforeAll(async () => {
     writeFileSync(join(folder, "loras", name), "x");
   }
   const settings = parseSettings({ WORKFLOWS_BASE_PATH: join(folder, "loras") }, "");
+  await prepareQueue(join(folder, "queue"));
   database = await openEmbedded(join(folder, "queue"));
   queue = await Queue.open(database, { maxQueued: 1000, onError: () => {} });
   app = await buildApp({
@@ -38,6 +41,7 @@ beforeAll(async () => {
     uploads: new Uploads(database, await UploadFolder.open(join(folder, "uploads"), 0), 1e9),
     seal: new TokenSeal(undefined),
     keys: undefined,
+    pace: bodyPace,
     metrics: new Metrics(queue),
     log: pino({ level: "silent" }),
   });

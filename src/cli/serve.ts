@@ -104,10 +104,13 @@ function settingsOf({ host, port, weights, device }: NodeFlags): Settings {
 }
 
 /** Structured lines on stderr; whatever secret got into one is masked. */
-function logFor({ logLevel }: Settings) {
+export function logFor(
+  { logLevel }: Settings,
+  write: (line: string) => void = (line) => void process.stderr.write(line),
+): Logger {
   return pino(
     { level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    { write: (line: string) => void process.stderr.write(redactText(line)) },
+    { write: (line: string) => write(redactText(line)) },
   );
 }
 

@@ -19,7 +19,7 @@ import { endConnectionsAtStop } from "./stopping.ts";
 import { addSubmitRoute } from "./submit-route.ts";
 
 export async function buildApp(context: AppContext): Promise<FastifyInstance> {
-  const { settings, keys, log, metrics } = context;
+  const { settings, keys, pace, log, metrics } = context;
   const app = fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
@@ -33,7 +33,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   app.setSerializerCompiler(() => writeJson);
   app.setReplySerializer(writeJson);
   takeBodiesAsBytes(app);
-  cutSlowBodies(app);
+  cutSlowBodies(app, pace);
   const stopping = endConnectionsAtStop(app);
   answerUnknownRoutes(app);
   app.setErrorHandler((error, request, reply) => {

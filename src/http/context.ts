@@ -7,6 +7,7 @@ import type { Uploads } from "../queue/upload-records.ts";
 import type { ResultStore } from "../storage/results.ts";
 import type { ApiKeys } from "./api-keys.ts";
 import type { Place } from "./render.ts";
+import type { BodyPace } from "./slow-bodies.ts";
 
 /** What the routes work with; none of them ever touches a model. */
 export interface AppContext {
@@ -18,6 +19,7 @@ export interface AppContext {
   readonly seal: TokenSeal;
   /** Undefined lets everybody in. */
   readonly keys: ApiKeys | undefined;
+  readonly pace: BodyPace;
   readonly metrics: Metrics;
   readonly log: FastifyBaseLogger;
 }

@@ -30,7 +30,7 @@ const inspectSchema = z.object({ path: z.string().max(4096) });
 
 /** Uploaded LoRAs, and what any LoRA is. */
 export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
-  const { settings, uploads } = context;
+  const { settings, uploads, pace } = context;
   /** Bytes that are being received here and are in no record yet. */
   let arriving = 0;
 
@@ -52,7 +52,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     };
     try {
       const { fileBytes } = settings.loraSource;
-      return await receiveUpload(request, uploads.store.stagingFolder, { fileBytes, admit });
+      return await receiveUpload(request, uploads.store.stagingFolder, { fileBytes, admit, pace });
     } finally {
       arriving -= admitted;
     }

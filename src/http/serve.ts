@@ -12,29 +12,37 @@ import { ApiKeys } from "./api-keys.ts";
 import { buildApp } from "./app.ts";
 import type { Place } from "./render.ts";
 import { resultBody } from "./render.ts";
+import type { BodyPace } from "./slow-bodies.ts";
+import { bodyPace } from "./slow-bodies.ts";
 
 export interface Server {
   readonly url: string;
+  readonly app: FastifyInstance;
   /** Stops listening; what clients were told is true stays true. */
   close(): Promise<void>;
 }
 
 /** Answers clients on the settings' address. @returns once it listens */
-export async function serve(settings: Settings, node: WorkNode, log: Logger): Promise<Server> {
+export async function serve(
+  settings: Settings,
+  node: WorkNode,
+  log: Logger,
+  pace: BodyPace = bodyPace,
+): Promise<Server> {
   const { queue, results, uploads, seal } = node;
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
   const place = { baseUrl: settings.baseUrl ?? "", outputFolder: settings.outputFolder };
   const app = await buildApp({
-    ...{ settings, place, keys, metrics, log },
+    ...{ settings, place, keys, metrics, log, pace },
     ...{ queue, results, uploads, seal },
   });
   await listen(app, settings);
   place.baseUrl ||= urlOf(app);
   await sendWebhooks(node, settings, place, log);
   node.startWorkers(observe(metrics, log));
-  return { url: place.baseUrl, close: () => app.close() };
+  return { url: place.baseUrl, app, close: () => app.close() };
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {

@@ -9,17 +9,27 @@ declare module "fastify" {
   }
 }
 
-/** A client that sends a byte a minute holds a connection; longer than this it doesn't. */
-const slowestBodyMilliseconds = 60_000;
-/** Nothing for so long in a large body. */
-const idleMilliseconds = 30_000;
-/** A large body has the time of a small one and this many bytes each further second. */
-const slowestBytesPerSecond = 32_768;
-/** How long a client that was answered in the middle of its body may go on, to read the answer. */
-const lingerMilliseconds = 2000;
+export interface BodyPace {
+  /** A client that sends a byte a minute holds a connection; longer than this it doesn't. */
+  readonly wholeMilliseconds: number;
+  /** Nothing for so long in a large body. */
+  readonly idleMilliseconds: number;
+  /** A large body has the time of a small one and this many bytes each further second. */
+  readonly bytesPerSecond: number;
+  /** How long a client that was answered in the middle of its body may go on, to read the answer. */
+  readonly lingerMilliseconds: number;
+}
+
+/** How slow a body may be on every server. */
+export const bodyPace: BodyPace = {
+  wholeMilliseconds: 60_000,
+  idleMilliseconds: 30_000,
+  bytesPerSecond: 32_768,
+  lingerMilliseconds: 2000,
+};
 
 /** Ends connections that send a body too slowly, or on after they were answered. */
-export function cutSlowBodies(app: FastifyInstance): void {
+export function cutSlowBodies(app: FastifyInstance, pace: BodyPace): void {
   app.addHook("onRequest", async (request) => {
     const { raw } = request;
     // Gone already: it would never say so again.
@@ -31,7 +41,7 @@ export function cutSlowBodies(app: FastifyInstance): void {
       // Nobody listens for an answer in Fastify's words: the body is still being read.
       raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
       raw.socket.destroySoon();
-    }, slowestBodyMilliseconds).unref();
+    }, pace.wholeMilliseconds).unref();
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
   });
@@ -40,7 +50,7 @@ export function cutSlowBodies(app: FastifyInstance): void {
     // Cut at once, many clients would see a broken connection and not the answer.
     raw.resume();
     // With it goes its connection.
-    const timer = setTimeout(() => raw.destroy(), lingerMilliseconds).unref();
+    const timer = setTimeout(() => raw.destroy(), pace.lingerMilliseconds).unref();
     const clear = () => clearTimeout(timer);
     raw.once("end", clear).once("close", clear);
   });
@@ -52,15 +62,15 @@ export function cutSlowBodies(app: FastifyInstance): void {
  *
  * @throws ApiError when they come too slowly
  */
-export async function* paced(body: Readable): AsyncGenerator<Uint8Array> {
+export async function* paced(body: Readable, pace: BodyPace): AsyncGenerator<Uint8Array> {
   const startedAt = performance.now();
   const pieces: AsyncIterator<Uint8Array> = body.iterator({ destroyOnReturn: false });
   let received = 0;
   try {
     for (;;) {
-      const allowed = slowestBodyMilliseconds + (received / slowestBytesPerSecond) * 1000;
+      const allowed = pace.wholeMilliseconds + (received / pace.bytesPerSecond) * 1000;
       const left = startedAt + allowed - performance.now();
-      const next = await within(pieces.next(), Math.min(idleMilliseconds, left));
+      const next = await within(pieces.next(), Math.min(pace.idleMilliseconds, left));
       if (next.done === true) return;
       received += next.value.length;
       yield next.value;

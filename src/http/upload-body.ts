@@ -8,6 +8,7 @@ import { CanceledError, messageOf } from "../errors.ts";
 import type { StagedFile } from "../lora-files/stage.ts";
 import { stageFile } from "../lora-files/stage.ts";
 import { ApiError } from "./api-error.ts";
+import type { BodyPace } from "./slow-bodies.ts";
 import { paced } from "./slow-bodies.ts";
 
 const longest = 200;
@@ -33,6 +34,7 @@ interface UploadLimits {
   readonly fileBytes: number;
   /** Takes each piece before it is written; throws if there is no room for it. */
   readonly admit: (bytes: number) => void;
+  readonly pace: BodyPace;
 }
 
 export interface ReceivedUpload {
@@ -64,9 +66,10 @@ export async function receiveUpload(
   const admit = bounded(limits);
   if (rawTypes.includes(type.trim())) {
     if (declared > limits.fileBytes) throw tooLarge(limits.fileBytes);
-    return { staged: await stageFile(folder, paced(request.raw), admit), name: null };
+    return { staged: await stageFile(folder, paced(request.raw, limits.pace), admit), name: null };
   }
-  if (type.trim() === "multipart/form-data") return receiveForm(request, folder, admit);
+  if (type.trim() === "multipart/form-data")
+    return receiveForm(request, folder, { admit, pace: limits.pace });
   throw unsupported(
     "A LoRA is sent as its bytes with the content type application/octet-stream, or as a file in multipart/form-data.",
   );
@@ -85,7 +88,7 @@ function bounded({ fileBytes, admit }: UploadLimits): (bytes: number) => void {
 async function receiveForm(
   request: FastifyRequest,
   folder: string,
-  admit: (bytes: number) => void,
+  { admit, pace }: Pick<UploadLimits, "admit" | "pace">,
 ): Promise<ReceivedUpload> {
   const form = openForm(request);
   const stop = new AbortController();
@@ -117,7 +120,7 @@ async function receiveForm(
     form.on(limit, () => refuse(badForm("it has too many parts")));
   let staged: StagedFile | undefined;
   try {
-    await pipeline(Readable.from(paced(request.raw)), form, { signal: stop.signal });
+    await pipeline(Readable.from(paced(request.raw, pace)), form, { signal: stop.signal });
     staged = await staging;
   } catch (error) {
     refusal ??= error instanceof ApiError ? error : badForm(messageOf(error));

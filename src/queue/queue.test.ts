@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { PostgresServer } from "../../test/postgres.ts";
+import { prepareQueue } from "../../test/prepared.ts";
 import type { Job, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { Run } from "./consumer.ts";
@@ -76,7 +77,10 @@ afterAll(() => postgres.stop());
 let folder: string;
 let databases = 0;
 const open: Record<string, () => Promise<Database>> = {
-  embedded: () => openEmbedded(folder),
+  embedded: async () => {
+    await prepareQueue(folder);
+    return openEmbedded(folder);
+  },
   Postgres: async () =>
     openPostgres(await postgres.createDatabase(`test_${databases++}`), settings.onError),
 };
@@ -335,7 +339,7 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
 });
 
 test("many nodes may open an empty Postgres at once", async () => {
-  const url = await postgres.createDatabase("many");
+  const url = await postgres.createDatabase("many", { empty: true });
   const opened = await Promise.all(
     Array.from({ length: 6 }, async () => {
       const database = await openPostgres(url, settings.onError);

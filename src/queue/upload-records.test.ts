@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { prepareQueue } from "../../test/prepared.ts";
 import { stageFile } from "../lora-files/stage.ts";
 import { UploadFolder } from "../lora-files/upload-folder.ts";
 import type { Database } from "./database.ts";
 import { openEmbedded } from "./database.ts";
 import { UploadsFullError } from "./errors.ts";
-import { migrate } from "./migrations.ts";
 import { Uploads } from "./upload-records.ts";
 
 let folder: string;
@@ -19,8 +19,8 @@ let uploads: Uploads;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-upload-records-"));
   files = join(folder, "uploads");
+  await prepareQueue(folder);
   database = await openEmbedded(folder);
-  await migrate(database);
 });
 afterAll(async () => {
   await database.close();
