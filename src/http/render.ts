@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { JobImage } from "../job/job.ts";
 import { seedOfText } from "../job/seed.ts";
-import type { RequestRecord } from "../queue/record.ts";
+import type { RequestRecord, RequestStatus } from "../queue/record.ts";
 
 /** What answers need to know of the server. */
 export interface Place {
@@ -29,7 +29,7 @@ export function submitBody({ id, created_at }: RequestRecord, { baseUrl }: Place
   };
 }
 
-export function statusBody(record: RequestRecord): object {
+export function statusBody(record: RequestStatus): object {
   const { progress } = record;
   return {
     request_id: record.id,
@@ -38,12 +38,12 @@ export function statusBody(record: RequestRecord): object {
     started_at: timestampOrNull(record.started_at),
     finished_at: timestampOrNull(record.finished_at),
     error: errorOf(record),
-    model: record.job.model,
+    model: record.model,
     progress:
       progress?.type === "progress"
         ? {
             prompt_index: progress.promptIndex,
-            prompts: record.job.prompts.length,
+            prompts: record.prompts,
             step: progress.step,
             total: progress.total,
             seconds_left: progress.secondsLeft,
@@ -99,7 +99,7 @@ function placeOf(file: string, { outputFolder }: Place): string {
     : join(outputFolder, file);
 }
 
-function errorOf({ state, failure }: RequestRecord): string | null {
+function errorOf({ state, failure }: Pick<RequestStatus, "state" | "failure">): string | null {
   return state === "failed" ? (failure?.message ?? "") : null;
 }
 

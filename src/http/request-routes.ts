@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { jobStates } from "../job/job.ts";
 import { forget } from "../node/forget.ts";
-import type { RequestRecord } from "../queue/record.ts";
+import type { RequestRecord, RequestStatus } from "../queue/record.ts";
 import { isFinal } from "../queue/record.ts";
 import { contentTypeOf } from "../storage/results.ts";
 import { ApiError, parseQuery, requestNotFound } from "./api-error.ts";
@@ -40,16 +40,22 @@ export function addRequestRoutes(
 ): void {
   const { queue, place, results } = context;
 
-  async function recordOf(request: FastifyRequest<WithId>): Promise<RequestRecord> {
+  /** How the request stands, or all of it. */
+  async function found<Found extends RequestStatus | RequestRecord>(
+    request: FastifyRequest<WithId>,
+    look: (id: string) => Promise<Found | undefined>,
+  ): Promise<Found> {
     const { id } = request.params;
-    const record = uuid.test(id) ? await queue.get(id) : undefined;
+    const record = uuid.test(id) ? await look(id) : undefined;
     // Somebody else's request is as good as none.
     if (record === undefined || record.owner !== ownerOf(request)) throw requestNotFound(id);
     return record;
   }
+  const statusOf = (request: FastifyRequest<WithId>) => found(request, (id) => queue.status(id));
+  const recordOf = (request: FastifyRequest<WithId>) => found(request, (id) => queue.get(id));
 
   app.get<WithId>("/v1/requests/:id/status", async (request) =>
-    statusBody(await recordOf(request)),
+    statusBody(await statusOf(request)),
   );
 
   app.get<WithId>("/v1/requests/:id/result", async (request) =>
@@ -68,7 +74,7 @@ export function addRequestRoutes(
   });
 
   app.post<WithId>("/v1/requests/:id/cancel", async (request) => {
-    const { id } = await recordOf(request);
+    const { id } = await statusOf(request);
     const canceled = await queue.cancel(id);
     if (canceled === undefined) throw requestNotFound(id);
     return statusBody(canceled);
@@ -90,7 +96,7 @@ export function addRequestRoutes(
   });
 
   app.get<WithId>("/v1/requests/:id/events", async (request, reply) => {
-    const { id } = await recordOf(request);
+    const { id } = await statusOf(request);
     const after = lastEventId(request);
     const gone = new AbortController();
     request.raw.once("close", () => gone.abort());
@@ -105,7 +111,7 @@ export function addRequestRoutes(
   app.get<{ Params: { id: string; name: string } }>(
     "/v1/requests/:id/files/:name",
     async (request, reply) => {
-      const { id } = await recordOf(request);
+      const { id } = await statusOf(request);
       const { name } = request.params;
       const file = name.startsWith(`${id}_`) ? await results.read(name) : undefined;
       if (file === undefined) {

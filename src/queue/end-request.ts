@@ -1,4 +1,5 @@
 import type { PgBoss } from "pg-boss";
+import { z } from "zod";
 import type { JobFailure, JobResult } from "../job/job.ts";
 import type { Sql } from "./database.ts";
 import { addEvent } from "./events.ts";
@@ -31,11 +32,15 @@ export async function endRequest(
     `UPDATE retake.request SET state = $2, finished_at = clock_timestamp(), result = $3, failure = $4,
        sealed_token = NULL
      WHERE id = $1 AND finished_at IS NULL AND ($5::int IS NULL OR attempt = $5)
-     RETURNING extra->'webhook_url' AS webhook_url`,
+     RETURNING extra`,
     [id, state, jsonOf(result), jsonOf(failure), attempt ?? null],
   );
   if (row === undefined) return;
   await addEvent(sql, id, { type: "state", state });
-  if (typeof row.webhook_url === "string")
+  // Read here: Postgres reads nothing out of a value that holds U+0000, and a client's address may.
+  const { extra } = z
+    .object({ extra: z.object({ webhook_url: z.unknown().optional() }) })
+    .parse(row);
+  if (typeof extra.webhook_url === "string")
     await boss.send(webhookQueue, { id }, { db: sql.forPgBoss });
 }

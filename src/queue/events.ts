@@ -1,5 +1,4 @@
 import type { JobEvent } from "../job/job.ts";
-import { jobEventSchema } from "../job/job.ts";
 import type { Database, Sql } from "./database.ts";
 import type { RequestRecord } from "./record.ts";
 import { Signals } from "./signals.ts";
@@ -42,18 +41,6 @@ export async function addEvent(
     [requestId, row.last_event, event.type, promptIndex, JSON.stringify(event)],
   );
   await Signals.notify(sql, `event:${requestId}`);
-}
-
-export async function eventsAfter(
-  sql: Sql,
-  requestId: string,
-  after: number,
-): Promise<NumberedEvent[]> {
-  const rows = await sql.query(
-    "SELECT id, data FROM retake.event WHERE request_id = $1 AND id > $2 ORDER BY id",
-    [requestId, after],
-  );
-  return rows.map(({ id, data }) => ({ id: Number(id), event: jobEventSchema.parse(data) }));
 }
 
 /** Steps can be faster than anyone reads. */

@@ -79,6 +79,12 @@ const migrations: readonly (readonly string[])[] = [
     // Workers look for these every second, among all that are kept for weeks.
     "CREATE INDEX request_open ON retake.request (model, priority DESC, created_at) WHERE finished_at IS NULL",
   ],
+  [
+    "ALTER TABLE retake.request ADD COLUMN prompts int",
+    // Postgres reads nothing out of a value that holds U+0000.
+    "UPDATE retake.request SET prompts = json_array_length(replace(job::text, '\\u0000', '\\u0001')::json->'prompts')",
+    "ALTER TABLE retake.request ALTER COLUMN prompts SET NOT NULL",
+  ],
 ];
 
 /** What serialises those who open the queue, submit or change uploads, on all nodes: any numbers that nobody else uses. */

@@ -167,6 +167,17 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
     expect((await queue.cancel(running.record.id))?.state).toBe("canceled");
   });
 
+  test("tells how a request stands, and ends it, whatever characters it holds", async () => {
+    const extra = { webhook_url: "https://example.com/\0" };
+    const job = jobFor({ prompts: [...jobFor().prompts, ...jobFor().prompts] });
+    const { record } = await queue.submit(submission({ extra, job }));
+    expect(await queue.cancel(record.id)).toMatchObject({
+      state: "canceled",
+      model: "zimage_turbo",
+      prompts: 2,
+    });
+  });
+
   test("runs an interrupted request again, twice at most, and says why it failed", async () => {
     let runs = 0;
     const { record } = await queue.submit(submission());

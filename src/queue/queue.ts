@@ -3,11 +3,12 @@ import type { JobState } from "../job/job.ts";
 import type { Database, Sql } from "./database.ts";
 import { endRequest, webhookQueue } from "./end-request.ts";
 import { QueueFullError } from "./errors.ts";
+import { EventFeed } from "./event-feed.ts";
 import type { NumberedEvent } from "./events.ts";
-import { addEvent, eventsAfter } from "./events.ts";
+import { addEvent } from "./events.ts";
 import { locks, migrate } from "./migrations.ts";
-import type { RequestRecord } from "./record.ts";
-import { isFinal, parseRecord, recordColumns } from "./record.ts";
+import type { RequestRecord, RequestStatus } from "./record.ts";
+import { parseRecord, parseStatus, recordColumns, statusColumns } from "./record.ts";
 import { Signals } from "./signals.ts";
 import type { Submission } from "./submission.ts";
 import { findByKey, holdUploads } from "./submission.ts";
@@ -30,9 +31,6 @@ export interface Listing {
 /** A worker that sends no sign of life for so long is taken for dead, and its job runs again. */
 export const heartbeatSeconds = 15;
 
-/** An event that no notification announced is seen after this. */
-const eventPollMilliseconds = 1000;
-
 /** pg-boss keeps one queue per model, so that a worker can ask for the model it has loaded. */
 export function queueName(model: string): string {
   return `generate.${model}`;
@@ -44,13 +42,20 @@ export class Queue {
   readonly boss: PgBoss;
   readonly signals: Signals;
   readonly #maxQueued: number;
+  readonly #feed: EventFeed;
   readonly #queues = new Set<string>();
 
-  private constructor(database: Database, boss: PgBoss, signals: Signals, maxQueued: number) {
+  private constructor(
+    database: Database,
+    boss: PgBoss,
+    signals: Signals,
+    { maxQueued, onError }: QueueSettings,
+  ) {
     this.database = database;
     this.boss = boss;
     this.signals = signals;
     this.#maxQueued = maxQueued;
+    this.#feed = new EventFeed(database, signals, onError);
   }
 
   static async open(database: Database, settings: QueueSettings): Promise<Queue> {
@@ -76,7 +81,7 @@ export class Queue {
       expireInSeconds: 600,
     });
     const signals = await Signals.open(database);
-    const queue = new Queue(database, boss, signals, settings.maxQueued);
+    const queue = new Queue(database, boss, signals, settings);
     // Nobody else can be running a job of an embedded queue: what is active was interrupted.
     if (database.backend === "pglite") await queue.#requeueInterrupted();
     return queue;
@@ -100,10 +105,10 @@ export class Queue {
       }
       await this.#requireRoom(sql);
       const [row] = await sql.query(
-        `INSERT INTO retake.request (id, model, owner, priority, job, extra, sealed_token)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING ${recordColumns}`,
+        `INSERT INTO retake.request (id, model, prompts, owner, priority, job, extra, sealed_token)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ${recordColumns}`,
         [
-          ...[job.id, job.model, owner, priority],
+          ...[job.id, job.model, job.prompts.length, owner, priority],
           ...[JSON.stringify(job), JSON.stringify(extra), sealedToken],
         ],
       );
@@ -129,17 +134,25 @@ export class Queue {
     return row === undefined ? undefined : parseRecord(row);
   }
 
+  async status(id: string): Promise<RequestStatus | undefined> {
+    const [row] = await this.database.query(
+      `SELECT ${statusColumns} FROM retake.request WHERE id = $1`,
+      [id],
+    );
+    return row === undefined ? undefined : parseStatus(row);
+  }
+
   /** Newest first. */
-  async list({ owner, state, model, limit, after }: Listing): Promise<RequestRecord[]> {
+  async list({ owner, state, model, limit, after }: Listing): Promise<RequestStatus[]> {
     const rows = await this.database.query(
-      `SELECT ${recordColumns} FROM retake.request
+      `SELECT ${statusColumns} FROM retake.request
        WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR state = $2)
          AND ($3::text IS NULL OR model = $3)
          AND ($4::uuid IS NULL OR (created_at, id) < (SELECT created_at, id FROM retake.request WHERE id = $4))
        ORDER BY created_at DESC, id DESC LIMIT $5`,
       [owner ?? null, state ?? null, model ?? null, after ?? null, limit],
     );
-    return rows.map(parseRecord);
+    return rows.map(parseStatus);
   }
 
   /** How many requests are in each state, and how long the oldest has waited. */
@@ -160,9 +173,9 @@ export class Queue {
    * A waiting request is canceled at once, a running one within its step; one
    * that has ended stays as it is.
    *
-   * @returns the record as it is now, or undefined if there is none
+   * @returns how it stands now, or undefined if there is none
    */
-  async cancel(id: string): Promise<RequestRecord | undefined> {
+  async cancel(id: string): Promise<RequestStatus | undefined> {
     await this.database.transaction(async (sql) => {
       const [waiting] = await sql.query(
         "SELECT model FROM retake.request WHERE id = $1 AND state = 'in_queue' FOR UPDATE",
@@ -179,7 +192,7 @@ export class Queue {
       );
       await Signals.notify(sql, `cancel:${id}`);
     });
-    return this.get(id);
+    return this.status(id);
   }
 
   /** Forgets a request that has ended, once its files are gone; does nothing if there is none, or it hasn't ended. */
@@ -200,29 +213,8 @@ export class Queue {
   }
 
   /** A request's events after a number, those to come included; ends after the one that says how it ended. */
-  async *events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent> {
-    let last = after;
-    while (!signal.aborted) {
-      // Asked for before looking, so that what happens in between isn't missed.
-      const waited = new AbortController();
-      const next = this.signals.wait(
-        `event:${id}`,
-        eventPollMilliseconds,
-        AbortSignal.any([signal, waited.signal]),
-      );
-      const record = await this.get(id);
-      const events = await eventsAfter(this.database, id, last);
-      for (const numbered of events) {
-        yield numbered;
-        last = numbered.id;
-      }
-      if (record === undefined || (isFinal(record) && events.length === 0)) {
-        waited.abort();
-        return;
-      }
-      if (events.length > 0) waited.abort();
-      await next;
-    }
+  events(id: string, after: number, signal: AbortSignal): AsyncGenerator<NumberedEvent> {
+    return this.#feed.follow(id, after, signal);
   }
 
   /** Ends everything that uses the database; the database stays open. */

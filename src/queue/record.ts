@@ -35,6 +35,33 @@ export function parseRecord(row: unknown): RequestRecord {
   return rowSchema.parse(row);
 }
 
+const statusSchema = rowSchema
+  .pick({
+    id: true,
+    state: true,
+    owner: true,
+    created_at: true,
+    started_at: true,
+    finished_at: true,
+    progress: true,
+  })
+  .extend({
+    model: z.string(),
+    /** How many pictures it asks for. */
+    prompts: z.int(),
+    /** Pictures that were finished before are left out. */
+    failure: z.object({ message: z.string() }).nullable(),
+  });
+
+/** How a request stands, without what it asks for and what came of it. */
+export type RequestStatus = Readonly<z.output<typeof statusSchema>>;
+
+export const statusColumns = Object.keys(statusSchema.shape).join(", ");
+
+export function parseStatus(row: unknown): RequestStatus {
+  return statusSchema.parse(row);
+}
+
 /** States that never change again. */
 export function isFinal({ state }: Pick<RequestRecord, "state">): boolean {
   return state === "succeeded" || state === "failed" || state === "canceled";

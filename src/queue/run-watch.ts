@@ -30,10 +30,10 @@ export function watchRun(
   const controller = new AbortController();
   const stopFor = (reason: AbortReason) => controller.abort(reason);
   const look = () => {
-    queue.get(record.id).then((now) => {
+    stateOf(queue, record.id).then((now) => {
       // Gone, ended or taken up by another node, which thought this one dead.
       if (now?.attempt !== record.attempt || now.finished_at !== null) stopFor("lost");
-      else if (now.cancel_requested) stopFor("canceled");
+      else if (now.cancel_requested === true) stopFor("canceled");
     }, onError);
   };
   const touch = () => {
@@ -55,4 +55,13 @@ export function watchRun(
       handBack.removeEventListener("abort", giveBack);
     },
   };
+}
+
+/** What changes while a run goes on: not the job, which may be a megabyte. */
+async function stateOf({ database }: Queue, id: string) {
+  const [row] = await database.query(
+    "SELECT attempt, finished_at, cancel_requested FROM retake.request WHERE id = $1",
+    [id],
+  );
+  return row;
 }
