@@ -1,7 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { open, readFile, rename } from "node:fs/promises";
+import { open, rename } from "node:fs/promises";
 import { z } from "zod";
 import { InputError, messageOf } from "../errors.ts";
+import { readTextFile } from "../files/text.ts";
 
 /** What the file of API keys holds: never a key, only what recognises one. */
 const keyFileSchema = z.strictObject({
@@ -38,7 +39,7 @@ export class ApiKeys {
 
   /** @throws InputError if the file can't be used or holds no key: a server that lets nobody in, or everybody, is a mistake */
   static async read(file: string): Promise<ApiKeys> {
-    const keyFile = await readKeyFile(file);
+    const keyFile = readKeyFile(file);
     if (keyFile === undefined || keyFile.keys.length === 0) {
       throw new InputError(
         `${file} holds no API key. Make one with: retake keys add NAME --file ${file}`,
@@ -64,7 +65,7 @@ export class ApiKeys {
  * @throws InputError if there is a key of that name
  */
 export async function addApiKey(file: string, name: string, rateLimit?: number): Promise<string> {
-  const keyFile = (await readKeyFile(file)) ?? { keys: [] };
+  const keyFile = readKeyFile(file) ?? { keys: [] };
   if (keyFile.keys.some((key) => key.name === name))
     throw new InputError(`${file} has a key named ${name}. Take another name, or remove that one.`);
   const secret = `${prefix}${randomBytes(32).toString("base64url")}`;
@@ -80,7 +81,7 @@ export async function addApiKey(file: string, name: string, rateLimit?: number):
 
 /** @throws InputError if there is no key of that name */
 export async function removeApiKey(file: string, name: string): Promise<void> {
-  const { keys } = (await readKeyFile(file)) ?? { keys: [] };
+  const { keys } = readKeyFile(file) ?? { keys: [] };
   const kept = keys.filter((key) => key.name !== name);
   if (kept.length === keys.length) {
     throw new InputError(
@@ -90,14 +91,9 @@ export async function removeApiKey(file: string, name: string): Promise<void> {
   await writeKeyFile(file, { keys: kept });
 }
 
-async function readKeyFile(file: string): Promise<KeyFile | undefined> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw new InputError(`${file} can't be read: ${messageOf(error)}.`, { cause: error });
-  }
+function readKeyFile(file: string): KeyFile | undefined {
+  const text = readTextFile(file);
+  if (text === undefined) return undefined;
   try {
     return keyFileSchema.parse(JSON.parse(text));
   } catch (error) {
