@@ -146,7 +146,7 @@ describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
       ["--transformer", join(tiny, "lora-mixed-ranks.safetensors")],
       /lora-mixed-ranks\.safetensors is not a Z-Image transformer: .*--lora/,
     ],
-    [["--quantize", "int4"], /Allowed choices are int8/],
+    [["--quantize", "int4"], /Allowed choices are none, int8/],
     [["--device", "coreml"], /coreml is not in this installation.*It needs macOS/s],
     [["--promt", "x"], /unknown option.*--prompt/s],
   ];

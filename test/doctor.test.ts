@@ -218,5 +218,5 @@ test("a folder that can't be written to is named with its setting", async () => 
   expect(stdout).toMatch(/RETAKE_DATA \S+: can be written to/);
   const badPort = await retake(["doctor"], { PORT: "tty" });
   expect(badPort).toMatchObject({ code: 0, stderr: "" });
-  expect(badPort.stdout).toMatch(/settings {6}.*PORT: is not a port/);
+  expect(badPort.stdout).toMatch(/settings {6}.*PORT: takes a whole number from 0 to 65535/);
 });

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeEach, onTestFinished } from "vitest";
-import { type LoraSourceSettings, loraSourceSettingsSchema } from "../src/config/network.ts";
+import type { LoraSourceSettings } from "../src/config/network.ts";
+import { parseLinkSettings } from "../src/config/settings.ts";
 import { type ResolvedLora, resolveLoraSource } from "../src/lora-files/resolve.ts";
 import { serve } from "./loopback.ts";
 
@@ -46,17 +47,16 @@ export function sendFile(
   else response.write(lora.subarray(start, upTo), () => setTimeout(() => response.destroy(), 50));
 }
 
-interface GetOptions {
+interface GetOptions extends Partial<LoraSourceSettings> {
   readonly hfToken?: string;
   readonly signal?: AbortSignal;
-  readonly [setting: string]: unknown;
 }
 
 interface TemporaryCache {
   readonly folder: () => string;
   /** The names of the files in it. */
   readonly list: () => string[];
-  readonly settings: (changes?: Record<string, unknown>) => LoraSourceSettings;
+  readonly settings: (changes?: Partial<LoraSourceSettings>) => LoraSourceSettings;
   readonly get: (link: string, options?: GetOptions) => Promise<ResolvedLora>;
 }
 
@@ -67,13 +67,13 @@ export function temporaryCache(): TemporaryCache {
     cacheDir = mkdtempSync(join(tmpdir(), "retake-lora-cache-"));
     onTestFinished(() => rmSync(cacheDir, { recursive: true }));
   });
-  const settings = (changes: Record<string, unknown> = {}) =>
-    loraSourceSettingsSchema.parse({
-      cacheDir,
-      retryMs: 5,
-      network: { schemes: ["http"], allow: ["127.0.0.1"] },
-      ...changes,
-    });
+  const settings = (changes: Partial<LoraSourceSettings> = {}): LoraSourceSettings => ({
+    ...parseLinkSettings({}).loraSource,
+    cacheDir,
+    retryMs: 5,
+    network: { schemes: ["http"], ports: [], allow: ["127.0.0.1"] },
+    ...changes,
+  });
   return {
     folder: () => cacheDir,
     list: () => readdirSync(cacheDir).sort(),

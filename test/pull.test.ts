@@ -224,7 +224,7 @@ describe("what a person can mend: one paragraph, exit code 2, nothing that looks
     ],
     ["wrong bytes, twice", { at: large, wrongBytes: true }, {}, /twice with other bytes/],
     ["another network's page", { status: 200 }, {}, /something else than a hub's list/],
-    ["a bad token", {}, { HF_TOKEN: "hf_ä" }, /HF_TOKEN holds characters/],
+    ["a bad token", {}, { HF_TOKEN: "hf_ä" }, /HF_TOKEN: takes a token: printable characters/],
     [
       "storage that is not allowed",
       {},

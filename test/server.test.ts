@@ -195,7 +195,7 @@ test("what keeps a server from starting is said, and it ends", async () => {
     /ended with 2: error: .*another program listens on port \d+.*--port/,
   );
   await expect(second({ PORT: "http" })).rejects.toThrow(
-    /ended with 2: error: .*PORT: is not a port/,
+    /ended with 2: error: .*PORT: takes a whole number from 0 to 65535/,
   );
   await expect(second({ RETAKE_PROT: "1" })).rejects.toThrow(/RETAKE_PROT is no setting/);
   await expect(second({ DEVICE: "gpu" })).rejects.toThrow(/DEVICE: there is no device "gpu"/);

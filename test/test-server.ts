@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { logFor } from "../src/cli/serve.ts";
+import { known } from "../src/cli/settings.ts";
 import { parseSettings } from "../src/config/settings.ts";
 import type { Server } from "../src/http/serve.ts";
 import { serve } from "../src/http/serve.ts";
@@ -12,8 +12,6 @@ import type { Call } from "./caller.ts";
 import { Caller } from "./caller.ts";
 import { prepareQueue } from "./prepared.ts";
 import { environmentIn } from "./server-process.ts";
-
-const demoLoras = fileURLToPath(new URL("../demo/loras", import.meta.url));
 
 /**
  * The server's own parts in the test's process, workers in theirs: no second to start a process,
@@ -40,7 +38,7 @@ export class TestServer extends Caller {
   ): Promise<TestServer> {
     mkdirSync(folder, { recursive: true });
     const env: Record<string, string> = { HOME: folder, ...environmentIn(folder), ...own };
-    const settings = parseSettings(env, demoLoras);
+    const settings = parseSettings(env, known);
     if (settings.databaseUrl === undefined) await prepareQueue(settings.dataFolder);
     const lines: string[] = [];
     const log = logFor(settings, (line) => lines.push(line));

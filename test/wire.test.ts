@@ -29,7 +29,10 @@ beforeAll(async () => {
     mkdirSync(join(folder, "loras", "sub"), { recursive: true });
     writeFileSync(join(folder, "loras", name), "x");
   }
-  const settings = parseSettings({ WORKFLOWS_BASE_PATH: join(folder, "loras") }, "");
+  const settings = parseSettings(
+    { WORKFLOWS_BASE_PATH: join(folder, "loras") },
+    { demoLoras: "", models: [] },
+  );
   await prepareQueue(join(folder, "queue"));
   database = await openEmbedded(join(folder, "queue"));
   queue = await Queue.open(database, { maxQueued: 1000, onError: () => {} });

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { cacheFolderFor } from "../config/settings.ts";
 import type { CachedFile } from "../weights/cached-files.ts";
 import { clearCached, listCached } from "../weights/cached-files.ts";
+import { readCacheFolder } from "./settings.ts";
 
 export function addCacheCommand(program: Command): void {
   const cache = program
@@ -11,15 +11,16 @@ export function addCacheCommand(program: Command): void {
     .command("list", { isDefault: true })
     .description("list them")
     .action(async () => {
-      const files = await listCached(cacheFolderFor(process.env));
+      const folder = readCacheFolder();
+      const files = await listCached(folder);
       for (const file of files) process.stdout.write(`${describe(file)}\n`);
-      process.stdout.write(`${total(files)} in ${cacheFolderFor(process.env)}\n`);
+      process.stdout.write(`${total(files)} in ${folder}\n`);
     });
   cache
     .command("clear")
     .description("delete them all")
     .action(async () => {
-      const files = await clearCached(cacheFolderFor(process.env));
+      const files = await clearCached(readCacheFolder());
       process.stdout.write(`deleted ${total(files)}\n`);
     });
 }

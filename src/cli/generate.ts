@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
 import type { Device, Quantize } from "../config/model-options.ts";
 import { devices, quantizeKinds } from "../config/model-options.ts";
-import { cacheFolderFor } from "../config/settings.ts";
+import type { ModelSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import type { GenerateRequest } from "../job/request.ts";
@@ -19,14 +19,14 @@ import { version } from "../version.ts";
 import { loraFile } from "./lora-file.ts";
 import { parseLoraOption, parseNumber } from "./options.ts";
 import { startProgress } from "./progress.ts";
-import { storeOf } from "./settings.ts";
+import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 
 interface GenerateFlags {
   readonly model: string;
-  readonly weights: string;
+  readonly weights?: string;
   readonly transformer?: string;
-  readonly quantize?: Quantize;
+  readonly quantize?: "none" | Quantize;
   readonly lora?: { path: string; multiplier: number }[];
   readonly prompt: string;
   readonly neg: string;
@@ -37,7 +37,7 @@ interface GenerateFlags {
   readonly guidance?: number;
   readonly seed?: bigint;
   readonly profile: string;
-  readonly device: Device;
+  readonly device?: Device;
   readonly out?: string;
   readonly trace?: string;
   readonly json?: boolean;
@@ -59,12 +59,16 @@ export function addGenerateCommand(program: Command): void {
     .description("make one picture")
     .requiredOption("--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
-    .option("--weights <folder>", "model store, hub cache folder, hub, or demo", "demo")
-    .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
+    .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
+    .option(
+      "--transformer <file>",
+      "take the transformer from this .safetensors or .gguf file (RETAKE_TRANSFORMERS)",
+    )
     .addOption(
-      new Option("--quantize <kind>", "round the transformer when it is loaded").choices(
-        quantizeKinds,
-      ),
+      new Option(
+        "--quantize <kind>",
+        "round the transformer when it is loaded (RETAKE_QUANTIZE)",
+      ).choices(["none", ...quantizeKinds]),
     )
     .option(
       "--lora <file[=multiplier]>",
@@ -91,7 +95,9 @@ export function addGenerateCommand(program: Command): void {
         .choices(profileNames)
         .default("reference"),
     )
-    .addOption(new Option("--device <name>", "what computes").choices(devices).default("cpu"))
+    .addOption(
+      new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
+    )
     .option("--out <file>", "picture to write, .png, .jpg or .webp (default <model>-<seed>.png)")
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
@@ -109,7 +115,13 @@ function runGenerate(flags: GenerateFlags): Promise<void> {
 async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promise<void> {
   const asked = parseRequest(flags);
   modelById(flags.model);
-  providerFor(flags.device);
+  const settings = readModelSettings({
+    RETAKE_WEIGHTS: flags.weights,
+    RETAKE_QUANTIZE: flags.quantize,
+    DEVICE: flags.device,
+  });
+  const options = openOptions(flags, settings, signal);
+  providerFor(options.device);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
@@ -121,7 +133,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
   try {
-    await using pipeline = await openPipeline(openOptions(flags, signal));
+    await using pipeline = await openPipeline(options);
     const generated = await pipeline.generate(request, {
       signal,
       onStep: ({ step, total }) => progress.update(step, total),
@@ -158,15 +170,18 @@ async function withLoraFiles(
 }
 
 function openOptions(
-  { model, weights, device, transformer, quantize }: GenerateFlags,
+  { model, transformer }: GenerateFlags,
+  { weights, transformers, quantize, cacheFolder, devices: named }: ModelSettings,
   signal: AbortSignal,
-): OpenOptions {
+): OpenOptions & { readonly device: Device } {
   return {
     model,
-    weights: storeOf(weights),
-    device,
+    weights,
+    quantize,
+    cacheFolder,
+    // A server with DEVICE=none leaves the work to others; here nobody else would do it.
+    device: named[0] ?? "cpu",
     keepOpen: false,
-    cacheFolder: cacheFolderFor(process.env),
     signal,
     onStart: ({ sources, bytes }) => {
       if (!process.stderr.isTTY) return;
@@ -175,7 +190,7 @@ function openOptions(
         `preparing ${names}: ${Math.ceil(bytes / 2 ** 20)} MiB, this once only\n`,
       );
     },
-    ...given({ transformer, quantize }),
+    ...given({ transformer: transformer ?? transformers[model] }),
   };
 }
 

@@ -1,6 +1,6 @@
 import { isLoraLink } from "../lora-files/link.ts";
 import { startProgress } from "./progress.ts";
-import { readSettings } from "./settings.ts";
+import { readLinkSettings } from "./settings.ts";
 
 /**
  * The file on this machine of a LoRA that was named by a path or a link; a
@@ -12,12 +12,12 @@ export async function loraFile(path: string, signal: AbortSignal): Promise<strin
   if (!isLoraLink(path)) return path;
   // What it needs of the network takes a while to load: only for those who use it.
   const { resolveLoraSource } = await import("../lora-files/resolve.ts");
-  const { loraSource, hfToken } = readSettings({});
+  const { loraSource, hub } = readLinkSettings();
   const progress = startProgress("{bar} {value}/{total} MB of the LoRA, {eta_formatted} left");
   const onProgress = ({ received, total }: { received: number; total: number | undefined }) => {
     if (total !== undefined) progress.update(megabytes(received), megabytes(total));
   };
-  const token = hfToken === undefined ? {} : { hfToken };
+  const token = hub.token === undefined ? {} : { hfToken: hub.token };
   try {
     return (await resolveLoraSource(path, loraSource, { ...token, signal, onProgress })).file;
   } finally {

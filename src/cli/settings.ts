@@ -1,31 +1,59 @@
-import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parse } from "dotenv";
-import { parseStoreSettings, type StoreSettings } from "../config/hub.ts";
-import type { Settings } from "../config/settings.ts";
-import { parseSettings } from "../config/settings.ts";
+import { parseEnvFile } from "../config/env-file.ts";
+import type {
+  Known,
+  LinkSettings,
+  ModelSettings,
+  Settings,
+  StoreSettings,
+} from "../config/settings.ts";
+import {
+  parseCacheFolder,
+  parseLinkSettings,
+  parseModelSettings,
+  parseSettings,
+  parseStoreSettings,
+} from "../config/settings.ts";
+import { inCapitals } from "../config/variables.ts";
+import { readTextFile } from "../files/text.ts";
+import { models } from "../models/registry.ts";
 
-const demoLoras = fileURLToPath(new URL("../../demo/loras", import.meta.url));
+export const known: Known = {
+  demoLoras: fileURLToPath(new URL("../../demo/loras", import.meta.url)),
+  models: models.map(({ id }) => id),
+};
 
+/** Values of flags, by the variables that they stand for. */
 type Flags = Readonly<Record<string, string | undefined>>;
 
-/** Flags, then the environment, then `.env` in the working directory. @throws InputError */
+// Flags count before the environment, and that before `.env` in the working directory. Each
+// command reads what it uses, so that no other setting is in its way.
+
+/** @throws InputError as all of these do, naming everything that is wrong */
 export function readSettings(flags: Flags): Settings {
-  return parseSettings(environmentWith(flags), demoLoras);
+  return parseSettings(environmentWith(flags), known);
 }
 
-/** The same, but only what concerns weights. @throws InputError */
+/** What runs a model. */
+export function readModelSettings(flags: Flags): ModelSettings {
+  return parseModelSettings(environmentWith(flags), known);
+}
+
+/** What fetches weights. */
 export function readStoreSettings(flags: Flags): StoreSettings {
   return parseStoreSettings(environmentWith(flags));
 }
 
-/** The model store that `--weights` names: `hub` is this machine's hub cache. @throws InputError */
-export function storeOf(weights: string): string {
-  return weights === "hub" ? readStoreSettings({ RETAKE_WEIGHTS: weights }).weights : weights;
+/** What fetches LoRAs. */
+export function readLinkSettings(): LinkSettings {
+  return parseLinkSettings(environmentWith({}));
 }
 
-function environmentWith(flags: Flags): Record<string, string | undefined> {
-  const file = existsSync(".env") ? parse(readFileSync(".env")) : {};
-  const given = Object.entries(flags).filter(([, value]) => value !== undefined);
-  return { ...file, ...process.env, ...Object.fromEntries(given) };
+export function readCacheFolder(): string {
+  return parseCacheFolder(environmentWith({}));
+}
+
+function environmentWith(flags: Flags): Record<string, string> {
+  const file = parseEnvFile(readTextFile(".env") ?? "", ".env");
+  return { ...inCapitals(file), ...inCapitals(process.env), ...inCapitals(flags) };
 }

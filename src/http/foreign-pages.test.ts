@@ -16,7 +16,7 @@ function appWith(environment: Record<string, string>, withKeys = false): Fastify
   app.setErrorHandler((error, _, reply) =>
     error instanceof ApiError ? reply.code(error.status).send(error.body()) : reply.send(error),
   );
-  refuseForeignPages(app, parseSettings(environment, ""), { withKeys });
+  refuseForeignPages(app, parseSettings(environment, { demoLoras: "", models: [] }), { withKeys });
   app.all("/*", async () => "in");
   return app;
 }

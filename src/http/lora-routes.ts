@@ -109,7 +109,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     const { path } = parseQuery(inspectSchema, request.query);
     const gone = new AbortController();
     request.raw.socket.once("close", () => gone.abort());
-    const wanted = { path, owner: ownerOf(request), hfToken: settings.hfToken };
+    const wanted = { path, owner: ownerOf(request), hfToken: settings.hub.token };
     try {
       const file = await findLora(
         { ...wanted, signal: gone.signal, onProgress: () => {} },

@@ -75,17 +75,17 @@ function urlOf(app: FastifyInstance): string {
 /** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
 async function sendWebhooks(
   { queue }: WorkNode,
-  { webhookSecret: secret, webhooks }: Settings,
+  { webhookKey: key, webhooks }: Settings,
   place: Place,
   log: Logger,
 ): Promise<void> {
-  if (secret === undefined) return;
+  if (key === undefined) return;
   const options = { pollingIntervalSeconds: 1 };
   await queue.boss.work<{ id: string }>(webhookQueue, options, async ([job]) => {
     const record = await queue.get(job!.data.id);
     const url = record?.extra.webhook_url;
     if (record === undefined || typeof url !== "string") return;
-    const message = { url, secret, id: record.id, body: writeJson(resultBody(record, place)) };
+    const message = { url, key, id: record.id, body: writeJson(resultBody(record, place)) };
     try {
       await deliverWebhook(message, webhooks, job!.signal);
     } catch (error) {

@@ -80,7 +80,7 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
     if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
     const { request } = parsed;
     await checkSubmission(request, settings);
-    checkWebhook(request, settings.webhookSecret);
+    checkWebhook(request, settings.webhookKey);
     const id = randomUUID();
     const submission = {
       job: jobFromRequest(id, request),
@@ -129,9 +129,9 @@ function opensLink(
   return loras.some(({ path }) => isHubLink(path, hubEndpoint));
 }
 
-function checkWebhook({ webhook_url }: InferenceRequest, secret: string | undefined): void {
+function checkWebhook({ webhook_url }: InferenceRequest, key: Buffer | undefined): void {
   if (webhook_url === null) return;
-  if (secret === undefined) {
+  if (key === undefined) {
     throw new ApiError(
       400,
       "INVALID_PARAMETER",

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { networkPolicySchema } from "../config/network.ts";
+import { allowedHost } from "../config/values.ts";
 import { isListedAddress, isListedHost, isPublicAddress } from "./policy.ts";
 
 test.each(["8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00:1450::1"])(
@@ -83,9 +83,8 @@ test("every address of the private IPv4 ranges, however it hides in IPv6", () =>
 });
 
 test("the operator's list: addresses, ranges, hosts and what is under a name", () => {
-  const { allow } = networkPolicySchema.parse({
-    allow: ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "lora.internal", ".corp.example"],
-  });
+  const list = ["10.1.0.0/16", "127.0.0.1", "fd00::/8", "lora.internal", ".corp.example"];
+  const allow = list.map((entry) => allowedHost.parse(entry));
   for (const address of ["10.1.2.3", "127.0.0.1", "fd12::1"]) {
     expect(isListedAddress(address, allow), address).toBe(true);
   }
@@ -100,5 +99,5 @@ test("the operator's list: addresses, ranges, hosts and what is under a name", (
 
 test.each(["10.0.0.0/33", "10.0.0.0/x", "10.0.0.0/8/8", "::/129", "Host", "a b", "http://a", ""])(
   "not an entry of the list: %j",
-  (entry) => expect(networkPolicySchema.safeParse({ allow: [entry] }).success).toBe(false),
+  (entry) => expect(allowedHost.safeParse(entry).success).toBe(false),
 );

@@ -72,7 +72,7 @@ export async function lorasForRun(
     lastLine = now;
     log.info({ request_id: record.id, ...progress }, "downloading a LoRA");
   };
-  const hfToken = tokenOf(record, seal) ?? settings.hfToken;
+  const hfToken = tokenOf(record, seal) ?? settings.hub.token;
   const wanted = { owner: record.owner, hfToken, signal, onProgress };
   try {
     const files: string[] = [];

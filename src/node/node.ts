@@ -1,11 +1,7 @@
 import { hostname, totalmem } from "node:os";
-import type { Device } from "../config/model-options.ts";
-import { devices } from "../config/model-options.ts";
 import type { Settings } from "../config/settings.ts";
-import { InputError } from "../errors.ts";
 import { JobError } from "../job/job.ts";
 import { openUploads } from "../lora-files/open-uploads.ts";
-import { modelById } from "../models/registry.ts";
 import { openEmbedded, openPostgres } from "../queue/database.ts";
 import { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
@@ -56,8 +52,6 @@ export async function openNode(
   log: NodeLog,
   stop: AbortSignal,
 ): Promise<WorkNode> {
-  const workerDevices = devicesOf(settings);
-  for (const model of Object.keys(settings.transformers)) modelById(model);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
@@ -93,8 +87,8 @@ export async function openNode(
     uploads,
     seal,
     startWorkers(observer) {
-      const memoryBudget = Math.floor((totalmem() * memoryShare) / workerDevices.length);
-      const workers = workerDevices.map((device) => {
+      const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
+      const workers = settings.devices.map((device) => {
         const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
         const own = { device, outputFolder, keepOpen, memoryBudget };
         return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
@@ -120,18 +114,6 @@ export async function openNode(
       await database.close();
     },
   };
-}
-
-/** `none` is a node that only answers clients: others do the work. */
-function devicesOf({ devices: names }: Settings): readonly Device[] {
-  if (names.length === 1 && names[0] === "none") return [];
-  return names.map((name) => {
-    const device = devices.find((known) => known === name);
-    if (device !== undefined) return device;
-    throw new InputError(
-      `DEVICE: there is no device ${JSON.stringify(name)}. Take one or more of ${devices.join(", ")}, or none for a server that leaves the work to others.`,
-    );
-  });
 }
 
 /** As in the reference, where only another model has it: the request is taken and fails. */

@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { ModelOptions } from "../config/model-options.ts";
 import { modelOptionsSchema } from "../config/model-options.ts";
-import { cacheFolderFor } from "../config/settings.ts";
+import { parseCacheFolder } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
@@ -54,7 +54,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   const parsed = modelOptionsSchema.safeParse({
     weights: "demo",
     quantize: "none",
-    cacheFolder: cacheFolderFor(process.env),
+    cacheFolder: parseCacheFolder(process.env),
     device: "cpu",
     keepOpen: true,
     ...rest,
