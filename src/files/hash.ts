@@ -7,7 +7,7 @@ export type HashKind = "sha256" | "git-sha1";
 
 const chunkBytes = 4 * 1024 * 1024;
 
-/** @throws CanceledError at the signal */
+/** A file's hash, in hexadecimal. @throws CanceledError at the signal */
 export async function hashFile(
   path: string,
   kind: HashKind,

@@ -1,7 +1,5 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
-import { pipeline } from "node:stream/promises";
+import { hashFile } from "../files/hash.ts";
 
 /** Larger files are read piece by piece, and once more for their hash. */
 const largestHeld = 2 ** 30;
@@ -16,17 +14,13 @@ export async function readHeld(file: string): Promise<Uint8Array<ArrayBuffer> | 
 }
 
 /**
- * A file's SHA-256, in hexadecimal. Bytes that are held are hashed in a thread
+ * A LoRA's SHA-256, in hexadecimal. Bytes that are held are hashed in a thread
  * of WebCrypto's, beside other work.
  */
-export async function hashFile(
+export async function hashLora(
   file: string,
   held: Uint8Array<ArrayBuffer> | undefined,
 ): Promise<string> {
-  if (held !== undefined) {
-    return Buffer.from(await crypto.subtle.digest("SHA-256", held)).toString("hex");
-  }
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(file, { highWaterMark: 4 * 1024 * 1024 }), hash);
-  return hash.digest("hex");
+  if (held === undefined) return hashFile(file, "sha256");
+  return Buffer.from(await crypto.subtle.digest("SHA-256", held)).toString("hex");
 }

@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { hashFile } from "./content.ts";
+import { hashFile } from "../files/hash.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
@@ -73,7 +73,7 @@ export async function describeLora(path: string): Promise<LoraDescription> {
   return {
     file: lora.file,
     bytes: (await stat(lora.file)).size,
-    sha256: await hashFile(lora.file, undefined),
+    sha256: await hashFile(lora.file, "sha256"),
     format: lora.format,
     network: networkOf(lora.modules.values()),
     name: info.outputName,

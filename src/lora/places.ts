@@ -1,7 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
-import { identityOf } from "../files/identity.ts";
+import { identityOf } from "../files/read.ts";
 
 /** The names that PEFT gives the files of a folder. */
 export const peftWeights = "adapter_model.safetensors";

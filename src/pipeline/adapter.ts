@@ -1,5 +1,5 @@
 import type { Device } from "../config/model-options.ts";
-import { hashFile, readHeld } from "../lora/content.ts";
+import { hashLora, readHeld } from "../lora/content.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
@@ -33,7 +33,7 @@ export async function openLora(
   const file = await readLora(path);
   matchLora(file, linearModules(transformer.config));
   const held = await readHeld(file.file);
-  const [sha256, adapter] = await Promise.all([hashFile(file.file, held), loadAdapter(file, held)]);
+  const [sha256, adapter] = await Promise.all([hashLora(file.file, held), loadAdapter(file, held)]);
   const modules = new Map<string, LoadedModule>();
   for (const [name, values] of adapter) {
     const norms =

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { open, realpath } from "node:fs/promises";
 import { basename } from "node:path";
-import { identityOf } from "../files/identity.ts";
+import { identityOf, readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Component, Components } from "./components.ts";
 
@@ -71,11 +71,12 @@ async function hashSamples(file: string, hash: ReturnType<typeof createHash>): P
   try {
     const { size } = await handle.stat();
     hash.update(`${size} `);
-    const piece = Buffer.alloc(sampleBytes);
     const distance = Math.max(size / samples, sampleBytes);
     for (let at = 0; at < size; at += distance) {
-      const { bytesRead } = await handle.read(piece, 0, sampleBytes, Math.floor(at));
-      hash.update(piece.subarray(0, bytesRead));
+      const start = Math.floor(at);
+      const piece = Buffer.alloc(Math.min(sampleBytes, size - start));
+      await readExactly(handle, piece, start, file);
+      hash.update(piece);
     }
   } finally {
     await handle.close();

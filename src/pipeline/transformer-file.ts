@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
-import { open, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { InputError } from "../errors.ts";
+import { openRegular, readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { isTransformerConfig, parseTransformerConfig } from "../transformer/config.ts";
@@ -69,17 +70,16 @@ async function openGgufTransformer(
 async function isGguf(path: string): Promise<boolean> {
   const start = Buffer.alloc(4);
   try {
-    // A pipe would make us wait for ever.
-    if (!(await stat(path)).isFile()) return false;
-    const handle = await open(path, "r");
+    const { handle } = await openRegular(path, "model file");
     try {
-      await handle.read(start, 0, 4, 0);
+      await readExactly(handle, start, 0, path);
     } finally {
       await handle.close();
     }
-  } catch {
+  } catch (error) {
     // What is wrong with it is said by whoever opens it.
-    return false;
+    if (error instanceof InputError) return false;
+    throw error;
   }
   return start.toString("latin1") === "GGUF";
 }

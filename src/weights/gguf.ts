@@ -1,6 +1,5 @@
-import type { FileHandle } from "node:fs/promises";
-import { open, realpath, stat } from "node:fs/promises";
-import { InputError, messageOf } from "../errors.ts";
+import { InputError } from "../errors.ts";
+import { openRegular, readExactly } from "../files/read.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
@@ -104,24 +103,11 @@ const otherTypes: ReadonlyMap<number, string> = new Map([
  * @throws InputError naming the file, what is wrong and what to do
  */
 export async function readGguf(path: string): Promise<GgufFile> {
-  let handle: FileHandle;
-  let file: string;
+  const { handle, file, size } = await openRegular(path, ".gguf file");
   try {
-    file = await realpath(path);
-    if (!(await stat(file)).isFile()) throw new Error("it is not a file");
-    handle = await open(file, "r");
-  } catch (error) {
-    throw new InputError(
-      `${path} can't be opened: ${messageOf(error)}. Name a .gguf file that you may read.`,
-      { cause: error },
-    );
-  }
-  try {
-    const { size } = await handle.stat();
     for (const headerSize of headerSizes) {
       const bytes = new Uint8Array(Math.min(headerSize, size));
-      const { bytesRead } = await handle.read(bytes, 0, bytes.length, 0);
-      if (bytesRead < bytes.length) throw damaged(path, "it became shorter while it was read");
+      await readExactly(handle, bytes, 0, path);
       try {
         return parse(new ByteReader(bytes), size, file, path);
       } catch (error) {

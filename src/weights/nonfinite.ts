@@ -1,5 +1,5 @@
 import { open } from "node:fs/promises";
-import { InputError } from "../errors.ts";
+import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 
@@ -21,11 +21,9 @@ export async function findNonFinite(
     try {
       for (let at = 0; at < span.byteLength; at += chunkBytes) {
         const length = Math.min(chunkBytes, span.byteLength - at);
-        const { bytesRead } = await handle.read(chunk, 0, length, span.offset + at);
-        if (bytesRead < length) {
-          throw new InputError(`${span.file} became shorter while it was read. Download it again.`);
-        }
-        const found = scan(chunk.subarray(0, length), span.dtype);
+        const piece = chunk.subarray(0, length);
+        await readExactly(handle, piece, span.offset + at, span.file);
+        const found = scan(piece, span.dtype);
         if (found === -1) continue;
         const elementBytes = dtypeBytes[span.dtype];
         return { name, file: span.file, index: at / elementBytes + found };

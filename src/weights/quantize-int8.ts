@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
 import { CanceledError, InputError } from "../errors.ts";
+import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import type { BlockLayout } from "./block-spans.ts";
@@ -73,10 +74,7 @@ async function quantizeMatrix(
   for (let row = 0; row < rows; row += rowsAtOnce) {
     if (signal.aborted) throw new CanceledError();
     const bytes = new Uint8Array(Math.min(rowsAtOnce, rows - row) * rowBytes);
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, span.offset + row * rowBytes);
-    if (bytesRead < bytes.length) {
-      throw new InputError(`${span.file} became shorter while it was read. Download it again.`);
-    }
+    await readExactly(handle, bytes, span.offset + row * rowBytes, span.file);
     const { codes, scales } = quantizeRows(widen(bytes, span), columns);
     if (!scales.every(Number.isFinite)) {
       throw new InputError(

@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { open } from "node:fs/promises";
 import { CanceledError, InputError } from "../errors.ts";
+import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { BlockFormat } from "./block-formats.ts";
 import { dequantize, partsFor } from "./block-formats.ts";
@@ -93,10 +94,7 @@ async function repack(
   for (let at = 0; at < byteLength; at += piece) {
     if (signal.aborted) throw new CanceledError();
     const bytes = new Uint8Array(Math.min(piece, byteLength - at));
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, offset + at);
-    if (bytesRead < bytes.length) {
-      throw new InputError(`${file} became shorter while it was read. Download it again.`);
-    }
+    await readExactly(handle, bytes, offset + at, file);
     const firstValue = (at / storage.bytes) * storage.values;
     if (isMatrix(shape)) {
       const { codes, scales, offsets } = split(storage, bytes);

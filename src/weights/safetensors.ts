@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
-import { open, realpath, stat } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { InputError, messageOf } from "../errors.ts";
+import { openRegular, readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { bf16ToF32, dtypeBytes, f16ToF32 } from "../tensor/dtype.ts";
@@ -25,21 +26,8 @@ export interface SafetensorsFile {
  * @throws InputError naming the file, what is wrong and what to do
  */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
-  let handle: FileHandle;
-  let file: string;
+  const { handle, file, size } = await openRegular(path, ".safetensors file");
   try {
-    file = await realpath(path);
-    // Before it is opened: that would wait for ever on a pipe that nobody writes to.
-    if (!(await stat(file)).isFile()) throw new Error("it is not a file");
-    handle = await open(file, "r");
-  } catch (error) {
-    throw new InputError(
-      `${path} can't be opened: ${messageOf(error)}. Name a .safetensors file that you may read.`,
-      { cause: error },
-    );
-  }
-  try {
-    const { size } = await handle.stat();
     const header = await readHeader(handle, size, path);
     return { file, ...parseHeader(header, size, file, path) };
   } finally {
@@ -52,10 +40,7 @@ export async function readF32(span: WeightSpan): Promise<Tensor> {
   const handle = await open(span.file, "r");
   try {
     const bytes = new Uint8Array(span.byteLength);
-    const { bytesRead } = await handle.read(bytes, 0, bytes.length, span.offset);
-    if (bytesRead !== bytes.length) {
-      throw new InputError(`${span.file} became shorter while it was read. Download it again.`);
-    }
+    await readExactly(handle, bytes, span.offset, span.file);
     return { data: widen(bytes, span), shape: span.shape };
   } finally {
     await handle.close();
@@ -85,8 +70,8 @@ export function widen(
 
 async function readHeader(handle: FileHandle, size: number, path: string): Promise<Uint8Array> {
   const start = new Uint8Array(8);
-  const { bytesRead } = await handle.read(start, 0, 8, 0);
-  if (bytesRead < 8) throw damaged(path, `it has only ${size} bytes`);
+  if (size < 8) throw damaged(path, `it has only ${size} bytes`);
+  await readExactly(handle, start, 0, path);
   const length = new DataView(start.buffer).getBigUint64(0, true);
   // Only then look for another format: a valid length may begin with another's first bytes.
   const other = Number(length) + 8 > size ? otherFormat(start) : undefined;
@@ -102,8 +87,7 @@ async function readHeader(handle: FileHandle, size: number, path: string): Promi
     throw damaged(path, `its header claims ${length} bytes in a file of ${size}`);
   }
   const header = new Uint8Array(Number(length));
-  const { bytesRead: headerRead } = await handle.read(header, 0, header.length, 8);
-  if (headerRead < header.length) throw damaged(path, "it became shorter while it was read");
+  await readExactly(handle, header, 8, path);
   return header;
 }
 
