@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -52,7 +52,6 @@ test("a LoRA without alpha goes to diffusers and back byte for byte", async () =
   await convertLora(await readLora(there), "ai-toolkit", back);
   const again = await readLora(back);
   expect([...again.modules.keys()]).toEqual([...original.modules.keys()]);
-  const { readFileSync } = await import("node:fs");
   const bytes = (file: string, span: { offset: number; byteLength: number }) =>
     readFileSync(file).subarray(span.offset, span.offset + span.byteLength);
   for (const [name, { delta }] of original.modules) {
@@ -74,4 +73,16 @@ test.each([
   const out = join(folder, "refused.safetensors");
   await expect(convertLora(await readLora(fileOf(name)), to, out)).rejects.toThrow(reason);
   expect(readdirSync(folder)).toEqual(before);
+});
+
+test("a folder of the user's with a similar name is left alone, whether it goes well or not", async () => {
+  const out = join(folder, "mine");
+  mkdirSync(`${out}.tmp`);
+  writeFileSync(join(`${out}.tmp`, "thesis.txt"), "years of work");
+  const lora = await readLora(fileOf("ai-toolkit"));
+  await convertLora(lora, "peft", out);
+  // A folder that is not empty is not written over.
+  await expect(convertLora(lora, "peft", out)).rejects.toThrow(/mine can't be written: ENOTEMPTY/);
+  expect(readFileSync(join(`${out}.tmp`, "thesis.txt"), "utf8")).toBe("years of work");
+  expect(readdirSync(folder).filter((name) => name.startsWith("."))).toEqual([]);
 });

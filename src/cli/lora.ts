@@ -72,7 +72,7 @@ async function writeStrength(path: string, description: LoraDescription): Promis
   const { default: sharp } = await import("sharp");
   const isSvg = extname(path).toLowerCase() === ".svg";
   const bytes = isSvg ? svg : await sharp(svg, { density: 144 }).png().toBuffer();
-  await writeWhole(path, bytes).catch((error: unknown) => {
+  await writeWhole(path, [bytes]).catch((error: unknown) => {
     throw notWritable(path, error);
   });
 }

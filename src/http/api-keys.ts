@@ -1,8 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
-import { open, rename } from "node:fs/promises";
 import { z } from "zod";
 import { InputError, messageOf } from "../errors.ts";
 import { readTextFile } from "../files/text.ts";
+import { notWritable, writeWhole } from "../files/whole.ts";
 
 /** What the file of API keys holds: never a key, only what recognises one. */
 const keyFileSchema = z.strictObject({
@@ -118,15 +118,10 @@ async function writeKeyFile(file: string, content: KeyFile): Promise<void> {
         .join("; "),
     );
   }
-  const temporary = `${file}.${randomBytes(6).toString("hex")}.tmp`;
-  const handle = await open(temporary, "wx", 0o600);
-  try {
-    await handle.writeFile(`${JSON.stringify(checked.data, null, 2)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
+  const json = Buffer.from(`${JSON.stringify(checked.data, null, 2)}\n`);
+  await writeWhole(file, [json], 0o600).catch((error: unknown) => {
+    throw notWritable(file, error);
+  });
 }
 
 function digestOf(secret: string): Buffer {

@@ -1,17 +1,7 @@
-import {
-  lstat,
-  mkdir,
-  open,
-  readFile,
-  readlink,
-  realpath,
-  rename,
-  rm,
-  stat,
-  symlink,
-} from "node:fs/promises";
+import { lstat, mkdir, readFile, readlink, realpath, stat, symlink } from "node:fs/promises";
 import { dirname, join, relative, sep } from "node:path";
 import { InputError } from "../errors.ts";
+import { makeWhole, temporaryIn, writeNew } from "../files/whole.ts";
 import type { HubFile } from "./file-list.ts";
 
 // The hub's cache, shared with its Python tools: content lies once in blobs/,
@@ -54,22 +44,19 @@ export async function linkFile(cache: string, commit: string, file: HubFile): Pr
   }
   const target = relative(folder, blobOf(cache, file));
   if ((await readlink(pointer).catch(() => undefined)) === target) return;
-  const fresh = `${pointer}.incomplete`;
-  await rm(fresh, { force: true });
-  try {
-    await symlink(target, fresh);
-  } catch (error) {
-    throw new InputError(
-      `${folder} can't hold symbolic links, which the hub cache needs. Pull to a folder on another file system with --weights; on Windows, turn on developer mode.`,
-      { cause: error },
-    );
-  }
   if ((await lstat(pointer).catch(() => undefined))?.isDirectory() === true) {
     throw new InputError(
       `${pointer} is a folder where a file should be. Delete it and pull again.`,
     );
   }
-  await rename(fresh, pointer);
+  await makeWhole(pointer, (temporary) =>
+    symlink(target, temporary).catch((error: unknown) => {
+      throw new InputError(
+        `${folder} can't hold symbolic links, which the hub cache needs. Pull to a folder on another file system with --weights; on Windows, turn on developer mode.`,
+        { cause: error },
+      );
+    }),
+  );
 }
 
 /** Whether a revision is known to be this commit. A commit needs no note. */
@@ -84,27 +71,12 @@ export async function noteRevision(cache: string, revision: string, commit: stri
   if (await isNoted(cache, revision, commit)) return;
   const reference = join(cache, "refs", revision);
   await mkdir(dirname(reference), { recursive: true });
-  // Not in refs/: every file there is taken for a revision.
-  const fresh = join(cache, "ref.incomplete");
-  const handle = await open(fresh, "w");
-  try {
-    await handle.writeFile(commit);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(fresh, reference);
-}
-
-/** Makes the names in a folder last through a loss of power, where the system can. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  try {
-    // Windows opens no folders, and some file systems refuse to sync them.
-    await handle?.sync().catch(() => {});
-  } finally {
-    await handle?.close();
-  }
+  await makeWhole(
+    reference,
+    (temporary) => writeNew(temporary, (handle) => handle.writeFile(commit)),
+    // Not in refs/: every file there is taken for a revision.
+    temporaryIn(cache),
+  );
 }
 
 /** The folder that is one commit of a repository. */

@@ -51,7 +51,7 @@ export function formatOf(path: string): ImageFormat {
  */
 export async function writeImage(path: string, image: Tensor, parameters: object): Promise<void> {
   const bytes = await encodeImage(image, formatOf(path), parameters);
-  await writeWhole(path, bytes).catch((error: unknown) => {
+  await writeWhole(path, [bytes]).catch((error: unknown) => {
     throw notWritable(path, error);
   });
 }

@@ -1,7 +1,8 @@
-import { createHash, randomUUID } from "node:crypto";
-import { open, readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { InputError } from "../errors.ts";
+import { temporaryIn, writeNew } from "../files/whole.ts";
 import { enoughToRecognise, recogniseOther } from "./recognise.ts";
 
 /** A file that was received whole and is not kept yet. */
@@ -23,11 +24,10 @@ export async function stageFile(
   source: AsyncIterable<Uint8Array>,
   admit: (bytes: number) => void,
 ): Promise<StagedFile> {
-  const path = join(folder, `.${randomUUID()}.tmp`);
+  const path = temporaryIn(folder);
   const hash = createHash("sha256");
   let bytes = 0;
-  const handle = await open(path, "wx", 0o600);
-  try {
+  const receive = async (handle: FileHandle) => {
     let head = Buffer.alloc(0);
     for await (const piece of source) {
       admit(piece.length);
@@ -41,25 +41,14 @@ export async function stageFile(
       hash.update(piece);
       bytes += piece.length;
     }
-    await handle.sync();
-    await handle.close();
+  };
+  try {
+    await writeNew(path, receive, 0o600);
   } catch (error) {
-    await handle.close().catch(() => {});
     await rm(path, { force: true });
     throw error;
   }
   return { path, sha256: hash.digest("hex"), bytes };
-}
-
-/** What killed uploads left. Others may be writing to the folder: what grew lately is theirs. */
-export async function removeStaged(folder: string, leftoverMilliseconds: number): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
-    const path = join(folder, name);
-    const found = await stat(path).catch(() => undefined);
-    if (found !== undefined && Date.now() - found.mtimeMs >= leftoverMilliseconds)
-      await rm(path, { force: true });
-  }
 }
 
 function notSafetensors(what: string): InputError {

@@ -1,7 +1,7 @@
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError, messageOf } from "../errors.ts";
-import { removeStaged } from "./stage.ts";
+import { publish, removeTemporaries } from "../files/whole.ts";
 
 /** Where uploaded LoRAs lie, each once, by the SHA-256 of its content. */
 export interface UploadStore {
@@ -42,15 +42,7 @@ export class UploadFolder implements UploadStore {
   }
 
   async keep(stagedFile: string, sha256: string): Promise<void> {
-    await rename(stagedFile, this.#pathOf(sha256));
-    // The name is kept when the folder is written, not only the file; Windows does so by itself.
-    if (process.platform === "win32") return;
-    const folder = await open(this.stagingFolder, "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await publish(stagedFile, this.#pathOf(sha256));
   }
 
   async localFile(sha256: string, bytes: number): Promise<string> {
@@ -81,5 +73,6 @@ export async function makeStagingFolder(folder: string, leftoverMilliseconds: nu
       { cause: error },
     );
   }
-  await removeStaged(folder, leftoverMilliseconds);
+  // What killed uploads left.
+  await removeTemporaries(folder, leftoverMilliseconds);
 }

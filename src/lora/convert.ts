@@ -1,7 +1,8 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
-import { notWritable, writeWhole } from "../files/whole.ts";
+import { readExactly } from "../files/read.ts";
+import { notWritable, writeFolderWhole, writeWhole } from "../files/whole.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { narrowTo } from "../tensor/dtype.ts";
@@ -177,8 +178,7 @@ async function copy(span: WeightSpan, rows: LoraModule["rows"]): Promise<Writabl
   const data = new Uint8Array(length);
   const handle = await open(span.file, "r");
   try {
-    const { bytesRead } = await handle.read(data, 0, length, span.offset + start);
-    if (bytesRead < length) throw new InputError(`${span.file} became shorter while it was read.`);
+    await readExactly(handle, data, span.offset + start, span.file);
   } finally {
     await handle.close();
   }
@@ -217,17 +217,11 @@ async function writePeftFolder(
     lora_bias: modules.some(({ delta }) => delta.kind === "lora" && delta.bias !== null),
     fan_in_fan_out: false,
   };
-  const unfinished = `${out}.tmp`;
-  try {
-    await mkdir(unfinished);
-    await writeWhole(
-      join(unfinished, peftConfig),
-      Buffer.from(`${JSON.stringify(config, null, 1)}\n`),
-    );
-    await writeSafetensors(join(unfinished, peftWeights), tensors, metadata);
-    await rename(unfinished, out);
-  } catch (error) {
-    await rm(unfinished, { recursive: true, force: true });
+  await writeFolderWhole(out, async (folder) => {
+    const json = Buffer.from(`${JSON.stringify(config, null, 1)}\n`);
+    await writeWhole(join(folder, peftConfig), [json]);
+    await writeSafetensors(join(folder, peftWeights), tensors, metadata);
+  }).catch((error: unknown) => {
     throw error instanceof InputError ? error : notWritable(out, error);
-  }
+  });
 }

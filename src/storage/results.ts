@@ -1,9 +1,9 @@
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { InputError, messageOf } from "../errors.ts";
-import { writeWhole } from "../files/whole.ts";
+import { removeTemporaries, writeWhole } from "../files/whole.ts";
 import type { Job } from "../job/job.ts";
 import { bounds } from "../job/request.ts";
 
@@ -77,7 +77,8 @@ export class ResultFolder implements ResultStore {
         { cause: error },
       );
     }
-    await removeLeftovers(folder);
+    // What killed workers had half-written.
+    await removeTemporaries(folder, leftoverMilliseconds);
     return new ResultFolder(folder);
   }
 
@@ -87,7 +88,7 @@ export class ResultFolder implements ResultStore {
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {
-    await writeWhole(this.pathOf(name), bytes);
+    await writeWhole(this.pathOf(name), [bytes]);
   }
 
   async read(name: string): ReturnType<ResultStore["read"]> {
@@ -105,14 +106,3 @@ export class ResultFolder implements ResultStore {
 
 /** Nobody writes one file for so long. */
 const leftoverMilliseconds = 3_600_000;
-
-/** What a killed worker had half-written. Others may be writing to the folder: fresh ones are theirs. */
-async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!/^\.[0-9a-f-]{36}\.tmp$/.test(name)) continue;
-    const path = join(folder, name);
-    const found = await stat(path).catch(() => undefined);
-    if (found !== undefined && Date.now() - found.mtimeMs > leftoverMilliseconds)
-      await rm(path, { force: true });
-  }
-}

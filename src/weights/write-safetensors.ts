@@ -28,7 +28,7 @@ export async function writeSafetensors(
   const pieces = [...tensors.values()].map(
     ({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
   );
-  await writeWhole(path, encodeHeader(layoutOf(tensors), metadata), ...pieces).catch(
+  await writeWhole(path, [encodeHeader(layoutOf(tensors), metadata), ...pieces]).catch(
     (error: unknown) => {
       throw notWritable(path, error);
     },
