@@ -95,7 +95,7 @@ export async function removeTemporaries(folder: string, unusedMs: number): Promi
 }
 
 /** Makes the names in a folder last through a loss of power, where the system can. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r").catch(() => undefined);
   try {
     // Windows opens no folders, and some file systems refuse to sync them.

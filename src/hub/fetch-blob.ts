@@ -1,6 +1,7 @@
-import { open, rename, rm } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
+import { publish } from "../files/whole.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { retryTransfers } from "../net/retry.ts";
@@ -64,7 +65,7 @@ export async function fetchBlob(
     if (error instanceof WrongBytesError) await rm(part, { force: true });
     throw error;
   }
-  await rename(part, target);
+  await publish(part, target);
 }
 
 async function fetchPart(

@@ -1,10 +1,10 @@
 import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { HubSettings } from "../config/hub.ts";
 import { InputError } from "../errors.ts";
+import { LockError, LockLostError, withLock } from "../files/lock.ts";
 import { requireSpace } from "../files/space.ts";
 import { TransferError } from "../net/errors.ts";
-import { LockLostError, withLock } from "../net/lock.ts";
 import { retryTransfers } from "../net/retry.ts";
 import { pullFolder } from "../weights/store.ts";
 import {
@@ -16,7 +16,6 @@ import {
   partOf,
   sizeOf,
   snapshotOf,
-  syncFolder,
 } from "./cache-layout.ts";
 import { type HubConnection, longestWaitMs, readHubToken } from "./connection.ts";
 import { fetchBlob } from "./fetch-blob.ts";
@@ -112,7 +111,7 @@ async function planPull(hub: HubConnection, selection: Selection, weights: strin
     longestWaitMs,
     signal,
   });
-  // Beside the locks of the hub's Python tools, which are files: ours is a folder.
+  // Beside the locks of the hub's Python tools.
   const lockFile = join(folder, ".locks", cacheName, "retake");
   return { selection, cache: join(folder, cacheName), lockFile, commit, files, fetchedBytes: 0 };
 }
@@ -158,14 +157,11 @@ async function carryOut(
   // A cache that only others may write to serves as well, when all is there.
   if (await isWhole(plan)) return;
   const { selection, cache, lockFile, commit, files } = plan;
-  await mkdir(join(cache, "blobs"), { recursive: true });
-  await mkdir(join(lockFile, ".."), { recursive: true });
   const work = async (signal: AbortSignal) => {
     const missing = await missingFiles(plan); // another process may have come first
     progress.setLeft(plan, await bytesLeft(plan, missing));
     await fetchAll(plan, missing, { ...hub, signal }, progress);
     plan.fetchedBytes += bytesOf(missing);
-    await syncFolder(join(cache, "blobs"));
     for (const file of files) {
       if (!(await isLinked(cache, commit, file))) await linkFile(cache, commit, file);
     }
@@ -173,9 +169,11 @@ async function carryOut(
   };
   for (;;) {
     try {
-      return await withLock(lockFile, hub.signal, work, onWait);
+      await mkdir(join(cache, "blobs"), { recursive: true });
+      await mkdir(dirname(lockFile), { recursive: true });
+      return await withLock(lockFile, { signal: hub.signal, onWait }, work);
     } catch (error) {
-      // A machine that slept: the process that took over is waited for, if there is one.
+      // Somebody deleted the lock or the whole folder: what is left is gone on with.
       if (!(error instanceof LockLostError)) throw error;
     }
   }
@@ -228,6 +226,7 @@ function explained(error: unknown, weights: string): unknown {
   if (error instanceof TransferError && !error.transient) {
     return new InputError(error.message, { cause: error });
   }
+  if (error instanceof LockError) return new InputError(error.message, { cause: error });
   if (error instanceof InputError || !(error instanceof Error)) return error;
   if (!("syscall" in error && "code" in error)) return error;
   return new InputError(

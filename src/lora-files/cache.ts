@@ -1,8 +1,9 @@
 import { createHash, createHmac } from "node:crypto";
-import { readdir, rm, stat, utimes } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, rm, stat, utimes } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
-import { tryWithLock } from "../net/lock.ts";
+import { type Lock, LockError, LockLostError, tryWithLock, withLock } from "../files/lock.ts";
+import { removeTemporaries } from "../files/whole.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 
 const hashLength = 16;
@@ -64,6 +65,36 @@ export async function isWhole(file: string): Promise<boolean> {
   return true;
 }
 
+/**
+ * Runs `work` while nobody else works on a cached file. The folder is made if it is not there; if somebody deletes it
+ * in the middle of the work, the work is done again.
+ */
+export async function withCacheLock<T>(
+  file: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal, lock: Lock) => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    try {
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      return await withLock(file, { signal }, work);
+    } catch (error) {
+      if (!(error instanceof LockLostError)) throw namingTheFolder(error);
+    }
+  }
+}
+
+/** A full disk or a folder without access is the operator's to mend; a client must not see its path. */
+function namingTheFolder(error: unknown): unknown {
+  const isSystems = error instanceof Error && "syscall" in error && "code" in error;
+  if (!isSystems && !(error instanceof LockError)) return error;
+  const code = isSystems ? ` (${error.code})` : "";
+  return new Error(
+    `the folder of downloaded LoRAs can't be used${code}. See that LORA_DOWNLOAD_CACHE_DIR is a folder with free space, on a file system with locks, that this process may write to.`,
+    { cause: error },
+  );
+}
+
 /** A file that was asked for so recently may be being read: it stays. */
 const inUseMs = 15 * 60_000;
 
@@ -80,6 +111,8 @@ interface Cached {
  * in use and files that another process works on stay.
  */
 export async function trimCache(folder: string, limit: number, signal: AbortSignal): Promise<void> {
+  // What killed processes left.
+  await removeTemporaries(folder, inUseMs);
   const cache = await listCache(folder);
   let total = [...cache.values()].reduce((sum, { bytes }) => sum + bytes, 0);
   const oldestFirst = [...cache].sort(([, a], [, b]) => a.used - b.used);

@@ -1,9 +1,8 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { pipeline } from "node:stream/promises";
+import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { z } from "zod";
 import { CanceledError, InputError } from "../errors.ts";
+import { hashFile } from "../files/hash.ts";
+import { publish } from "../files/whole.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import {
@@ -113,7 +112,7 @@ export async function downloadLora(download: Download): Promise<void> {
       await receive(response, { url, file, start, total, onProgress });
       hash = hashOf(response.hops);
     });
-    await publish({ url, file, hash, resumed: partial !== undefined });
+    await check({ url, file, hash, resumed: partial !== undefined });
   } catch (error) {
     const mayGoOn =
       error instanceof CanceledError || (error instanceof TransferError && error.transient);
@@ -195,7 +194,7 @@ interface Received {
   readonly resumed: boolean;
 }
 
-async function publish({ url, file, hash, resumed }: Received): Promise<void> {
+async function check({ url, file, hash, resumed }: Received): Promise<void> {
   const part = partOf(file);
   // From here on it is a whole file or none: another attempt must not add to it.
   await dropStamp(file);
@@ -208,20 +207,14 @@ async function publish({ url, file, hash, resumed }: Received): Promise<void> {
     if (resumed) throw new TransferError(message, { transient: true, cause: error });
     throw new InputError(message, { cause: error });
   }
-  if (hash !== undefined && (await hashFile(part)) !== hash) {
+  if (hash !== undefined && (await hashFile(part, "sha256")) !== hash) {
     await dropPartial(file);
     throw new TransferError(
       `${redactUrl(url)} gave other bytes than the hub says it holds: their SHA-256 is not ${hash}. Try again; if it stays so, something on the way changes files.`,
       { transient: resumed },
     );
   }
-  await rename(part, file);
-}
-
-async function hashFile(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(file), hash);
-  return hash.digest("hex");
+  await publish(part, file);
 }
 
 function notSafetensors(url: string, what: string): InputError {

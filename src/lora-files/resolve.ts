@@ -1,14 +1,12 @@
-import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { LoraSourceSettings } from "../config/network.ts";
 import { InputError } from "../errors.ts";
 import { hubListUrl, tokenOrigins } from "../hub/connection.ts";
 import { TransferError } from "../net/errors.ts";
-import { withLock } from "../net/lock.ts";
 import { redactUrl } from "../net/redact.ts";
 import { retryTransfers } from "../net/retry.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
-import { cacheName, isWhole, trimCache } from "./cache.ts";
+import { cacheName, isWhole, trimCache, withCacheLock } from "./cache.ts";
 import { downloadLora, type Progress } from "./download.ts";
 import { hashFromHub, onlyFileOf } from "./hub-lora.ts";
 import { isHub, parseLoraLink } from "./link.ts";
@@ -79,21 +77,12 @@ export async function resolveLoraSource(
   const parsed = parseLoraLink(link, settings.hubEndpoint);
   const end = performance.now() + settings.totalMs;
   const download: Download = { settings, options, remainingMs: () => end - performance.now() };
-  if (parsed.kind === "file") return await obtain(parsed.url, download).catch(namingTheFolder);
+  if (parsed.kind === "file") return await obtain(parsed.url, download);
   const repository = { ...parsed, hubEndpoint: settings.hubEndpoint };
   const url = await withTokenIfNeeded(hubListUrl(repository), download, (token) =>
     withRetries(download, token, (request) => onlyFileOf(repository, request)),
   );
-  return await obtain(url, download).catch(namingTheFolder);
-}
-
-/** A full disk or a folder without access is the operator's to mend; a client must not see its path. */
-function namingTheFolder(error: unknown): never {
-  if (!(error instanceof Error && "syscall" in error && "code" in error)) throw error;
-  throw new Error(
-    `the folder of downloaded LoRAs can't be used (${error.code}). See that LORA_DOWNLOAD_CACHE_DIR is a folder with free space that this process may write to.`,
-    { cause: error },
-  );
+  return await obtain(url, download);
 }
 
 interface Download {
@@ -105,18 +94,17 @@ interface Download {
 async function obtain(url: string, download: Download): Promise<ResolvedLora> {
   const { settings, options } = download;
   const { signal, onProgress } = options;
-  await mkdir(settings.cacheDir, { recursive: true, mode: 0o700 });
   const fileFor = (token?: string) => resolve(settings.cacheDir, cacheName(url, token));
   const token = tokenFor(url, download);
   if (token !== undefined) {
     // Before the hub is asked without the token, to be refused once more.
     const file = fileFor(token);
-    if (await withLock(file, signal, () => isWhole(file))) return { file, cached: true };
+    if (await withCacheLock(file, signal, () => isWhole(file))) return { file, cached: true };
   }
   const lora = await withTokenIfNeeded(url, download, (token) => {
     const file = fileFor(token);
     return withRetries(download, token, (request) =>
-      withLock(file, signal, async (lockedSignal) => {
+      withCacheLock(file, signal, async (lockedSignal) => {
         // Another process may have come first.
         if (await isWhole(file)) return { file, cached: true };
         await downloadLora({

@@ -1,16 +1,15 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { DeleteObjectCommand, GetObjectCommand, NoSuchKey } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { InputError } from "../errors.ts";
-import { withLock } from "../net/lock.ts";
+import { makeWhole } from "../files/whole.ts";
 import type { S3Place } from "../storage/s3-bucket.ts";
 import { openS3 } from "../storage/s3-bucket.ts";
-import { isWhole, trimCache } from "./cache.ts";
+import { isWhole, trimCache, withCacheLock } from "./cache.ts";
 import type { UploadStore } from "./upload-folder.ts";
 import { makeStagingFolder, uploadFileName } from "./upload-folder.ts";
 
@@ -51,9 +50,8 @@ export class S3Uploads implements UploadStore {
 
   async localFile(sha256: string, bytes: number, signal: AbortSignal): Promise<string> {
     const { cacheDir, cacheBytes } = this.#options.cache;
-    await mkdir(cacheDir, { recursive: true, mode: 0o700 });
     const file = resolve(cacheDir, uploadFileName(sha256));
-    const fetched = await withLock(file, signal, async (lockedSignal) => {
+    const fetched = await withCacheLock(file, signal, async (lockedSignal) => {
       if (await isWhole(file)) return false;
       await this.#fetch({ sha256, bytes, file }, lockedSignal);
       return true;
@@ -70,7 +68,6 @@ export class S3Uploads implements UploadStore {
     { sha256, bytes, file }: { sha256: string; bytes: number; file: string },
     signal: AbortSignal,
   ): Promise<void> {
-    const part = `${file}.part`;
     try {
       const hash = createHash("sha256");
       const { Body } = await this.#place.client.send(new GetObjectCommand(this.#object(sha256)), {
@@ -86,11 +83,11 @@ export class S3Uploads implements UploadStore {
           yield piece;
         }
       };
-      await pipeline(Body, hashed, createWriteStream(part, { flush: true }), { signal });
-      if (hash.digest("hex") !== sha256) throw damaged(sha256);
-      await rename(part, file);
+      await makeWhole(file, async (temporary) => {
+        await pipeline(Body, hashed, createWriteStream(temporary, { flush: true }), { signal });
+        if (hash.digest("hex") !== sha256) throw damaged(sha256);
+      });
     } catch (error) {
-      await rm(part, { force: true });
       if (!(error instanceof NoSuchKey)) throw error;
       throw new InputError(
         `the file of the upload ${sha256} is not in the store of uploads any more. Upload it again.`,

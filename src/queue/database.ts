@@ -1,7 +1,4 @@
-import { createHash } from "node:crypto";
-import { mkdir, realpath } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PGlite } from "@electric-sql/pglite";
@@ -9,6 +6,7 @@ import { Client, Pool } from "pg";
 import type { Db } from "pg-boss";
 import { fromPglite } from "pg-boss";
 import { InputError, messageOf } from "../errors.ts";
+import { Lock } from "../files/lock.ts";
 
 type Row = Record<string, unknown>;
 
@@ -38,59 +36,65 @@ export async function openEmbedded(folder: string): Promise<Database> {
       { cause: error },
     );
   });
-  const unlock = await lockFolder(folder);
+  const lock = lockFolder(folder);
   let db: PGlite;
   try {
     db = await PGlite.create(join(folder, "queue"));
   } catch (error) {
-    await unlock();
+    lock.release();
     throw error;
   }
+  // Somebody deleted the lock file, and another process has the folder now: nothing more is written to it.
+  const ours = () => {
+    lock.lost.throwIfAborted();
+    return db;
+  };
+  const guarded: Pick<PGlite, "query" | "exec" | "listen" | "transaction"> = {
+    query: async (text, values) => ours().query(text, values),
+    exec: async (text) => ours().exec(text),
+    listen: async (channel, onNotify) => ours().listen(channel, onNotify),
+    transaction: async (work) => ours().transaction(work),
+  };
   const sqlOf = (connection: Pick<PGlite, "query" | "exec">): Sql => ({
     query: async (text, values = []) => (await connection.query<Row>(text, [...values])).rows,
     forPgBoss: fromPglite(connection),
   });
   return {
-    ...sqlOf(db),
+    ...sqlOf(guarded),
     // With `listen`, so that pg-boss hears of new jobs too.
-    forPgBoss: fromPglite(db),
+    forPgBoss: fromPglite(guarded),
     backend: "pglite",
-    transaction: (work) => db.transaction((transaction) => work(sqlOf(transaction))),
+    transaction: (work) => guarded.transaction((transaction) => work(sqlOf(transaction))),
     // The folder is open in this process alone.
     exclusively: (_, work) => work(),
     async listen(channel, onNotify) {
       await db.listen(channel, onNotify);
     },
     async close() {
-      await db.close();
-      await unlock();
+      // Closing writes to the folder.
+      if (!lock.lost.aborted) await db.close();
+      lock.release();
     },
   };
 }
 
-/**
- * Two processes in one folder would destroy it. A socket's name is the lock:
- * the system frees it when its process ends, however it ends.
- */
-async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const id = createHash("sha256")
-    .update(await realpath(folder))
-    .digest("hex")
-    .slice(0, 32);
-  const name =
-    process.platform === "linux" ? `\0retake-${id}` : join(tmpdir(), `retake-${id}.sock`);
-  const server = createServer((socket) => socket.destroy());
-  await new Promise<void>((done, fail) => {
-    server.once("error", fail).listen(name, done);
-  }).catch((error) => {
+/** Two processes in one folder would destroy it. */
+function lockFolder(folder: string): Lock {
+  let lock: Lock | undefined;
+  try {
+    lock = Lock.tryTake(join(folder, "queue"));
+  } catch (error) {
     throw new InputError(
-      `The queue in ${folder} is open in another process. Stop that one, or give this one a folder ` +
-        "of its own with RETAKE_DATA, or set DATABASE_URL, which several can share.",
+      `The queue in ${folder} can't be opened: ${messageOf(error)} Or set RETAKE_DATA to another folder, or ` +
+        "DATABASE_URL.",
       { cause: error },
     );
-  });
-  server.unref();
-  return () => new Promise((done) => server.close(() => done()));
+  }
+  if (lock !== undefined) return lock;
+  throw new InputError(
+    `The queue in ${folder} is open in another process. Stop that one, or give this one a folder ` +
+      "of its own with RETAKE_DATA, or set DATABASE_URL, which several can share.",
+  );
 }
 
 /** How long a lost connection that listens waits before it tries again. */

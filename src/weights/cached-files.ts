@@ -1,5 +1,7 @@
 import { readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { tryWithLock } from "../files/lock.ts";
+import { derivedOf } from "./derived-file.ts";
 import { readSafetensors } from "./safetensors.ts";
 
 /** A derived file, for a person to look at. */
@@ -11,28 +13,44 @@ export interface CachedFile {
   readonly lastUsed: Date;
 }
 
-const ours = /^[a-z0-9]+-[0-9a-f]{32}\.safetensors(\.part)?$/;
-
 /** Derived files and unfinished ones, the longest unused first; none if there is no such folder. */
 export async function listCached(cacheFolder: string): Promise<CachedFile[]> {
   const names = await readdir(cacheFolder).catch(() => []);
   const files = names
-    .filter((name) => ours.test(name))
-    .map(async (name) => {
-      const file = join(cacheFolder, name);
-      const { size, mtime } = await stat(file);
-      const sources = await readSafetensors(file).then(
-        ({ metadata }) => metadata.sources ?? "unknown",
-        () => "unfinished",
-      );
-      return { file, bytes: size, sources, lastUsed: mtime };
-    });
+    .filter((name) => derivedOf(name) !== undefined && !name.endsWith(".lock"))
+    .map((name) => describe(join(cacheFolder, name)));
   return (await Promise.all(files)).toSorted((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
 }
 
-/** Deletes them all. What a running process has mapped stays with it until it ends. */
+async function describe(file: string): Promise<CachedFile> {
+  const { size, mtime } = await stat(file);
+  const sources = await readSafetensors(file).then(
+    ({ metadata }) => metadata.sources ?? "unknown",
+    () => "unfinished",
+  );
+  return { file, bytes: size, sources, lastUsed: mtime };
+}
+
+/**
+ * Deletes them all, but for those that a process is making. What a running process has mapped
+ * stays with it until it ends.
+ *
+ * @returns what was deleted
+ */
 export async function clearCached(cacheFolder: string): Promise<CachedFile[]> {
-  const files = await listCached(cacheFolder);
-  for (const { file } of files) await rm(file, { force: true });
-  return files;
+  const names = await readdir(cacheFolder).catch(() => []);
+  const deleted: CachedFile[] = [];
+  const never = new AbortController().signal;
+  for (const derived of new Set(names.map(derivedOf))) {
+    if (derived === undefined) continue;
+    // A lock file that a killed process left goes when the lock is released.
+    await tryWithLock(join(cacheFolder, derived), never, async () => {
+      for (const cached of await listCached(cacheFolder)) {
+        if (derivedOf(basename(cached.file)) !== derived) continue;
+        await rm(cached.file, { force: true });
+        deleted.push(cached);
+      }
+    });
+  }
+  return deleted;
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import {
   existsSync,
   mkdtempSync,
@@ -9,9 +10,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { CanceledError } from "../errors.ts";
+import { Lock } from "../files/lock.ts";
 import { clearCached, listCached } from "./cached-files.ts";
 import type { Derivation } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
@@ -78,7 +81,7 @@ test("another source, another kind and a damaged file are made anew", async () =
 test("a failure or a cancel leaves nothing, not even what an earlier kill left", async () => {
   const { file } = await openDerived(derivation(), {});
   rmSync(file);
-  writeFileSync(`${file}.part`, "left over");
+  writeFileSync(`${file}.${randomUUID()}.part`, "left over");
   const broken = async () => Promise.reject(new CanceledError());
   await expect(openDerived(derivation({ fill: broken }), {})).rejects.toThrow(CanceledError);
   expect(readdirSync(cacheFolder)).toEqual([]);
@@ -113,4 +116,52 @@ test("they are listed, the longest unused first, and deleted; other files stay",
   expect((await listCached(cacheFolder))[0]?.file).toBe(first.file);
   expect(await clearCached(cacheFolder)).toHaveLength(2);
   expect(readdirSync(cacheFolder)).toEqual(["notes.txt"]);
+});
+
+test("what is being made is not cleared, what a killed process left is", async () => {
+  const { file } = await openDerived(derivation({ kind: "left" }), {});
+  rmSync(file);
+  writeFileSync(`${file}.${randomUUID()}.part`, "left over");
+  writeFileSync(`${file}.lock`, "");
+  const fill: Derivation["fill"] = async (write, signal) => {
+    const cleared = await clearCached(cacheFolder);
+    expect(cleared).toMatchObject([{ bytes: 9, sources: "unfinished" }]);
+    await derivation().fill(write, signal);
+  };
+  const made = await openDerived(derivation({ fill }), {});
+  expect(readdirSync(cacheFolder)).toEqual([basename(made.file)]);
+});
+
+test("a cache folder that is deleted in the middle of it costs another turn, and no process", async () => {
+  fills = 0;
+  const fill: Derivation["fill"] = async (write, signal) => {
+    if (fills === 0) rmSync(cacheFolder, { recursive: true });
+    await derivation().fill(write, signal);
+  };
+  const { file, tensors } = await openDerived(derivation({ fill }), {});
+  expect(fills).toBe(2);
+  expect([...(await readF32(tensors.get("a")!)).data]).toEqual([1, 2]);
+  expect(readdirSync(cacheFolder)).toEqual([basename(file)]);
+});
+
+test("one who lost the lock gives no file its name", async () => {
+  let other: Lock | undefined;
+  fills = 0;
+  const fill: Derivation["fill"] = async (write, signal) => {
+    await derivation().fill(write, signal);
+    if (fills > 1) return;
+    const [lockFile] = readdirSync(cacheFolder).filter((name) => name.endsWith(".lock"));
+    rmSync(join(cacheFolder, lockFile!));
+    other = Lock.tryTake(join(cacheFolder, lockFile!.replace(/\.lock$/, "")));
+    expect(other).toBeDefined();
+  };
+  const opening = openDerived(derivation({ fill }), {});
+  // The first turn has failed when its part is gone.
+  while (other === undefined || readdirSync(cacheFolder).some((name) => name.endsWith(".part"))) {
+    await wait(10);
+  }
+  expect(readdirSync(cacheFolder).filter((name) => name.endsWith(".safetensors"))).toEqual([]);
+  other.release();
+  await opening;
+  expect(fills).toBe(2);
 });

@@ -1,11 +1,11 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, open, rename, rm, statfs, utimes } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import { lock } from "proper-lockfile";
+import { mkdir, readdir, rm, statfs, utimes } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
-import { identityOf } from "../files/identity.ts";
+import { LockLostError, withLock } from "../files/lock.ts";
+import { identityOf } from "../files/read.ts";
+import { makeWhole, writeNew } from "../files/whole.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import type { SafetensorsFile } from "./safetensors.ts";
@@ -17,8 +17,6 @@ import { encodeHeader } from "./write-safetensors.ts";
 const formatVersion = 1;
 /** A disk is not filled to its last byte. */
 const spareBytes = 256 * 2 ** 20;
-const staleMs = 60_000;
-const pollMs = 200;
 
 /** Writes bytes into a tensor, from one of its bytes on. */
 export type WriteInto = (tensor: string, at: number, bytes: Uint8Array) => Promise<void>;
@@ -54,28 +52,44 @@ export interface DeriveOptions {
  */
 export async function openDerived(
   derivation: Derivation,
+  options: DeriveOptions,
+): Promise<SafetensorsFile> {
+  const { cacheFolder } = derivation;
+  const path = join(cacheFolder, `${await keyOf(derivation)}.safetensors`);
+  for (;;) {
+    const known = await reuse(path);
+    if (known !== undefined) return known;
+    try {
+      await mkdir(cacheFolder, { recursive: true });
+      return await makeOnce(path, derivation, options);
+    } catch (error) {
+      // Somebody cleared the cache: it is made again.
+      if (error instanceof LockLostError) continue;
+      if (error instanceof InputError || error instanceof CanceledError) throw error;
+      throw notWritable(path, error);
+    }
+  }
+}
+
+async function makeOnce(
+  path: string,
+  derivation: Derivation,
   { signal = new AbortController().signal, onStart }: DeriveOptions,
 ): Promise<SafetensorsFile> {
-  const { cacheFolder, sources } = derivation;
-  const path = join(cacheFolder, `${await keyOf(derivation)}.safetensors`);
-  const known = await reuse(path);
-  if (known !== undefined) return known;
-  try {
-    await mkdir(cacheFolder, { recursive: true });
-  } catch (error) {
-    throw notWritable(cacheFolder, error);
-  }
-  const release = await waitForLock(path, signal);
-  try {
+  return withLock(path, { signal }, async (lockedSignal, lock) => {
     const made = await reuse(path);
     if (made !== undefined) return made;
+    await removeParts(path);
     const bytes = await requireRoom(derivation);
-    onStart?.({ sources, bytes });
-    await make(path, derivation, signal);
+    onStart?.({ sources: derivation.sources, bytes });
+    const part = `${path}.${randomUUID()}.part`;
+    const write = async () => {
+      await writeNew(part, (handle) => fillFile(handle, derivation, lockedSignal));
+      lock.requireHeld();
+    };
+    await makeWhole(path, write, part);
     return await readSafetensors(path);
-  } finally {
-    await release();
-  }
+  });
 }
 
 async function keyOf({ kind, sources }: Derivation): Promise<string> {
@@ -96,17 +110,17 @@ async function reuse(path: string): Promise<SafetensorsFile | undefined> {
   }
 }
 
-async function waitForLock(path: string, signal: AbortSignal): Promise<() => Promise<void>> {
-  for (;;) {
-    if (signal.aborted) throw new CanceledError();
-    try {
-      return await lock(path, { realpath: false, stale: staleMs, update: staleMs / 6 });
-    } catch (error) {
-      const code = error instanceof Error && "code" in error ? error.code : undefined;
-      if (code !== "ELOCKED") throw notWritable(path, error);
-    }
-    await wait(pollMs);
+/** What killed processes left. Whoever lost the lock and writes still will find its part gone. */
+async function removeParts(path: string): Promise<void> {
+  const folder = dirname(path);
+  for (const name of await readdir(folder)) {
+    if (derivedOf(name) === basename(path) && name.endsWith(".part")) await rm(join(folder, name));
   }
+}
+
+/** The derived file that a file of the cache folder belongs to: itself, its parts, its lock. Undefined for others'. */
+export function derivedOf(name: string): string | undefined {
+  return /^([a-z0-9]+-[0-9a-f]{32}\.safetensors)(?:\.lock|\.[0-9a-f-]{36}\.part)?$/.exec(name)?.[1];
 }
 
 function byteLengthOf({ dtype, shape }: TensorLayout): number {
@@ -125,36 +139,21 @@ async function requireRoom({ cacheFolder, tensors, sources }: Derivation): Promi
   );
 }
 
-async function make(
-  path: string,
+async function fillFile(
+  handle: FileHandle,
   { kind, sources, tensors, fill }: Derivation,
   signal: AbortSignal,
 ): Promise<void> {
-  // The lock is held: what lies there is left from a process that was killed.
-  const part = `${path}.part`;
-  try {
-    const handle = await open(part, "w");
-    try {
-      const names = sources.map((file) => basename(file)).join(", ");
-      const header = encodeHeader(tensors, { kind, sources: names });
-      await writeAll(handle, header, 0);
-      const starts = new Map<string, number>();
-      let end = header.length;
-      for (const [name, layout] of tensors) {
-        starts.set(name, end);
-        end += byteLengthOf(layout);
-      }
-      await fill((name, at, bytes) => writeAll(handle, bytes, starts.get(name)! + at), signal);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(part, path);
-  } catch (error) {
-    await rm(part, { force: true });
-    if (error instanceof InputError || error instanceof CanceledError) throw error;
-    throw notWritable(path, error);
+  const names = sources.map((file) => basename(file)).join(", ");
+  const header = encodeHeader(tensors, { kind, sources: names });
+  await writeAll(handle, header, 0);
+  const starts = new Map<string, number>();
+  let end = header.length;
+  for (const [name, layout] of tensors) {
+    starts.set(name, end);
+    end += byteLengthOf(layout);
   }
+  await fill((name, at, bytes) => writeAll(handle, bytes, starts.get(name)! + at), signal);
 }
 
 /** On a full disk a write may take a part only and say so; the next one fails. */
