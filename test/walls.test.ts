@@ -19,3 +19,14 @@ test("ARCHITECTURE.md prints the walls of the list", () => {
   const page = readFileSync(fileURLToPath(new URL("ARCHITECTURE.md", root)), "utf8");
   expect(page.replaceAll(/\s+/g, " ")).toContain(walls);
 });
+
+test("what a page takes from the server's source runs in a browser too", () => {
+  for (const room of ["job", "wire"]) {
+    const folder = new URL(`src/${room}/`, root);
+    const files = readdirSync(folder).filter((name) => !name.endsWith(".test.ts"));
+    const withNode = files.filter((name) =>
+      /from "node:|\bBuffer\b|\bprocess\./.test(readFileSync(new URL(name, folder), "utf8")),
+    );
+    expect(withNode, room).toEqual([]);
+  }
+});

@@ -38,7 +38,7 @@ beforeAll(async () => {
   queue = await Queue.open(database, { maxQueued: 1000, onError: () => {} });
   app = await buildApp({
     settings,
-    place: { baseUrl: "http://localhost:8000", outputFolder: join(folder, "out") },
+    links: { baseUrl: "http://localhost:8000", fileOf: (name) => join(folder, "out", name) },
     queue,
     results: await ResultFolder.open(join(folder, "out")),
     uploads: new Uploads(database, await UploadFolder.open(join(folder, "uploads"), 0), 1e9),

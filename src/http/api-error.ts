@@ -1,4 +1,6 @@
-import type { z } from "zod";
+import type { ApiErrorBody } from "../wire/answers.ts";
+
+type ApiErrorDetails = ApiErrorBody["detail"]["error"]["details"];
 
 /**
  * A request that is refused, in the reference's shape:
@@ -8,14 +10,14 @@ export class ApiError extends Error {
   override readonly name = "ApiError";
   readonly status: number;
   readonly code: string;
-  readonly details: object;
+  readonly details: ApiErrorDetails;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(
     status: number,
     code: string,
     message: string,
-    details: object = {},
+    details: ApiErrorDetails = {},
     headers: Readonly<Record<string, string>> = {},
   ) {
     super(message);
@@ -25,7 +27,7 @@ export class ApiError extends Error {
     this.headers = headers;
   }
 
-  body(): object {
+  body(): ApiErrorBody {
     const { code, message, details } = this;
     return { detail: { error: { code, message, details } } };
   }
@@ -52,17 +54,4 @@ export function uploadNotFound(id: string): ApiError {
     "There is no uploaded LoRA with this id: it was never uploaded with this key, or was deleted.",
     { id },
   );
-}
-
-/** A query as its schema reads it. @throws ApiError naming each parameter that is wrong */
-export function parseQuery<Schema extends z.ZodType>(
-  schema: Schema,
-  query: unknown,
-): z.output<Schema> {
-  const parsed = schema.safeParse(query);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(
-    ({ path, message }) => `'${path.join(".")}': ${message}.`,
-  );
-  throw new ApiError(400, "INVALID_PARAMETER", problems.join(" "));
 }

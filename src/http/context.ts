@@ -5,14 +5,14 @@ import type { Queue } from "../queue/queue.ts";
 import type { TokenSeal } from "../queue/token-seal.ts";
 import type { Uploads } from "../queue/upload-records.ts";
 import type { ResultStore } from "../storage/results.ts";
+import type { Links } from "../wire/from-job.ts";
 import type { ApiKeys } from "./api-keys.ts";
-import type { Place } from "./render.ts";
 import type { BodyPace } from "./slow-bodies.ts";
 
 /** What the routes work with; none of them ever touches a model. */
 export interface AppContext {
   readonly settings: Settings;
-  readonly place: Place;
+  readonly links: Links;
   readonly queue: Queue;
   readonly results: ResultStore;
   readonly uploads: Uploads;

@@ -1,13 +1,12 @@
-import type { JobEvent } from "../job/job.ts";
-import { seedOfText } from "../job/seed.ts";
 import type { Queue } from "../queue/queue.ts";
+import type { Links } from "../wire/from-job.ts";
+import { eventBody } from "../wire/from-job.ts";
 import { writeJson } from "../wire/python-json.ts";
-import type { Place } from "./render.ts";
 
 interface Stream {
   /** Id of the last event that the client has. */
   readonly after: number;
-  readonly place: Place;
+  readonly links: Pick<Links, "baseUrl">;
   /** The client is gone, or the server stops. */
   readonly signal: AbortSignal;
 }
@@ -19,7 +18,7 @@ const silenceMilliseconds = 15_000;
 export async function* eventStream(
   queue: Queue,
   id: string,
-  { after, place, signal }: Stream,
+  { after, links, signal }: Stream,
 ): AsyncGenerator<string> {
   yield "retry: 1000\n\n";
   const events = queue.events(id, after, signal);
@@ -32,42 +31,11 @@ export async function* eventStream(
     }
     if (found.done === true) return;
     const { id: number, event } = found.value;
-    yield `id: ${number}\nevent: ${event.type}\ndata: ${writeJson(dataOf(id, event, place))}\n\n`;
+    yield `id: ${number}\nevent: ${event.type}\ndata: ${writeJson(eventBody(id, event, links))}\n\n`;
     next = events.next();
   }
 }
 
 function silence(): Promise<"silence"> {
   return new Promise((done) => setTimeout(done, silenceMilliseconds, "silence").unref());
-}
-
-/** In the wire's names. */
-function dataOf(id: string, event: JobEvent, { baseUrl }: Place): object {
-  const urlOf = (file: string) => `${baseUrl}/v1/requests/${id}/files/${file}`;
-  switch (event.type) {
-    case "state":
-      return { request_id: id, status: event.state };
-    case "progress":
-      return {
-        request_id: id,
-        prompt_index: event.promptIndex,
-        step: event.step,
-        total: event.total,
-        seconds_left: event.secondsLeft,
-      };
-    case "preview":
-      return {
-        request_id: id,
-        prompt_index: event.promptIndex,
-        step: event.step,
-        url: urlOf(event.file),
-      };
-    case "image":
-      return {
-        request_id: id,
-        prompt_index: event.image.promptIndex,
-        seed: seedOfText(event.image.seed),
-        url: urlOf(event.image.file),
-      };
-  }
 }

@@ -1,6 +1,5 @@
 import { rm } from "node:fs/promises";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { z } from "zod";
 import { InputError } from "../errors.ts";
 import { describeInThread } from "../lora-files/describe.ts";
 import { LoraNotFoundError } from "../lora-files/local.ts";
@@ -9,24 +8,19 @@ import { TransferError } from "../net/errors.ts";
 import { findLora } from "../node/find-loras.ts";
 import { UploadInUseError, UploadNotFoundError, UploadsFullError } from "../queue/errors.ts";
 import type { UploadRecord } from "../queue/upload-records.ts";
-import { ApiError, loraNotFound, parseQuery, uploadNotFound } from "./api-error.ts";
+import { formatTimestamp } from "../wire/from-job.ts";
+import type { DescribedUpload, Inspected, Upload, UploadPage } from "../wire/lora-answers.ts";
+import { ApiError, loraNotFound, uploadNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { requireSameSite } from "./foreign-pages.ts";
-import { formatTimestamp } from "./render.ts";
+import { inspectQuery, nextPage, parseQuery, uploadQuery, uploadsQuery } from "./queries.ts";
 import type { ReceivedUpload } from "./upload-body.ts";
 import { receiveUpload, uploadName } from "./upload-body.ts";
 
 interface WithId {
   Params: { id: string };
 }
-
-const listingSchema = z.object({
-  limit: z.coerce.number().int().min(1).max(100).default(20),
-  after: z.string().refine(isUploadId, "is no id of an upload").optional(),
-});
-const uploadSchema = z.object({ name: z.string().max(1000).optional() });
-const inspectSchema = z.object({ path: z.string().max(4096) });
 
 /** Uploaded LoRAs, and what any LoRA is. */
 export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
@@ -78,7 +72,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   }
 
   app.post("/v1/loras", { config: { largeBody: true } }, async (request, reply) => {
-    const query = parseQuery(uploadSchema, request.query);
+    const query = parseQuery(uploadQuery, request.query);
     try {
       const { record, created } = await keep(await receive(request), query.name, ownerOf(request));
       request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
@@ -92,13 +86,16 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   });
 
   app.get("/v1/loras", async (request) => {
-    const { limit, after } = parseQuery(listingSchema, request.query);
+    const { limit, after } = parseQuery(uploadsQuery, request.query);
     const records = await uploads.list({ owner: ownerOf(request), limit, after });
-    return {
+    const page: UploadPage = {
       loras: records.map(uploadBody),
-      // Pass it as 'after' for the next page.
-      next: records.length === limit ? (records.at(-1)?.sha256 ?? null) : null,
+      next: nextPage(
+        records.map(({ sha256 }) => sha256),
+        limit,
+      ),
     };
+    return page;
   });
 
   app.get<WithId>("/v1/loras/:id", async (request) => describedBody(await recordOf(request)));
@@ -106,7 +103,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   app.get("/v1/loras/inspect", async (request) => {
     // It fetches what the path names: an image on a page could ask for that.
     requireSameSite(request, settings);
-    const { path } = parseQuery(inspectSchema, request.query);
+    const { path } = parseQuery(inspectQuery, request.query);
     const gone = new AbortController();
     request.raw.socket.once("close", () => gone.abort());
     const wanted = { path, owner: ownerOf(request), hfToken: settings.hub.token };
@@ -116,7 +113,8 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
         settings,
         uploads,
       );
-      return { description: await describeInThread(file, "The LoRA") };
+      const answer: Inspected = { description: await describeInThread(file, "The LoRA") };
+      return answer;
     } catch (error) {
       if (error instanceof LoraNotFoundError || error instanceof UploadNotFoundError)
         throw loraNotFound(path, error.message);
@@ -135,7 +133,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   });
 }
 
-function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): object {
+function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): Upload {
   return {
     id: sha256,
     path: uploadPath(sha256),
@@ -145,7 +143,7 @@ function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): object {
   };
 }
 
-function describedBody(record: UploadRecord): object {
+function describedBody(record: UploadRecord): DescribedUpload {
   return { ...uploadBody(record), description: record.description };
 }
 

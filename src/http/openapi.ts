@@ -3,28 +3,35 @@ import swaggerUi from "@fastify/swagger-ui";
 import type { FastifyInstance } from "fastify";
 import type { Settings } from "../config/settings.ts";
 import { imageFormats } from "../job/job.ts";
+import { models } from "../models/registry.ts";
 import { version } from "../version.ts";
-import type { RequestLimits } from "../wire/request.ts";
-import { inferenceRequest } from "../wire/request.ts";
-import { loraPaths } from "./lora-paths.ts";
-import { json, query, refusals } from "./openapi-parts.ts";
-import type { Schema } from "./wire-schemas.ts";
 import {
   apiError,
   event,
-  listOf,
-  model,
-  modelIds,
-  object,
+  health,
+  modelList,
   plainError,
+  readiness,
   result,
-  state,
   status,
+  statusPage,
   submitted,
-  text,
-  textOrNull,
   validationError,
-} from "./wire-schemas.ts";
+} from "../wire/answers.ts";
+import type { RequestLimits } from "../wire/request.ts";
+import { inferenceRequest } from "../wire/request.ts";
+import type { JsonSchema } from "../wire/shapes.ts";
+import { loraPaths } from "./openapi-loras.ts";
+import {
+  anyRoute,
+  binary,
+  json,
+  notFound,
+  pathParameter,
+  queryParameters,
+  refusals,
+} from "./openapi-parts.ts";
+import { requestsQuery } from "./queries.ts";
 
 /** Runs on the checkpoint that comes with Retake. */
 const exampleRequest = {
@@ -39,17 +46,11 @@ const linksById = Object.fromEntries(
     { operationId, parameters: { id: "$response.body#/request_id" } },
   ]),
 );
-const id: Schema = {
-  name: "id",
-  in: "path",
-  required: true,
-  schema: text,
-  description: "request_id of a request",
-};
-const notFound = { "404": json("No such request", { anyOf: [apiError, plainError] }) };
+const id = pathParameter("id", "request_id of a request");
+const modelIds = models.map((model) => model.id);
 
 /** The API in OpenAPI 3.1; request fields come from the table that parses them. */
-function openApiDocument(limits: RequestLimits): Schema {
+function openApiDocument(limits: RequestLimits): JsonSchema {
   const tags = ["inference"];
   return {
     openapi: "3.1.0",
@@ -65,14 +66,15 @@ function openApiDocument(limits: RequestLimits): Schema {
     },
     paths: {
       "/health": {
-        get: { summary: "Alive", responses: { "200": json("Alive", object({ status: text })) } },
+        get: { summary: "Alive", responses: { "200": json("Alive", health), ...anyRoute } },
       },
       "/ready": {
         get: {
           summary: "Able to take requests",
           responses: {
-            "200": json("Ready", object({ status: text })),
+            "200": json("Ready", readiness),
             "503": json("Not ready", apiError),
+            ...anyRoute,
           },
         },
       },
@@ -80,7 +82,7 @@ function openApiDocument(limits: RequestLimits): Schema {
         get: {
           tags,
           summary: "Models that run here",
-          responses: { "200": json("Models", object({ models: listOf(model) })), ...refusals },
+          responses: { "200": json("Models", modelList), ...refusals },
         },
       },
       "/v1/inference": {
@@ -101,7 +103,7 @@ function openApiDocument(limits: RequestLimits): Schema {
           },
           responses: {
             "200": { ...json("Accepted, and kept", submitted), links: linksById },
-            "400": json("Well-formed, but can't be run", { anyOf: [apiError, plainError] }),
+            "400": json("Well-formed, but can't be run", apiError, plainError),
             "409": json("The idempotency key belongs to another request", apiError),
             "413": json("The body is too large", plainError),
             "422": json("Wrong fields", validationError),
@@ -114,14 +116,9 @@ function openApiDocument(limits: RequestLimits): Schema {
         get: {
           tags,
           summary: "Requests, newest first",
-          parameters: [
-            query("status", state),
-            query("model", { type: "string", pattern: "^[A-Za-z0-9_]{1,64}$" }),
-            query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
-            query("after", { type: "string", format: "uuid" }),
-          ],
+          parameters: queryParameters(requestsQuery),
           responses: {
-            "200": json("A page", object({ requests: listOf(status), next: textOrNull })),
+            "200": json("A page", statusPage),
             "400": json("Wrong query", apiError),
             ...refusals,
           },
@@ -136,7 +133,7 @@ function openApiDocument(limits: RequestLimits): Schema {
           responses: {
             "204": { description: "Gone" },
             "409": json("It hasn't ended", apiError),
-            ...notFound,
+            ...notFound("request"),
             ...refusals,
           },
         },
@@ -147,7 +144,7 @@ function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getStatus",
           summary: "How far a request is",
           parameters: [id],
-          responses: { "200": json("Status", status), ...notFound, ...refusals },
+          responses: { "200": json("Status", status), ...notFound("request"), ...refusals },
         },
       },
       "/v1/requests/{id}/result": {
@@ -156,7 +153,7 @@ function openApiDocument(limits: RequestLimits): Schema {
           operationId: "getResult",
           summary: "What a request gave, in every state",
           parameters: [id],
-          responses: { "200": json("Result", result), ...notFound, ...refusals },
+          responses: { "200": json("Result", result), ...notFound("request"), ...refusals },
         },
       },
       "/v1/requests/{id}/cancel": {
@@ -167,7 +164,7 @@ function openApiDocument(limits: RequestLimits): Schema {
           parameters: [id],
           responses: {
             "200": json("Its status now; a running one ends within a step", status),
-            ...notFound,
+            ...notFound("request"),
             ...refusals,
           },
         },
@@ -186,9 +183,12 @@ function openApiDocument(limits: RequestLimits): Schema {
             },
           ],
           responses: {
-            "200": { description: "Events", content: { "text/event-stream": { schema: event } } },
+            "200": {
+              description: "Events",
+              content: { "text/event-stream": { schema: event.schema } },
+            },
             "400": json("Last-Event-ID is no number of ours", apiError),
-            ...notFound,
+            ...notFound("request"),
             ...refusals,
           },
         },
@@ -197,18 +197,15 @@ function openApiDocument(limits: RequestLimits): Schema {
         get: {
           tags,
           summary: "A picture",
-          parameters: [id, { name: "name", in: "path", required: true, schema: text }],
+          parameters: [id, pathParameter("name", "as the result's url ends")],
           responses: {
             "200": {
               description: "The file",
               content: Object.fromEntries(
-                imageFormats.map((format) => [
-                  `image/${format}`,
-                  { schema: { type: "string", format: "binary" } },
-                ]),
+                imageFormats.map((format) => [`image/${format}`, { schema: binary }]),
               ),
             },
-            ...notFound,
+            ...notFound("request"),
             ...refusals,
           },
         },

@@ -1,14 +1,16 @@
 import type { FastifyInstance } from "fastify";
 import { messageOf } from "../errors.ts";
+import { profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
+import type { Health, ModelList, Readiness } from "../wire/answers.ts";
 import { ApiError } from "./api-error.ts";
 import type { AppContext } from "./context.ts";
 
 /** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
 export function addOperationsRoutes(app: FastifyInstance, { queue, metrics }: AppContext): void {
-  app.get("/health", async () => ({ status: "healthy" }));
+  app.get("/health", async (): Promise<Health> => ({ status: "healthy" }));
 
-  app.get("/ready", async () => {
+  app.get("/ready", async (): Promise<Readiness> => {
     try {
       await queue.database.query("SELECT 1");
     } catch (error) {
@@ -24,17 +26,20 @@ export function addOperationsRoutes(app: FastifyInstance, { queue, metrics }: Ap
       .send(await metrics.registry.metrics()),
   );
 
-  app.get("/v1/models", async () => ({
-    models: models.map((model) => ({
-      id: model.id,
-      base_model: model.repository,
-      resolution_divisor: 32,
-      default_steps: model.steps,
-      default_guidance_scale: model.guidanceScale,
-      requires_control_image: model.requiresControlImage,
-      is_video_model: model.isVideoModel,
-      default_num_frames: null,
-      default_fps: null,
-    })),
-  }));
+  app.get(
+    "/v1/models",
+    async (): Promise<ModelList> => ({
+      models: models.map((model) => ({
+        id: model.id,
+        base_model: model.repository,
+        resolution_divisor: profiles.reference.divisor,
+        default_steps: model.steps,
+        default_guidance_scale: model.guidanceScale,
+        requires_control_image: model.requiresControlImage,
+        is_video_model: model.isVideoModel,
+        default_num_frames: null,
+        default_fps: null,
+      })),
+    }),
+  );
 }

@@ -1,32 +1,20 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { z } from "zod";
-import { jobStates } from "../job/job.ts";
 import { forget } from "../node/forget.ts";
 import type { RequestRecord, RequestStatus } from "../queue/record.ts";
 import { isFinal } from "../queue/record.ts";
 import { contentTypeOf } from "../storage/results.ts";
-import { ApiError, parseQuery, requestNotFound } from "./api-error.ts";
+import type { StatusPage } from "../wire/answers.ts";
+import { resultBody, statusBody } from "../wire/from-job.ts";
+import { ApiError, requestNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { eventStream } from "./event-stream.ts";
-import { resultBody, statusBody } from "./render.ts";
+import { nextPage, parseQuery, requestIdPattern, requestsQuery } from "./queries.ts";
 
 interface WithId {
   Params: { id: string };
 }
-
-const uuid = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-
-const listingSchema = z.object({
-  status: z.enum(jobStates).optional(),
-  model: z
-    .string()
-    .regex(/^\w{1,64}$/, "is no model id")
-    .optional(),
-  limit: z.coerce.number().int().min(1).max(100).default(20),
-  after: z.string().regex(uuid, "is no request id").optional(),
-});
 
 /**
  * Everything about requests that were accepted before.
@@ -38,7 +26,7 @@ export function addRequestRoutes(
   context: AppContext,
   stopping: AbortSignal,
 ): void {
-  const { queue, place, results } = context;
+  const { queue, links, results } = context;
 
   /** How the request stands, or all of it. */
   async function found<Found extends RequestStatus | RequestRecord>(
@@ -46,7 +34,7 @@ export function addRequestRoutes(
     look: (id: string) => Promise<Found | undefined>,
   ): Promise<Found> {
     const { id } = request.params;
-    const record = uuid.test(id) ? await look(id) : undefined;
+    const record = requestIdPattern.test(id) ? await look(id) : undefined;
     // Somebody else's request is as good as none.
     if (record === undefined || record.owner !== ownerOf(request)) throw requestNotFound(id);
     return record;
@@ -59,18 +47,21 @@ export function addRequestRoutes(
   );
 
   app.get<WithId>("/v1/requests/:id/result", async (request) =>
-    resultBody(await recordOf(request), place),
+    resultBody(await recordOf(request), links),
   );
 
   app.get("/v1/requests", async (request) => {
-    const { status: state, model, limit, after } = parseQuery(listingSchema, request.query);
+    const { status: state, model, limit, after } = parseQuery(requestsQuery, request.query);
     const owner = ownerOf(request);
     const records = await queue.list({ owner, state, model, after, limit });
-    return {
+    const page: StatusPage = {
       requests: records.map(statusBody),
-      // Pass it as 'after' for the next page.
-      next: records.length === limit ? (records.at(-1)?.id ?? null) : null,
+      next: nextPage(
+        records.map(({ id }) => id),
+        limit,
+      ),
     };
+    return page;
   });
 
   app.post<WithId>("/v1/requests/:id/cancel", async (request) => {
@@ -105,7 +96,7 @@ export function addRequestRoutes(
       .header("content-type", "text/event-stream; charset=utf-8")
       .header("cache-control", "no-store")
       .header("x-accel-buffering", "no")
-      .send(Readable.from(eventStream(queue, id, { after, place, signal })));
+      .send(Readable.from(eventStream(queue, id, { after, links, signal })));
   });
 
   app.get<{ Params: { id: string; name: string } }>(

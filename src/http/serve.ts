@@ -1,17 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
 import type { Settings } from "../config/settings.ts";
-import { InputError, messageOf } from "../errors.ts";
-import { TransferError } from "../net/errors.ts";
-import { deliverWebhook } from "../net/webhook.ts";
+import { InputError } from "../errors.ts";
 import type { WorkNode } from "../node/node.ts";
 import { Metrics, observe } from "../node/observe.ts";
-import { webhookQueue } from "../queue/end-request.ts";
-import { writeJson } from "../wire/python-json.ts";
+import { sendWebhooks } from "../node/webhooks.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { buildApp } from "./app.ts";
-import type { Place } from "./render.ts";
-import { resultBody } from "./render.ts";
 import type { BodyPace } from "./slow-bodies.ts";
 import { bodyPace } from "./slow-bodies.ts";
 
@@ -33,16 +28,17 @@ export async function serve(
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
-  const place = { baseUrl: settings.baseUrl ?? "", outputFolder: settings.outputFolder };
+  const fileOf = (name: string) => results.fileOf(name);
+  const links = { baseUrl: settings.baseUrl ?? "", fileOf };
   const app = await buildApp({
-    ...{ settings, place, keys, metrics, log, pace },
+    ...{ settings, links, keys, metrics, log, pace },
     ...{ queue, results, uploads, seal },
   });
   await listen(app, settings);
-  place.baseUrl ||= urlOf(app);
-  await sendWebhooks(node, settings, place, log);
+  links.baseUrl ||= urlOf(app);
+  await sendWebhooks(queue, settings, links, log);
   node.startWorkers(observe(metrics, log));
-  return { url: place.baseUrl, app, close: () => app.close() };
+  return { url: links.baseUrl, app, close: () => app.close() };
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {
@@ -70,28 +66,4 @@ function urlOf(app: FastifyInstance): string {
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
   // Nobody can open 0.0.0.0 or [::]; whoever reads this line is on this machine.
   return `http://${host.replace(/^(?:0\.0\.0\.0|\[::\])$/, "localhost")}:${address.port}`;
-}
-
-/** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
-async function sendWebhooks(
-  { queue }: WorkNode,
-  { webhookKey: key, webhooks }: Settings,
-  place: Place,
-  log: Logger,
-): Promise<void> {
-  if (key === undefined) return;
-  const options = { pollingIntervalSeconds: 1 };
-  await queue.boss.work<{ id: string }>(webhookQueue, options, async ([job]) => {
-    const record = await queue.get(job!.data.id);
-    const url = record?.extra.webhook_url;
-    if (record === undefined || typeof url !== "string") return;
-    const message = { url, key, id: record.id, body: writeJson(resultBody(record, place)) };
-    try {
-      await deliverWebhook(message, webhooks, job!.signal);
-    } catch (error) {
-      const again = error instanceof TransferError && error.transient;
-      log.warn({ request_id: record.id, again, error: messageOf(error) }, "webhook not delivered");
-      if (again) throw error;
-    }
-  });
 }

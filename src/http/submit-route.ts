@@ -8,6 +8,7 @@ import type { ModelDefinition } from "../models/registry.ts";
 import { models } from "../models/registry.ts";
 import { IdempotencyConflictError, QueueFullError, UploadNotFoundError } from "../queue/errors.ts";
 import type { Idempotency } from "../queue/submission.ts";
+import { submitBody } from "../wire/from-job.ts";
 import type { InferenceRequest } from "../wire/request.ts";
 import { parseInferenceRequest } from "../wire/request.ts";
 import { jobFromRequest } from "../wire/to-job.ts";
@@ -15,7 +16,6 @@ import { ApiError, loraNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import { BodyError, readJsonBody } from "./body.ts";
 import type { AppContext } from "./context.ts";
-import { submitBody } from "./render.ts";
 
 const notAnUpload =
   "An uploaded LoRA is named upload: and the id that its upload was answered with.";
@@ -74,7 +74,7 @@ async function checkSubmission(
 }
 
 export function addSubmitRoute(app: FastifyInstance, context: AppContext): void {
-  const { settings, queue, place, metrics, seal } = context;
+  const { settings, queue, links, metrics, seal } = context;
   app.post("/v1/inference", async (http) => {
     const parsed = parseInferenceRequest(readJsonBody(http), settings.limits);
     if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
@@ -97,7 +97,7 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
       const { record, created } = await queue.submit(submission);
       if (created) metrics.accepted(request.model);
       http.log.info({ request_id: record.id, model: request.model, created }, "accepted");
-      return submitBody(record, place);
+      return submitBody(record, links);
     } catch (error) {
       throw refusalOf(error);
     }

@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { InputError } from "../errors.ts";
 import type { LoraDescription } from "../lora/describe.ts";
+import type { LoraFacts } from "../wire/lora-answers.ts";
 
 /** What the thread answers. */
 export type Described =
@@ -22,10 +23,7 @@ let turn: Promise<unknown> = Promise.resolve();
  * @param shown stands for the file's path in messages; the path is in no description
  * @throws InputError if it is no LoRA
  */
-export function describeInThread(
-  file: string,
-  shown: string,
-): Promise<Omit<LoraDescription, "file">> {
+export function describeInThread(file: string, shown: string): Promise<LoraFacts> {
   const described = turn.then(() => describe(file));
   turn = described.catch(() => {});
   return described.then((answer) => {

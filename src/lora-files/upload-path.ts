@@ -1,3 +1,5 @@
+import { uploadIdPattern } from "../wire/lora-answers.ts";
+
 const prefix = "upload:";
 
 /** What a request writes for an uploaded LoRA. */
@@ -12,7 +14,7 @@ export function isUploadPath(path: string): boolean {
 
 /** An upload's id is its content's SHA-256 in hex. */
 export function isUploadId(id: string): boolean {
-  return /^[0-9a-f]{64}$/.test(id);
+  return uploadIdPattern.test(id);
 }
 
 /** The id that a path names; undefined if it is no upload's. */

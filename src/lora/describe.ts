@@ -1,60 +1,20 @@
 import { stat } from "node:fs/promises";
 import { hashFile } from "../files/hash.ts";
+import type { LoraFacts } from "../wire/lora-answers.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule } from "./module.ts";
-import type { PreviewEra } from "./preview-era.ts";
 import { eraOfVersion } from "./preview-era.ts";
 import type { ModuleFacts } from "./problems.ts";
 import { findFault, findProblems } from "./problems.ts";
 import { openStrengthMeter } from "./strength.ts";
 import { doesNothing, loadModules } from "./values.ts";
 
-/** What a LoRA file is. Plain JSON, in the words of the API. */
-export interface LoraDescription {
-  readonly file: string;
-  readonly bytes: number;
-  readonly sha256: string;
-  readonly format: string;
-  readonly network: string;
-  readonly name: string | null;
-  readonly version: string | null;
-  readonly base_model: string | null;
-  readonly trainer: string | null;
-  readonly trainer_version: string | null;
-  readonly step: number | null;
-  readonly epoch: number | null;
-  readonly trigger_words: readonly string[];
-  readonly dataset_tags: Readonly<Record<string, number>>;
-  readonly modules: number;
-  readonly parameters: number;
-  readonly rank: readonly (number | null)[];
-  readonly groups: readonly ModuleGroup[];
-  /** Frobenius norm of each module's change at multiplier 1. */
-  readonly strength: Readonly<Record<string, number | null>>;
-  readonly preview_era: (PreviewEra & { readonly doubt: string | null }) | null;
-  /** Why there is no era. */
-  readonly preview_era_unknown: string | null;
-  /** Why a request with it fails; null: it can be used. */
-  readonly unusable: string | null;
-  /** What may be wrong with it all the same. */
-  readonly problems: readonly string[];
-  readonly notes: readonly string[];
-}
+/** What a LoRA file is, and where it lies. Plain JSON, in the words of the API. */
+export type LoraDescription = LoraFacts & { readonly file: string };
 
-/** Modules of the same kind in all blocks. */
-interface ModuleGroup {
-  /** e.g. `layers.*.attention.to_q`. */
-  readonly group: string;
-  readonly modules: number;
-  readonly rank: readonly (number | null)[];
-  /** As stored; empty: none is, and alpha = rank. */
-  readonly alpha: readonly number[];
-  /** What the product is multiplied by. */
-  readonly scale: readonly number[];
-  readonly dtype: readonly string[];
-}
+type ModuleGroup = LoraFacts["groups"][number];
 
 /**
  * Says what a LoRA file is, from its header and its values. What is likely

@@ -1,19 +1,9 @@
+import type { LoraFacts } from "../wire/lora-answers.ts";
+
 // What a training preview meant, by the version of ai-toolkit that drew it. Read from the
 // trainer's history: 4e62c38d, 859635e9, ef57c107, 6233efe1, 3e6bd874.
 
-export interface PreviewEra {
-  /** First version of ai-toolkit that draws so, and the last; null: still. */
-  readonly from: string;
-  readonly to: string | null;
-  /** The w of pos + w·(pos − neg) for the preview's guidance_scale g. */
-  readonly guidance: "g" | "max(0, g - 1)";
-  /** Guidance runs when what it is handed is above this. */
-  readonly guidance_above: 0 | 1;
-  /** Updates that N steps make. */
-  readonly updates: "N - 1" | "N";
-  /** Sizes are floored to a multiple of this. */
-  readonly divisor: 16 | 32;
-}
+type PreviewEra = Omit<NonNullable<LoraFacts["preview_era"]>, "doubt">;
 
 const previewEras: readonly PreviewEra[] = [
   { from: "0.7.6", to: "0.7.24", guidance: "g", guidance_above: 1, updates: "N - 1", divisor: 32 },

@@ -3,8 +3,10 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { prepareQueue } from "../../test/prepared.ts";
+import { describeLora } from "../lora/describe.ts";
 import { stageFile } from "../lora-files/stage.ts";
 import { UploadFolder } from "../lora-files/upload-folder.ts";
 import type { Database } from "./database.ts";
@@ -39,7 +41,12 @@ const safetensors = (text: string) => {
   return bytes;
 };
 
-async function add(owner: string, text: string, describe = async () => ({})) {
+/** Of another file: here it only has to be kept. */
+const description = await describeLora(
+  fileURLToPath(new URL("../../demo/loras/zorple.safetensors", import.meta.url)),
+);
+
+async function add(owner: string, text: string, describe = async () => description) {
   const source = Readable.from([safetensors(text)]);
   const staged = await stageFile(files, source, () => {});
   const added = uploads.add(staged, { owner, name: null, describe });

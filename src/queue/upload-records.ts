@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import type { StagedFile } from "../lora-files/stage.ts";
 import type { UploadStore } from "../lora-files/upload-folder.ts";
+import type { LoraFacts } from "../wire/lora-answers.ts";
 import type { Database, Sql } from "./database.ts";
 import { UploadInUseError, UploadsFullError } from "./errors.ts";
 import { locks } from "./migrations.ts";
@@ -12,7 +13,8 @@ const rowSchema = z.object({
   name: z.string().nullable(),
   /** Postgres's bigint comes as text. */
   bytes: z.coerce.number(),
-  description: z.record(z.string(), z.json()),
+  /** As it was kept: only `add` writes it. */
+  description: z.custom<LoraFacts>(),
   created_at: z.date(),
 });
 
@@ -26,7 +28,7 @@ interface NewUpload {
   /** For people. */
   readonly name: string | null;
   /** Says what the file is; not asked if the owner has it already. @throws InputError */
-  readonly describe: (file: string) => Promise<object>;
+  readonly describe: (file: string) => Promise<LoraFacts>;
 }
 
 export interface UploadListing {

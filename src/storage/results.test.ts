@@ -12,5 +12,5 @@ test("a folder that can't be written fails the job with its reason and leaves no
   const results = await ResultFolder.open(join(folder, "gone"));
   rmSync(join(folder, "gone"), { recursive: true });
   await expect(results.write(`${randomUUID()}_output_0.jpg`, new Uint8Array(3))).rejects.toThrow();
-  expect(() => results.pathOf("../secret.jpg")).toThrow(/not the name of a result/);
+  expect(() => results.fileOf("../secret.jpg")).toThrow(/not the name of a result/);
 });

@@ -11,6 +11,8 @@ import { bounds } from "../job/request.ts";
 export interface ResultStore {
   /** Keeps a file, whole or not at all. When it returns, the file survives a crash. */
   write(name: string, bytes: Uint8Array): Promise<void>;
+  /** Where a file lies: a path, or `s3://bucket/name`. @throws RangeError if it is no result's name */
+  fileOf(name: string): string;
   read(name: string): Promise<{ bytes: number; content: Readable } | undefined>;
   /** Removes every file of a job, those that no run told of included; does nothing if there is none. */
   removeAll(job: JobNames): Promise<void>;
@@ -82,25 +84,25 @@ export class ResultFolder implements ResultStore {
     return new ResultFolder(folder);
   }
 
-  pathOf(name: string): string {
+  fileOf(name: string): string {
     if (!isResultName(name)) throw new RangeError(`${name} is not the name of a result`);
     return join(this.#folder, name);
   }
 
   async write(name: string, bytes: Uint8Array): Promise<void> {
-    await writeWhole(this.pathOf(name), [bytes]);
+    await writeWhole(this.fileOf(name), [bytes]);
   }
 
   async read(name: string): ReturnType<ResultStore["read"]> {
     if (!isResultName(name)) return undefined;
-    const path = this.pathOf(name);
+    const path = this.fileOf(name);
     const found = await stat(path).catch(() => undefined);
     return found?.isFile() ? { bytes: found.size, content: createReadStream(path) } : undefined;
   }
 
   /** By name: the folder holds the files of all requests, and to list them takes longer the more there are. */
   async removeAll(job: JobNames): Promise<void> {
-    for (const name of namesOf(job)) await rm(this.pathOf(name), { force: true });
+    for (const name of namesOf(job)) await rm(this.fileOf(name), { force: true });
   }
 }
 

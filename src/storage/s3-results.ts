@@ -30,12 +30,20 @@ export class S3Results implements ResultStore {
     return new S3Results(await openS3(place, "OUTPUT_BASE_PATH"));
   }
 
-  async write(name: string, bytes: Uint8Array): Promise<void> {
+  fileOf(name: string): string {
+    return `s3://${this.#bucket}/${this.#keyOf(name)}`;
+  }
+
+  #keyOf(name: string): string {
     if (!isResultName(name)) throw new RangeError(`${name} is not the name of a result`);
+    return this.#prefix + name;
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
     await this.#client.send(
       new PutObjectCommand({
         Bucket: this.#bucket,
-        Key: this.#prefix + name,
+        Key: this.#keyOf(name),
         Body: bytes,
         ContentType: contentTypeOf(name),
       }),

@@ -1,5 +1,6 @@
 import { parseDecimalText, parseIntegerText } from "./number-text.ts";
 import type { JsonValue } from "./python-json.ts";
+import type { Shape } from "./shapes.ts";
 
 /** One thing wrong with a body, as pydantic 2 reports it: the reference's clients know this shape. */
 export interface FieldError {
@@ -17,18 +18,9 @@ type Loc = readonly (string | number)[];
  * Schema. One table of these is the parser and the documentation; zod has
  * neither these coercions nor these errors.
  */
-export interface Field<Value> {
+export interface Field<Value> extends Shape<Value> {
   /** Undefined after an error, which is added to the list. */
   parse(value: JsonValue, loc: Loc, errors: FieldError[]): Value | undefined;
-  readonly schema: Readonly<Record<string, unknown>>;
-}
-
-/** The same field with more in its JSON Schema: what is checked elsewhere, with an answer of its own. */
-export function documented<Value>(
-  field: Field<Value>,
-  more: Readonly<Record<string, unknown>>,
-): Field<Value> {
-  return { ...field, schema: { ...field.schema, ...more } };
 }
 
 interface Bounds {

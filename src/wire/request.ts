@@ -1,10 +1,9 @@
 import { imageFormats } from "../job/job.ts";
 import { bounds, defaultPixels, profileNames } from "../job/request.ts";
 import { drawnSeed, largestSeed } from "../job/seed.ts";
-import type { Field, FieldError } from "./fields.ts";
+import type { FieldError } from "./fields.ts";
 import {
   decimal,
-  documented,
   integer,
   listOf,
   objectOf,
@@ -15,6 +14,8 @@ import {
   truth,
 } from "./fields.ts";
 import type { JsonValue } from "./python-json.ts";
+import type { Holds } from "./shapes.ts";
+import { documented } from "./shapes.ts";
 
 const mask = "***";
 const tokenField = "hf_token";
@@ -113,8 +114,7 @@ export function inferenceRequest(
   });
 }
 
-type FieldOf<Schema> = Schema extends Field<infer Value> ? Value : never;
-export type InferenceRequest = FieldOf<ReturnType<typeof inferenceRequest>>;
+export type InferenceRequest = Holds<ReturnType<typeof inferenceRequest>>;
 
 export type ParsedRequest =
   | { readonly request: InferenceRequest; readonly errors?: never }

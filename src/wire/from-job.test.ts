@@ -4,15 +4,15 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { goldenFolder } from "../../test/golden.ts";
 import { jobStates } from "../job/job.ts";
-import type { RequestRecord, RequestStatus } from "../queue/record.ts";
-import type { JsonValue } from "../wire/python-json.ts";
-import { parsePythonJson, writeJson } from "../wire/python-json.ts";
-import { parseInferenceRequest } from "../wire/request.ts";
-import { jobFromRequest } from "../wire/to-job.ts";
-import { resultBody, statusBody, submitBody } from "./render.ts";
-import { result, status, submitted } from "./wire-schemas.ts";
+import { result, status, submitted } from "./answers.ts";
+import type { KnownRequest, KnownStatus } from "./from-job.ts";
+import { resultBody, statusBody, submitBody } from "./from-job.ts";
+import type { JsonValue } from "./python-json.ts";
+import { parsePythonJson, writeJson } from "./python-json.ts";
+import { parseInferenceRequest } from "./request.ts";
+import { jobFromRequest } from "./to-job.ts";
 
-const place = { baseUrl: "http://localhost:8000", outputFolder: "/outputs" };
+const links = { baseUrl: "http://localhost:8000", fileOf: (name: string) => `/outputs/${name}` };
 const limits = { loras: 1, prompts: 64, promptCharacters: 20_000, pixelSteps: 4096 * 4096 * 150 };
 
 const integer = z.union([z.number(), z.bigint()]);
@@ -62,7 +62,7 @@ const { states } = z.object({ states: z.array(recordedState) }).parse(parsePytho
 
 const anyRequest = { model: "zimage", loras: [{ path: "a" }], prompts: [{ prompt: "a" }] };
 
-function recordOf({ state, request, status, result }: RecordedState): RequestRecord {
+function recordOf({ state, request, status, result }: RecordedState): KnownRequest {
   const parsed = parseInferenceRequest(request ?? anyRequest, limits);
   if (parsed.errors !== undefined) throw new Error("the recorded request is none");
   const { outputs, metadata } = result;
@@ -79,17 +79,11 @@ function recordOf({ state, request, status, result }: RecordedState): RequestRec
   return {
     id: status.request_id,
     state,
-    owner: "",
-    priority: 0,
     job: jobFromRequest(status.request_id, parsed.request),
-    extra: {},
     created_at: dateOf(status.created_at)!,
     started_at: dateOf(status.started_at),
     finished_at: dateOf(status.finished_at),
-    attempt: 1,
-    cancel_requested: state === "canceled",
     progress: null,
-    sealed_token: null,
     result:
       metadata === null
         ? null
@@ -102,7 +96,7 @@ function recordOf({ state, request, status, result }: RecordedState): RequestRec
 }
 
 /** What the database reads of a record for its status. */
-function standingOf(record: RequestRecord): RequestStatus {
+function standingOf(record: KnownRequest): KnownStatus {
   const { model, prompts } = record.job;
   return { ...record, model, prompts: prompts.length };
 }
@@ -131,7 +125,7 @@ describe("bodies hold what the reference's do, and more", () => {
   test.each(states)("$state: $status.error", (recorded) => {
     const record = recordOf(recorded);
     expect(asRead(statusBody(standingOf(record)))).toMatchObject(withPlainTimes(recorded.status));
-    expect(asRead(resultBody(record, place))).toMatchObject(withPlainTimes(recorded.result));
+    expect(asRead(resultBody(record, links))).toMatchObject(withPlainTimes(recorded.result));
   });
 });
 
@@ -139,13 +133,13 @@ describe("bodies are what the API's documentation says", () => {
   test.each(states)("$state: $status.error", (recorded) => {
     const record = recordOf(recorded);
     const bodies = [
-      [submitted, submitBody(record, place)],
+      [submitted, submitBody(record, links)],
       [status, statusBody(standingOf(record))],
-      [result, resultBody(record, place)],
+      [result, resultBody(record, links)],
     ] as const;
-    for (const [schema, body] of bodies) {
+    for (const [shape, body] of bodies) {
       // Seeds above 2^53 are integers to JSON, if not to zod: digits are checked above.
-      const { error } = z.fromJSONSchema(schema).safeParse(JSON.parse(writeJson(body)));
+      const { error } = z.fromJSONSchema(shape.schema).safeParse(JSON.parse(writeJson(body)));
       const wrong = error?.issues.filter(({ path }) => path.at(-1) !== "seed");
       expect(wrong ?? []).toEqual([]);
     }

@@ -1,44 +1,35 @@
-import { json, query, refusals } from "./openapi-parts.ts";
-import type { Schema } from "./wire-schemas.ts";
+import { apiError } from "../wire/answers.ts";
+import { describedUpload, inspected, uploadId, uploadPage } from "../wire/lora-answers.ts";
+import type { JsonSchema } from "../wire/shapes.ts";
+import { string } from "../wire/shapes.ts";
 import {
-  apiError,
-  describedUpload,
-  inspected,
-  listOf,
-  object,
-  plainError,
-  text,
-  textOrNull,
-  upload,
-} from "./wire-schemas.ts";
+  binary,
+  json,
+  notFound,
+  pathParameter,
+  queryParameters,
+  refusals,
+} from "./openapi-parts.ts";
+import { inspectQuery, uploadQuery, uploadsQuery } from "./queries.ts";
 
-const binary: Schema = { type: "string", format: "binary" };
-const idSchema: Schema = { type: "string", pattern: "^[0-9a-f]{64}$" };
-const id: Schema = {
-  name: "id",
-  in: "path",
-  required: true,
-  schema: idSchema,
-  description: "id of an upload",
-};
-const notFound = { "404": json("No such upload", { anyOf: [apiError, plainError] }) };
-const form: Schema = {
+const id = pathParameter("id", "id of an upload", uploadId);
+const form: JsonSchema = {
   type: "object",
-  properties: { file: binary, name: text },
+  properties: { file: binary, name: string.schema },
   required: ["file"],
 };
 const location = {
-  headers: { location: { schema: text, description: "Where the upload is described" } },
+  headers: { location: { schema: string.schema, description: "Where the upload is described" } },
 };
 
 /** The routes of uploaded LoRAs in OpenAPI. */
-export function loraPaths(tags: readonly string[]): Record<string, Schema> {
+export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
   return {
     "/v1/loras": {
       post: {
         tags,
         summary: "Upload a LoRA, which requests then name by its path",
-        parameters: [query("name", { type: "string", maxLength: 1000 })],
+        parameters: queryParameters(uploadQuery),
         requestBody: {
           required: true,
           content: {
@@ -60,12 +51,9 @@ export function loraPaths(tags: readonly string[]): Record<string, Schema> {
       get: {
         tags,
         summary: "Uploaded LoRAs, newest first",
-        parameters: [
-          query("limit", { type: "integer", minimum: 1, maximum: 100, default: 20 }),
-          query("after", idSchema),
-        ],
+        parameters: queryParameters(uploadsQuery),
         responses: {
-          "200": json("A page", object({ loras: listOf(upload), next: textOrNull })),
+          "200": json("A page", uploadPage),
           "400": json("Wrong query", apiError),
           ...refusals,
         },
@@ -75,7 +63,7 @@ export function loraPaths(tags: readonly string[]): Record<string, Schema> {
       get: {
         tags,
         summary: "What a LoRA is that a request could name",
-        parameters: [query("path", { type: "string", maxLength: 4096 }, true)],
+        parameters: queryParameters(inspectQuery),
         responses: {
           "200": json("What it is", inspected),
           "400": json("There is none, or it can't be used", apiError),
@@ -89,7 +77,11 @@ export function loraPaths(tags: readonly string[]): Record<string, Schema> {
         tags,
         summary: "An uploaded LoRA, and what it is",
         parameters: [id],
-        responses: { "200": json("The upload", describedUpload), ...notFound, ...refusals },
+        responses: {
+          "200": json("The upload", describedUpload),
+          ...notFound("upload"),
+          ...refusals,
+        },
       },
       delete: {
         tags,
@@ -98,7 +90,7 @@ export function loraPaths(tags: readonly string[]): Record<string, Schema> {
         responses: {
           "204": { description: "Gone" },
           "409": json("Requests that have not ended use it", apiError),
-          ...notFound,
+          ...notFound("upload"),
           ...refusals,
         },
       },

@@ -1,0 +1,37 @@
+import type { Settings } from "../config/settings.ts";
+import { messageOf } from "../errors.ts";
+import { TransferError } from "../net/errors.ts";
+import { deliverWebhook } from "../net/webhook.ts";
+import { webhookQueue } from "../queue/end-request.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { Links } from "../wire/from-job.ts";
+import { resultBody } from "../wire/from-job.ts";
+import { writeJson } from "../wire/python-json.ts";
+
+interface WebhookLog {
+  readonly warn: (fields: object, message: string) => void;
+}
+
+/** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
+export async function sendWebhooks(
+  queue: Queue,
+  { webhookKey: key, webhooks }: Pick<Settings, "webhookKey" | "webhooks">,
+  links: Links,
+  log: WebhookLog,
+): Promise<void> {
+  if (key === undefined) return;
+  const options = { pollingIntervalSeconds: 1 };
+  await queue.boss.work<{ id: string }>(webhookQueue, options, async ([job]) => {
+    const record = await queue.get(job!.data.id);
+    const url = record?.extra.webhook_url;
+    if (record === undefined || typeof url !== "string") return;
+    const message = { url, key, id: record.id, body: writeJson(resultBody(record, links)) };
+    try {
+      await deliverWebhook(message, webhooks, job!.signal);
+    } catch (error) {
+      const again = error instanceof TransferError && error.transient;
+      log.warn({ request_id: record.id, again, error: messageOf(error) }, "webhook not delivered");
+      if (again) throw error;
+    }
+  });
+}

@@ -1,0 +1,220 @@
+import { imageFormats, jobStates } from "../job/job.ts";
+import type { FieldError } from "./fields.ts";
+import type { Holds, Shape } from "./shapes.ts";
+import {
+  anything,
+  arrayOf,
+  documented,
+  flag,
+  link,
+  mapOf,
+  number,
+  object,
+  orNull,
+  string,
+  time,
+  wholeNumber,
+  word,
+} from "./shapes.ts";
+
+// What the API answers about requests, field by field. The rendering code is
+// typed by it and /openapi.json is made of it; a page takes its types from it.
+
+/** Exact to the last digit. A reader that makes doubles of integers rounds it above 2^53. */
+const seed: Shape<number | bigint> = { schema: { type: "integer", minimum: 0 } };
+const state = word(...jobStates);
+
+export const submitted = object({
+  request_id: string,
+  // The reference's word here; status calls the same state in_queue.
+  status: word("queued"),
+  status_url: link,
+  result_url: link,
+  created_at: time,
+  events_url: link,
+  cancel_url: link,
+});
+export type Submitted = Holds<typeof submitted>;
+
+export const status = object({
+  request_id: string,
+  status: state,
+  created_at: time,
+  started_at: orNull(time),
+  finished_at: orNull(time),
+  error: orNull(string),
+  model: string,
+  progress: orNull(
+    object({
+      prompt_index: wholeNumber,
+      prompts: documented(wholeNumber, { description: "of the request" }),
+      step: documented(wholeNumber, { description: "steps done of this prompt" }),
+      total: wholeNumber,
+      seconds_left: documented(orNull(number), {
+        description: "of the whole request; null until a step was timed",
+      }),
+    }),
+  ),
+});
+export type Status = Holds<typeof status>;
+
+/** A page of a list, newest first. `next` goes into the query as `after`; null: there is no more. */
+export function pageOf<Name extends string, Item>(name: Name, item: Shape<Item>) {
+  const items = { [name]: arrayOf(item) } as Record<Name, Shape<readonly Item[]>>; // that one name
+  return object({ ...items, next: orNull(string) });
+}
+
+export const statusPage = pageOf("requests", status);
+export type StatusPage = Holds<typeof statusPage>;
+
+/**
+ * All that decided how a picture looks. Pictures that an earlier version made
+ * may lack what it did not know.
+ */
+const effective = object(
+  { seed },
+  {
+    software: string,
+    model: string,
+    transformer: documented(object({ file: orNull(string), quantization: orNull(string) }), {
+      description: "the file that took the place of the model's own, and how it is stored",
+    }),
+    profile: string,
+    prompt: documented(string, { description: "with its trigger word filled in" }),
+    negative_prompt: string,
+    width: wholeNumber,
+    height: wholeNumber,
+    num_inference_steps: wholeNumber,
+    guidance_scale: documented(number, { description: "as in the request" }),
+    standard_cfg: documented(number, { description: "s of neg + s·(pos - neg); 1: none" }),
+    schedule: string,
+    sigmas: arrayOf(number),
+    loras: arrayOf(object({ sha256: string, name: orNull(string), network_multiplier: number })),
+    weights: documented(mapOf(string), { description: "what identifies each network's weights" }),
+    warnings: arrayOf(string),
+  },
+);
+export type EffectiveAnswer = Holds<typeof effective>;
+
+const outputs = orNull(
+  object({
+    images: arrayOf(
+      object({
+        format: word(...imageFormats),
+        width: wholeNumber,
+        height: wholeNumber,
+        file_path: string,
+        seed,
+        url: link,
+        effective,
+      }),
+    ),
+    // The reference's other models make them.
+    videos: arrayOf(object({})),
+  }),
+);
+
+export const result = object({
+  request_id: string,
+  status: state,
+  outputs,
+  error: orNull(string),
+  created_at: time,
+  finished_at: orNull(time),
+  metadata: orNull(
+    object({
+      model: string,
+      inference_time: documented(number, { description: "seconds" }),
+      timings: documented(mapOf(anything), { description: "seconds, by what they were spent on" }),
+    }),
+  ),
+  partial_outputs: documented(outputs, {
+    description: "what was finished before the request failed or was canceled",
+  }),
+  error_code: orNull(string),
+});
+export type Result = Holds<typeof result>;
+
+/** The data of each kind of server-sent event. */
+const eventData = {
+  state: object({ request_id: string, status: state }),
+  progress: object({
+    request_id: string,
+    prompt_index: wholeNumber,
+    step: wholeNumber,
+    total: wholeNumber,
+    seconds_left: orNull(number),
+  }),
+  preview: object({
+    request_id: string,
+    prompt_index: wholeNumber,
+    step: wholeNumber,
+    url: link,
+  }),
+  image: object({ request_id: string, prompt_index: wholeNumber, seed, url: link }),
+};
+export type EventData = Holds<(typeof eventData)[keyof typeof eventData]>;
+
+/** One server-sent event; `data` is JSON. */
+export const event: Shape<unknown> = {
+  schema: {
+    oneOf: Object.entries(eventData).map(([name, { schema }]) => ({
+      type: "object",
+      properties: {
+        id: { type: "string", description: "goes into Last-Event-ID" },
+        event: { type: "string", const: name },
+        data: { type: "string", contentMediaType: "application/json", contentSchema: schema },
+      },
+      required: ["id", "event", "data"],
+    })),
+  },
+};
+
+export const modelList = object({
+  models: arrayOf(
+    object({
+      id: string,
+      base_model: string,
+      resolution_divisor: wholeNumber,
+      default_steps: wholeNumber,
+      default_guidance_scale: number,
+      requires_control_image: flag,
+      is_video_model: flag,
+      default_num_frames: orNull(wholeNumber),
+      default_fps: orNull(wholeNumber),
+    }),
+  ),
+});
+export type ModelList = Holds<typeof modelList>;
+
+export const health = object({ status: word("healthy") });
+export const readiness = object({ status: word("ready") });
+export type Health = Holds<typeof health>;
+export type Readiness = Holds<typeof readiness>;
+
+/** A refusal in the reference's shape. */
+export const apiError = object({
+  detail: object({ error: object({ code: string, message: string, details: mapOf(anything) }) }),
+});
+export type ApiErrorBody = Holds<typeof apiError>;
+
+/** A refusal in FastAPI's shape. */
+export const plainError = object({ detail: string });
+
+const fieldError: Shape<FieldError> = object(
+  {
+    type: string,
+    loc: arrayOf<string | number>({ schema: { type: ["string", "integer"] } }),
+    msg: string,
+    input: anything,
+  },
+  { ctx: mapOf(anything) },
+);
+export const validationError = object({ detail: arrayOf(fieldError) });
+
+/** What Node's own HTTP parser refuses, before any route sees it. */
+export const protocolError = object({
+  error: string,
+  message: string,
+  statusCode: wholeNumber,
+});
