@@ -30,7 +30,7 @@ beforeAll(async () => {
     writeFileSync(join(folder, "loras", name), "x");
   }
   const settings = parseSettings(
-    { WORKFLOWS_BASE_PATH: join(folder, "loras") },
+    { WORKFLOWS_BASE_PATH: join(folder, "loras"), BASE_URL: "http://localhost:8000" },
     { demoLoras: "", models: [] },
   );
   await prepareQueue(join(folder, "queue"));

@@ -62,6 +62,7 @@ async function runServe(flags: NodeFlags): Promise<void> {
   await runNode(settings, log, stop, async (node) => {
     const server = await serve(settings, node, log);
     process.stdout.write(`Retake listens on ${server.url}\n${exampleFor(settings, server.url)}\n`);
+    for (const warning of server.warnings) process.stderr.write(`warning: ${warning}\n`);
     return server;
   });
 }

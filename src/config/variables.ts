@@ -74,7 +74,7 @@ export const serverVariables = {
   ...linkVariables,
   HOST: values.host,
   PORT: values.whole(0, 65_535, 8000),
-  BASE_URL: values.httpUrl("where it listens"),
+  BASE_URL: values.httpUrl("where the client reached the server"),
   WORKFLOWS_BASE_PATH: values.file("the demonstration's, or /app/ai-toolkit/lora_weights"),
   OUTPUT_BASE_PATH: values.place("/tmp/inference_output"),
   OFFLOAD_MODE: values.word(["none", "model", "sequential"], "none"),

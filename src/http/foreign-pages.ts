@@ -38,7 +38,7 @@ function requireOwnHost(
 ): void {
   // HTTP/1.0 knows no Host. Every browser sends one.
   if (headers.host === undefined) return;
-  const name = hostName(headers.host);
+  const name = askedHost(headers.host)?.hostname.replace(/\.$/, "");
   const isAddress = name !== undefined && isIP(name.replace(/^\[(.*)\]$/, "$1")) !== 0;
   const own = [host, ...(baseUrl === undefined ? [] : [new URL(baseUrl).hostname])];
   const names = [
@@ -55,10 +55,10 @@ function requireOwnHost(
   );
 }
 
-/** The name or address of `name:port`, in lower case; undefined if it is none. */
-function hostName(header: string): string | undefined {
-  if (/[\s/?#@\\]/.test(header)) return undefined;
-  return URL.parse(`http://${header}`)?.hostname.replace(/\.$/, "");
+/** The `name:port` of a Host header, its name in lower case; undefined if it is none. */
+export function askedHost(header: string | undefined): URL | undefined {
+  if (header === undefined || /[\s/?#@\\]/.test(header)) return undefined;
+  return URL.parse(`http://${header}`) ?? undefined;
 }
 
 /** `.example.com` stands for every name under it. */

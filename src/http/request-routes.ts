@@ -10,6 +10,7 @@ import { ApiError, requestNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { eventStream } from "./event-stream.ts";
+import { linksFor } from "./links.ts";
 import { nextPage, parseQuery, requestIdPattern, requestsQuery } from "./queries.ts";
 
 interface WithId {
@@ -26,7 +27,7 @@ export function addRequestRoutes(
   context: AppContext,
   stopping: AbortSignal,
 ): void {
-  const { queue, links, results } = context;
+  const { queue, results } = context;
 
   /** How the request stands, or all of it. */
   async function found<Found extends RequestStatus | RequestRecord>(
@@ -47,7 +48,7 @@ export function addRequestRoutes(
   );
 
   app.get<WithId>("/v1/requests/:id/result", async (request) =>
-    resultBody(await recordOf(request), links),
+    resultBody(await recordOf(request), linksFor(request, context)),
   );
 
   app.get("/v1/requests", async (request) => {
@@ -96,7 +97,9 @@ export function addRequestRoutes(
       .header("content-type", "text/event-stream; charset=utf-8")
       .header("cache-control", "no-store")
       .header("x-accel-buffering", "no")
-      .send(Readable.from(eventStream(queue, id, { after, links, signal })));
+      .send(
+        Readable.from(eventStream(queue, id, { after, links: linksFor(request, context), signal })),
+      );
   });
 
   app.get<{ Params: { id: string; name: string } }>(

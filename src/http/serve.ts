@@ -13,6 +13,8 @@ import { bodyPace } from "./slow-bodies.ts";
 export interface Server {
   readonly url: string;
   readonly app: FastifyInstance;
+  /** What its operator should know of. */
+  readonly warnings: readonly string[];
   /** Stops listening; what clients were told is true stays true. */
   close(): Promise<void>;
 }
@@ -38,7 +40,18 @@ export async function serve(
   links.baseUrl ||= urlOf(app);
   await sendWebhooks(queue, settings, links, log);
   node.startWorkers(observe(metrics, log));
-  return { url: links.baseUrl, app, close: () => app.close() };
+  const warnings = keys === undefined && !isLoopback(settings.host) ? [openToAll(settings)] : [];
+  for (const warning of warnings) log.warn({ host: settings.host }, warning);
+  return { url: links.baseUrl, app, warnings, close: () => app.close() };
+}
+
+function openToAll({ host, port }: Settings): string {
+  return `HOST is ${host}, and there are no API keys: whoever reaches port ${port} of this machine may use it. Make keys (retake keys add NAME --file FILE) and name the file in RETAKE_API_KEYS, or take HOST=127.0.0.1.`;
+}
+
+/** Whether only this machine reaches it. */
+function isLoopback(host: string): boolean {
+  return /^(127(\.\d+){3}|::1|(.*\.)?localhost)$/i.test(host);
 }
 
 async function listen(app: FastifyInstance, { host, port }: Settings): Promise<void> {

@@ -16,6 +16,7 @@ import { ApiError, loraNotFound } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import { BodyError, readJsonBody } from "./body.ts";
 import type { AppContext } from "./context.ts";
+import { linksFor } from "./links.ts";
 
 const notAnUpload =
   "An uploaded LoRA is named upload: and the id that its upload was answered with.";
@@ -74,7 +75,7 @@ async function checkSubmission(
 }
 
 export function addSubmitRoute(app: FastifyInstance, context: AppContext): void {
-  const { settings, queue, links, metrics, seal } = context;
+  const { settings, queue, metrics, seal } = context;
   app.post("/v1/inference", async (http) => {
     const parsed = parseInferenceRequest(readJsonBody(http), settings.limits);
     if (parsed.errors !== undefined) throw new BodyError(422, parsed.errors);
@@ -97,7 +98,7 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
       const { record, created } = await queue.submit(submission);
       if (created) metrics.accepted(request.model);
       http.log.info({ request_id: record.id, model: request.model, created }, "accepted");
-      return submitBody(record, links);
+      return submitBody(record, linksFor(http, context));
     } catch (error) {
       throw refusalOf(error);
     }
