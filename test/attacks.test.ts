@@ -1,12 +1,12 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { demoRequest } from "./caller.ts";
+import { RawClient, sendRaw } from "./raw-client.ts";
 import { TestServer } from "./test-server.ts";
 
 const secret = "hf_VerySecretToken1234567890";
@@ -36,23 +36,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Sends bytes as they are; answers with what came back until the server closed the connection. */
-function sendRaw(parts: readonly string[]): Promise<string> {
-  const { hostname, port } = new URL(server.url);
-  return new Promise((resolve) => {
-    let answer = "";
-    const socket = connect(Number(port), hostname, async () => {
-      for (const part of parts) {
-        if (!socket.destroyed) socket.write(part);
-        await new Promise((done) => setTimeout(done, 10));
-      }
-    });
-    socket.on("data", (data) => {
-      answer += data;
-    });
-    socket.on("close", () => resolve(answer)).on("error", () => resolve(answer));
-  });
-}
+const send = (...parts: readonly string[]) => sendRaw(server.url, ...parts);
 
 async function alive(): Promise<void> {
   expect((await server.call("GET", "/health")).status).toBe(200);
@@ -227,7 +211,7 @@ describe("HTTP games", () => {
       ],
     ],
   ])("%s", async (_, parts) => {
-    const answer = await sendRaw(parts);
+    const answer = await send(...parts);
     expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
     await alive();
   });
@@ -235,25 +219,19 @@ describe("HTTP games", () => {
   test("a slow body holds its own connection only", async () => {
     const head =
       "POST /v1/inference HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
-    let ended = 0;
-    const slow = Array.from({ length: 50 }, () =>
-      sendRaw([head, "{", " "]).then((answer) => {
-        ended++;
-        return answer;
-      }),
-    );
-    const { url } = server;
-    expect((await fetch(new URL("/health", url))).status).toBe(200);
-    expect(ended).toBe(0);
-    for (const answer of await Promise.all(slow)) expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    const slow = Array.from({ length: 50 }, () => new RawClient(server.url));
+    await Promise.all(slow.map((client) => client.send(head, "{", " ")));
+    expect((await fetch(new URL("/health", server.url))).status).toBe(200);
+    expect(slow.filter(({ open }) => open)).toHaveLength(50);
+    for (const { closed } of slow) expect(await closed).toMatch(/^HTTP\/1\.1 408 /);
   });
 
   test("a page whose name was made to lead here can neither read nor change anything", async () => {
     const { port } = new URL(server.url);
     const rebound = (line: string) =>
-      sendRaw([
+      send(
         `${line} HTTP/1.1\r\nHost: evil.example:${port}\r\nOrigin: http://evil.example:${port}\r\nContent-Length: 1\r\nConnection: close\r\n\r\n{`,
-      ]);
+      );
     for (const line of [
       "POST /v1/loras",
       "POST /v1/inference",
@@ -273,9 +251,9 @@ describe("HTTP games", () => {
   });
 
   test("a host, a redirect and an origin of the attacker's", async () => {
-    const redirected = await sendRaw([
+    const redirected = await send(
       "GET //evil.example/v1/models/ HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-    ]);
+    );
     expect(redirected).not.toMatch(/location: \/\/evil/i);
     const origin = "https://evil.example";
     const submitted = await server.call("GET", "/health", undefined, { origin });

@@ -5,18 +5,18 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { demoRequest } from "./caller.ts";
 import { goldenFolder } from "./golden.ts";
 import { TestHub } from "./hub-server.ts";
-import { ServerProcess } from "./server-process.ts";
+import { TestServer } from "./test-server.ts";
 
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 const token = "hf_test0123456789abcdef";
 
 let folder: string;
 let hub: TestHub;
-let server: ServerProcess;
+let server: TestServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-auto-pull-"));
   hub = await TestHub.start({ [turbo]: join(goldenFolder, "tiny/store", turbo) });
-  server = await ServerProcess.start(folder, {
+  server = await TestServer.start(folder, {
     ...hub.env,
     RETAKE_WEIGHTS: "hub",
     RETAKE_AUTO_PULL: "1",
@@ -112,7 +112,7 @@ test("a cancel ends the wait; the next request goes on with what came", async ()
 });
 
 test("without the setting nothing is fetched, and the message says how to, without a path", async () => {
-  const other = await ServerProcess.start(join(folder, "other"), {
+  const other = await TestServer.start(join(folder, "other"), {
     ...hub.env,
     RETAKE_WEIGHTS: "hub",
     HF_HOME: join(folder, "hf"),

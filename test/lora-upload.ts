@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { lora } from "./lora-site.ts";
-import type { ServerProcess } from "./server-process.ts";
 
 export const octets = { "content-type": "application/octet-stream" };
 
@@ -40,7 +39,7 @@ export interface Answer {
 
 /** Uploads what a test has to send; `path` may carry a query. */
 export async function postLora(
-  server: ServerProcess,
+  { url }: { readonly url: string },
   content: Buffer | FormData | ReadableStream,
   headers: Record<string, string> = content instanceof FormData ? {} : octets,
   path = "/v1/loras",
@@ -49,7 +48,7 @@ export async function postLora(
   // A connection of its own: one that a refused body has closed fails the next request on it.
   const alone = { ...headers, connection: "close" };
   const init = { method: "POST", headers: alone, body, duplex: "half" as const };
-  const response = await fetch(new URL(path, server.url), init);
+  const response = await fetch(new URL(path, url), init);
   return { status: response.status, body: await response.json(), headers: response.headers };
 }
 
@@ -59,7 +58,7 @@ export function keptIn(folder: string): string[] {
 }
 
 /** What tests send to one server and find in its folder. */
-export function uploadsOf(server: () => ServerProcess, folder: () => string) {
+export function uploadsOf(server: () => { readonly url: string }, folder: () => string) {
   return {
     post: (
       content: Parameters<typeof postLora>[1],

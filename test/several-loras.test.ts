@@ -8,11 +8,11 @@ import { convertLora } from "../src/lora/convert.ts";
 import { readLora } from "../src/lora/file.ts";
 import { demoRequest } from "./caller.ts";
 import { diverged } from "./lora-upload.ts";
-import { ServerProcess } from "./server-process.ts";
+import { TestServer } from "./test-server.ts";
 
 const zorple = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
 let folder: string;
-let server: ServerProcess;
+let server: TestServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-several-"));
   const loras = join(folder, "mine");
@@ -20,8 +20,8 @@ beforeAll(async () => {
   cpSync(zorple, join(loras, "zorple.safetensors"));
   writeFileSync(join(loras, "diverged.safetensors"), diverged());
   await convertLora(await readLora(zorple), "peft", join(loras, "as-peft"));
-  server = await ServerProcess.start(folder, { RETAKE_MAX_LORAS: "2", WORKFLOWS_BASE_PATH: loras });
-}, 30_000);
+  server = await TestServer.start(folder, { RETAKE_MAX_LORAS: "2", WORKFLOWS_BASE_PATH: loras });
+});
 afterAll(async () => {
   await server.stop();
   rmSync(folder, { recursive: true });

@@ -1,20 +1,20 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
-import { diverged, keptIn, loraId, octets, uploadsOf, variant } from "./lora-upload.ts";
-import { ServerProcess } from "./server-process.ts";
+import { diverged, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
+import { RawClient, sendRaw } from "./raw-client.ts";
+import { TestServer } from "./test-server.ts";
 
 let folder: string;
-let server: ServerProcess;
+let server: TestServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
-  server = await ServerProcess.start(folder, { RETAKE_MAX_LORA: "2000000" });
-}, 30_000);
+  server = await TestServer.start(folder, { RETAKE_MAX_LORA: "2000000" });
+});
 afterAll(async () => {
   await server.stop();
   rmSync(folder, { recursive: true });
@@ -150,61 +150,30 @@ describe("names and ids that are paths", () => {
   });
 });
 
-/** Sends the start of an upload as bytes; answers what came back until the connection ended. */
-function sendSlowly(
-  parts: readonly (string | Buffer)[],
-  { pauseMs = 10, limitMs = 8000 }: { pauseMs?: number; limitMs?: number } = {},
-): Promise<{ answer: string; closed: boolean; milliseconds: number }> {
-  const { hostname, port } = new URL(server.url);
-  const startedAt = performance.now();
-  return new Promise((resolve) => {
-    let answer = "";
-    const socket = connect(Number(port), hostname, async () => {
-      for (const part of parts) {
-        if (socket.destroyed) return;
-        if (!socket.write(part)) await new Promise((done) => socket.once("drain", done));
-        await new Promise((done) => setTimeout(done, pauseMs));
-      }
-    });
-    const end = (closed: boolean) => {
-      socket.destroy();
-      resolve({ answer, closed, milliseconds: performance.now() - startedAt });
-    };
-    socket.on("data", (data) => {
-      answer += data;
-    });
-    socket.on("close", () => end(true)).on("error", () => {});
-    setTimeout(() => end(false), limitMs);
-  });
-}
-
 const head = (fields: string) =>
   `POST /v1/loras HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n${fields}\r\n\r\n`;
 
 describe("bodies that don't end well", () => {
   test("a declared length beyond the limit: refused unread, the connection closed", async () => {
-    const { answer, closed, milliseconds } = await sendSlowly([
-      head("Content-Length: 8000000000"),
-      lora,
-    ]);
+    const answer = await sendRaw(server.url, head("Content-Length: 8000000000"), lora);
     expect(answer).toMatch(/^HTTP\/1\.1 413 .*LORA_TOO_LARGE/s);
-    expect(closed).toBe(true);
-    expect(milliseconds).toBeLessThan(5000);
     expect(kept()).toEqual([]);
   });
 
   test("refused early, and sent to its end: the connection serves the next request", async () => {
     const length = 1_500_000;
-    const { answer } = await sendSlowly(
-      [
-        head(`Content-Length: ${length}`),
-        "<!doctype html>",
-        Buffer.alloc(length - 15),
-        "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-      ],
-      { pauseMs: 300 },
+    const patient = await TestServer.start(
+      join(folder, "patient"),
+      {},
+      { lingerMilliseconds: 90_000 },
     );
-    expect(answer).toMatch(/^HTTP\/1\.1 400 .*LORA_NOT_USABLE.*HTTP\/1\.1 200 .*healthy/s);
+    const client = new RawClient(patient.url);
+    await client.send(head(`Content-Length: ${length}`), "<!doctype html>");
+    await client.heard(/^HTTP\/1\.1 400 .*LORA_NOT_USABLE/s);
+    const next = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    await client.send(Buffer.alloc(length - 15), next);
+    expect(await client.closed).toMatch(/^HTTP\/1\.1 400 .*HTTP\/1\.1 200 .*healthy/s);
+    await patient.stop();
   });
 
   test("chunks without an end: refused at the limit, the connection closed", async () => {
@@ -218,12 +187,9 @@ describe("bodies that don't end well", () => {
       lora,
       Buffer.from("\r\n"),
     ]);
-    const { answer, closed } = await sendSlowly(
-      [head("Transfer-Encoding: chunked"), first, ...Array(400).fill(chunk)],
-      { pauseMs: 1 },
-    );
+    const chunks = Array(400).fill(chunk);
+    const answer = await sendRaw(server.url, head("Transfer-Encoding: chunked"), first, ...chunks);
     expect(answer).toMatch(/^HTTP\/1\.1 413 .*LORA_TOO_LARGE/s);
-    expect(closed).toBe(true);
     expect(kept()).toEqual([]);
   });
 
@@ -241,47 +207,40 @@ describe("bodies that don't end well", () => {
   });
 
   test("cut off by the client: nothing stays", async () => {
-    const half = lora.subarray(0, lora.length >> 1);
-    const sent = sendSlowly([head(`Content-Length: ${lora.length}`), half], { limitMs: 400 });
-    await new Promise((done) => setTimeout(done, 250));
-    expect(kept()).toHaveLength(1); // being received
-    await sent;
-    for (let tries = 0; tries < 40 && kept().length > 0; tries++)
-      await new Promise((done) => setTimeout(done, 50));
-    expect(kept()).toEqual([]);
+    const client = new RawClient(server.url);
+    await client.send(head(`Content-Length: ${lora.length}`), lora.subarray(0, lora.length >> 1));
+    await expect.poll(kept, { timeout: 60_000 }).toHaveLength(1); // being received
+    client.drop();
+    await expect.poll(kept, { timeout: 60_000 }).toEqual([]);
     expect((await server.call("GET", "/v1/loras")).body.loras).toEqual([]);
   });
 
   test("a server that is told to stop does not wait for them", async () => {
     const own = join(folder, "stopped");
-    const stopped = await ServerProcess.start(own);
-    const { hostname, port } = new URL(stopped.url);
-    const socket = connect(Number(port), hostname);
-    socket.on("error", () => {});
-    socket.write(head(`Content-Length: ${lora.length}`));
-    socket.write(lora.subarray(0, 1000));
-    while (keptIn(own).length === 0) await new Promise((done) => setTimeout(done, 20));
-    const startedAt = performance.now();
-    expect(await stopped.stop()).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
-    expect(keptIn(own)).toEqual([]);
-  }, 30_000);
+    const stopped = await TestServer.start(own);
+    const client = new RawClient(stopped.url);
+    await client.send(head(`Content-Length: ${lora.length}`), lora.subarray(0, 1000));
+    await expect.poll(() => keptIn(own), { timeout: 60_000 }).toHaveLength(1);
+    await stopped.stop();
+    await client.closed;
+    await expect.poll(() => keptIn(own), { timeout: 60_000 }).toEqual([]);
+  });
 
-  test("slow ones hold their own connections only, and end after half a minute of nothing", async () => {
-    const slow = Array.from({ length: 30 }, () =>
-      sendSlowly([head(`Content-Length: ${lora.length}`), lora.subarray(0, 100)], {
-        limitMs: 40_000,
-      }),
+  test("slow ones hold their own connections only, and end after a time of nothing", async () => {
+    const own = join(folder, "hasty");
+    const hasty = await TestServer.start(
+      own,
+      {},
+      { idleMilliseconds: 4000, lingerMilliseconds: 500 },
     );
-    await new Promise((done) => setTimeout(done, 300));
-    const startedAt = performance.now();
-    expect((await post(lora)).status).toBe(201);
-    expect(performance.now() - startedAt).toBeLessThan(3000);
-    await server.call("DELETE", `/v1/loras/${loraId}`);
-    for (const { answer, closed } of await Promise.all(slow)) {
-      expect(answer).toMatch(/^HTTP\/1\.1 408 /);
-      expect(closed).toBe(true);
-    }
-    expect(kept()).toEqual([]);
-  }, 60_000);
+    const slow = Array.from({ length: 30 }, () => new RawClient(hasty.url));
+    const start = head(`Content-Length: ${lora.length}`);
+    await Promise.all(slow.map((client) => client.send(start, lora.subarray(0, 100))));
+    expect((await postLora(hasty, lora)).status).toBe(201);
+    expect(slow.filter(({ open }) => open)).toHaveLength(30);
+    await hasty.call("DELETE", `/v1/loras/${loraId}`);
+    for (const { closed } of slow) expect(await closed).toMatch(/^HTTP\/1\.1 408 /);
+    await expect.poll(() => keptIn(own), { timeout: 60_000 }).toEqual([]);
+    await hasty.stop();
+  });
 });

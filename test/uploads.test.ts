@@ -1,21 +1,24 @@
-import { execFileSync } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { addApiKey } from "../src/http/api-keys.ts";
 import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
 import { idOf, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
+import { RawClient } from "./raw-client.ts";
 import { ServerProcess } from "./server-process.ts";
+import { TestServer } from "./test-server.ts";
 
 let folder: string;
-let server: ServerProcess;
+let server: TestServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
-  server = await ServerProcess.start(folder, { RETAKE_MAX_LORA: "2000000" });
-}, 30_000);
+  server = await TestServer.start(folder, { RETAKE_MAX_LORA: "2000000" });
+});
 afterAll(async () => {
   await server.stop();
   rmSync(folder, { recursive: true });
@@ -73,8 +76,8 @@ test("the documented curl uploads", async () => {
   const page = readFileSync(join(root, "docs", "server.md"), "utf8");
   const command = /^curl 'http:\/\/127\.0\.0\.1:8000\/v1\/loras.*$/m.exec(page)![0];
   const here = command.replace("http://127.0.0.1:8000", server.url);
-  const output = execFileSync("sh", ["-c", `${here} --silent`], { cwd: root, encoding: "utf8" });
-  expect(JSON.parse(output)).toMatchObject({ id: loraId, name: "zorple" });
+  const run = promisify(execFile)("sh", ["-c", `${here} --silent`], { cwd: root });
+  expect(JSON.parse((await run).stdout)).toMatchObject({ id: loraId, name: "zorple" });
   await server.call("DELETE", `/v1/loras/${loraId}`);
 });
 
@@ -131,7 +134,7 @@ test("twenty uploads of one file at once are one file", async () => {
   expect(statuses).toEqual([...Array(19).fill(200), 201]);
   expect(kept()).toEqual([`upload-${loraId}.safetensors`]);
   await server.call("DELETE", `/v1/loras/${loraId}`);
-}, 60_000);
+});
 
 test("inspect says what a path or link leads to, and refuses what a request could not name", async () => {
   const inspect = (path: string) =>
@@ -154,15 +157,12 @@ test("a killed server: what was received is gone, what was kept is there", async
   const own = join(folder, "killed");
   const first = await ServerProcess.start(own);
   expect((await postLora(first, lora, octets)).status).toBe(201);
-  const { hostname, port } = new URL(first.url);
-  const socket = connect(Number(port), hostname);
-  socket.on("error", () => {});
+  const client = new RawClient(first.url);
   const length = `Content-Length: ${lora.length}`;
-  socket.write(`POST /v1/loras HTTP/1.1\r\nHost: localhost\r\n${length}\r\n\r\n`);
-  socket.write(lora.subarray(0, 1000));
+  await client.send(`POST /v1/loras HTTP/1.1\r\nHost: localhost\r\n${length}\r\n\r\n`);
+  await client.send(lora.subarray(0, 1000));
   while (keptIn(own).length < 2) await new Promise((done) => setTimeout(done, 20));
   await first.kill();
-  socket.destroy();
   const second = await ServerProcess.start(own);
   expect(keptIn(own)).toEqual([`upload-${loraId}.safetensors`]);
   const { body } = await second.call("GET", "/v1/loras");
@@ -171,12 +171,12 @@ test("a killed server: what was received is gone, what was kept is there", async
   const { body: job } = await second.call("POST", "/v1/inference", request);
   expect((await second.ended(job.request_id)).status).toBe("succeeded");
   await second.stop();
-}, 60_000);
+});
 
 test("all uploads together have a bound", async () => {
   const own = join(folder, "bounded");
   const limit = String(Math.floor(lora.length * 1.5));
-  const bounded = await ServerProcess.start(own, { RETAKE_MAX_UPLOADS: limit });
+  const bounded = await TestServer.start(own, { RETAKE_MAX_UPLOADS: limit });
   expect((await postLora(bounded, lora, octets)).status).toBe(201);
   const full = await postLora(bounded, variant("x"), octets);
   expect([full.status, full.body.detail.error.code]).toEqual([507, "UPLOADS_FULL"]);
@@ -184,7 +184,7 @@ test("all uploads together have a bound", async () => {
   await bounded.call("DELETE", `/v1/loras/${loraId}`);
   expect((await postLora(bounded, variant("x"), octets)).status).toBe(201);
   await bounded.stop();
-}, 60_000);
+});
 
 // Mounting a small disk needs root.
 test.skipIf(process.getuid?.() !== 0 || process.platform !== "linux")(
@@ -195,7 +195,7 @@ test.skipIf(process.getuid?.() !== 0 || process.platform !== "linux")(
     mkdirSync(uploads, { recursive: true });
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", uploads]);
     try {
-      const small = await ServerProcess.start(own);
+      const small = await TestServer.start(own);
       const { status, body } = await postLora(small, lora, octets);
       expect([status, body.detail.error.code]).toEqual([507, "DISK_FULL"]);
       expect(keptIn(own)).toEqual([]);
@@ -205,21 +205,16 @@ test.skipIf(process.getuid?.() !== 0 || process.platform !== "linux")(
       execFileSync("umount", ["--lazy", uploads]);
     }
   },
-  60_000,
 );
 
 describe("with API keys", () => {
-  let guarded: ServerProcess;
+  let guarded: TestServer;
   const secrets: Record<string, string> = {};
   beforeAll(async () => {
-    const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
     const keys = join(folder, "keys.json");
-    for (const name of ["alice", "bob"]) {
-      const args = [main, "keys", "add", name, "--file", keys];
-      secrets[name] = execFileSync(process.execPath, args, { encoding: "utf8" }).trim();
-    }
-    guarded = await ServerProcess.start(join(folder, "guarded"), { RETAKE_API_KEYS: keys });
-  }, 30_000);
+    for (const name of ["alice", "bob"]) secrets[name] = await addApiKey(keys, name, undefined);
+    guarded = await TestServer.start(join(folder, "guarded"), { RETAKE_API_KEYS: keys });
+  });
   afterAll(() => guarded.stop());
   const as = (name: string) => ({ authorization: `Bearer ${secrets[name]}` });
 
