@@ -20,6 +20,7 @@ import torch
 import golden_loras
 import golden_parts
 import golden_tiny
+import golden_tokenizer
 import golden_vae
 from trace import versions
 
@@ -65,6 +66,8 @@ def write_tokens(folder: Path) -> None:
     path = ROOT / "tokens.json"
     golden_parts.write_json(path, golden_parts.tokens(folder))
     record(path, "Qwen3 token ids: 1,000 raw lines, newer marks, and 30 prompts through the chat template cut to 512", "int", 0, 0)
+    for part in golden_tokenizer.reduce(folder, json.loads(path.read_text()), ROOT / "qwen3-tokenizer"):
+        record(part, "Qwen3's tokenizer, cut down to the tokens behind tokens.json and its first 20,000 merges", "json", 0, 0)
 
 
 def write_tiny() -> None:

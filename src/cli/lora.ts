@@ -9,6 +9,7 @@ import { convertLora, targetFormats } from "../lora/convert.ts";
 import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
 import { readLora } from "../lora/file.ts";
+import { drawStrength } from "../lora/strength-picture.ts";
 import { loraFile } from "./lora-file.ts";
 import { stoppable } from "./stop-signal.ts";
 
@@ -66,8 +67,6 @@ async function runLora(path: string, { json, strength }: LoraFlags): Promise<voi
 }
 
 async function writeStrength(path: string, description: LoraDescription): Promise<void> {
-  // The chart library takes a while to load: only where it is used.
-  const { drawStrength } = await import("../lora/strength-picture.ts");
   const svg = Buffer.from(drawStrength(description));
   const { default: sharp } = await import("sharp");
   const isSvg = extname(path).toLowerCase() === ".svg";

