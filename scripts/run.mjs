@@ -1,16 +1,21 @@
-// The project's commands, self-sufficient on a fresh clone: `node scripts/run.mjs start|test|check|bench`.
+// The project's commands, self-sufficient on a fresh clone: `node scripts/run.mjs start|test|check|build|bench`.
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { findNode, installDependencies, root, run } from "./runtime.mjs";
 
 const tool = (...path) => join(root, "node_modules", ...path);
+const build = [tool("typescript", "bin", "tsc"), "-p", "tsconfig.build.json"];
 const checks = [
   [tool("@biomejs", "biome", "bin", "biome"), "ci", "."],
   [tool("typescript", "bin", "tsc")],
   [tool("knip", "bin", "knip.js")],
+  build,
+  [tool("publint", "src", "cli.js"), "--pack", "false", "--strict"],
 ];
 const commands = {
   start: () => [[join(root, "src", "cli", "main.ts"), "serve"]],
   check: () => checks,
+  build: () => [build],
   test: () => [...checks, [tool("vitest", "vitest.mjs"), "run"]],
   bench: () => [[join(root, "bench", "main.ts")]],
 };
@@ -21,9 +26,11 @@ if (!Object.hasOwn(commands, name)) {
   process.exit(2);
 }
 process.chdir(root);
-installDependencies();
+installDependencies({ withDev: name !== "start" });
 const node = findNode();
 const programs = commands[name]();
+// What a file that is gone was compiled to must not stay in the package.
+if (programs.includes(build)) rmSync(join(root, "dist"), { recursive: true, force: true });
 for (const [index, program] of programs.entries()) {
   // Arguments after the command go to its last program: `npm test -- src/lora`.
   const args = index === programs.length - 1 ? [...program, ...rest] : program;

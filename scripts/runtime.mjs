@@ -1,7 +1,6 @@
 // Plain JavaScript for any Node from 20 on: it brings what the TypeScript needs.
 import { spawn, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,18 +10,25 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 /** Type stripping is stable from 24.12 on. */
 const oldestNode = [24, 12];
 
-/** Installs the locked dependencies unless they are there already. */
-export function installDependencies() {
-  const lockFile = join(root, "package-lock.json");
-  const stamp = join(root, "node_modules", ".retake-lock");
-  const hash = createHash("sha256").update(readFileSync(lockFile)).digest("hex");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return;
+/**
+ * Installs the locked dependencies unless they are there already, whoever put them there.
+ *
+ * @param withDev what tests and checks need as well; the server and the command line run without
+ */
+export function installDependencies({ withDev = false } = {}) {
+  const installed = installedPackages();
+  if (isWhole(installed, withDev)) return;
   process.stderr.write("Installing dependencies (once)...\n");
   const npm = process.platform === "win32" ? "npm.cmd" : "npm";
-  // Not `npm ci`: it refuses a lock file written where the packages of other platforms can't be had.
+  // What is there for tests stays. And not `npm ci`: it would take everything away from a server
+  // that runs out of this folder.
+  const keepsDev = withDev || Object.values(installed).some(({ dev }) => dev);
   const install = spawnSync(
     npm,
-    ["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"],
+    [
+      ...["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"],
+      ...(keepsDev ? [] : ["--omit=dev"]),
+    ],
     {
       cwd: root,
       // What the program prints on stdout is its result: npm talks on stderr.
@@ -34,7 +40,25 @@ export function installDependencies() {
     process.stderr.write("npm install failed: Retake can't run without its dependencies.\n");
     process.exit(1);
   }
-  writeFileSync(stamp, hash);
+}
+
+const packagesOf = (file) => JSON.parse(readFileSync(file, "utf8")).packages;
+
+/** What npm has installed, by path, as it notes it itself. */
+function installedPackages() {
+  const file = join(root, "node_modules", ".package-lock.json");
+  return existsSync(file) ? packagesOf(file) : {};
+}
+
+/** Whether all of the lock file is there in its version. */
+function isWhole(installed, withDev) {
+  return Object.entries(packagesOf(join(root, "package-lock.json"))).every(([path, entry]) => {
+    const { version, optional, dev, devOptional, peer } = entry;
+    // An optional package may be for another platform; one of the clone's own folders has no version.
+    const isLeftOut = optional || ((dev || devOptional || peer) && !withDev);
+    if (!path.startsWith("node_modules/") || entry.link || isLeftOut) return true;
+    return installed[path]?.version === version;
+  });
 }
 
 /** A Node that runs TypeScript: this one, or the one that npm installed. */
@@ -43,10 +67,12 @@ export function findNode() {
   if (major > oldestNode[0] || (major === oldestNode[0] && minor >= oldestNode[1])) {
     return process.execPath;
   }
-  const name = `node-${process.platform}-${process.arch}`;
+  const platform = process.platform === "win32" ? "win" : process.platform;
+  const name = `node-${platform}-${process.arch}`;
   try {
     const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`);
-    return join(manifest, "..", "bin", "node");
+    const file = process.platform === "win32" ? "node.exe" : "node";
+    return join(manifest, "..", "bin", file);
   } catch {
     process.stderr.write(
       `Retake needs Node ${oldestNode.join(".")} or newer; this is ${process.versions.node}, and there ` +

@@ -1,8 +1,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-
-const manifest = new URL("../package.json", import.meta.url);
+import { manifestFile } from "./paths.ts";
 
 export const version: string = z
   .object({ version: z.string() })
-  .parse(JSON.parse(readFileSync(manifest, "utf8"))).version;
+  .parse(JSON.parse(readFileSync(manifestFile, "utf8"))).version;

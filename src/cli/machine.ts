@@ -2,7 +2,6 @@ import { execFile } from "node:child_process";
 import { access, constants, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { env } from "onnxruntime-node";
 import { type Device, devices } from "../config/model-options.ts";
 import type { Settings, StoreSettings } from "../config/settings.ts";
@@ -10,6 +9,8 @@ import { InputError } from "../errors.ts";
 import { freeBytes } from "../files/space.ts";
 import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
+
+import { entryBeside } from "../paths.ts";
 
 export interface Machine {
   readonly node: string;
@@ -37,7 +38,7 @@ export interface Machine {
   }[];
 }
 
-const probe = fileURLToPath(new URL("device-probe.ts", import.meta.url));
+const probe = entryBeside(import.meta.url, "device-probe");
 const probeMs = 60_000;
 
 /** Looks at what this machine has; nothing is changed. */

@@ -7,6 +7,7 @@ import type { Settings } from "../config/settings.ts";
 import { redactText } from "../net/redact.ts";
 import type { WorkNode } from "../node/node.ts";
 import { openNode } from "../node/node.ts";
+import { loadOptional } from "../optional-package.ts";
 import { readSettings } from "./settings.ts";
 
 /** Time that running requests get at a stop; then they go back into the queue. */
@@ -47,7 +48,13 @@ async function startTraces(): Promise<() => Promise<void>> {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: all, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: traces } =
     process.env;
   if (all === undefined && traces === undefined) return async () => {};
-  const { NodeSDK } = await import("@opentelemetry/sdk-node");
+  const setting =
+    all === undefined ? "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" : "OTEL_EXPORTER_OTLP_ENDPOINT";
+  const { NodeSDK } = await loadOptional(
+    setting,
+    ["@opentelemetry/sdk-node"],
+    () => import("@opentelemetry/sdk-node"),
+  );
   const sdk = new NodeSDK({ serviceName: process.env.OTEL_SERVICE_NAME ?? "retake" });
   sdk.start();
   return () => sdk.shutdown();

@@ -1,4 +1,3 @@
-import { fileURLToPath } from "node:url";
 import { parseEnvFile } from "../config/env-file.ts";
 import type {
   Known,
@@ -17,9 +16,10 @@ import {
 import { inCapitals } from "../config/variables.ts";
 import { readTextFile } from "../files/text.ts";
 import { models } from "../models/registry.ts";
+import { demoLoras } from "../paths.ts";
 
 export const known: Known = {
-  demoLoras: fileURLToPath(new URL("../../demo/loras", import.meta.url)),
+  demoLoras,
   models: models.map(({ id }) => id),
 };
 

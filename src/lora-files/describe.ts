@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { InputError } from "../errors.ts";
 import type { LoraDescription } from "../lora/describe.ts";
+import { entryBeside } from "../paths.ts";
 import type { LoraFacts } from "../wire/lora-answers.ts";
 
 /** What the thread answers. */
@@ -35,7 +36,7 @@ export function describeInThread(file: string, shown: string): Promise<LoraFacts
 
 function describe(file: string): Promise<Described> {
   return new Promise((resolve, reject) => {
-    const thread = new Worker(new URL("describe-thread.ts", import.meta.url), {
+    const thread = new Worker(entryBeside(import.meta.url, "describe-thread"), {
       workerData: file,
       // The server's secrets are none of its business.
       env: {},

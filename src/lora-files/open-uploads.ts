@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
+import { loadS3 } from "../storage/load-s3.ts";
 import type { UploadStore } from "./upload-folder.ts";
 import { UploadFolder } from "./upload-folder.ts";
 
@@ -15,8 +16,7 @@ export async function openUploads(
 ): Promise<UploadStore> {
   if (!uploads.place.startsWith("s3://"))
     return UploadFolder.open(uploads.place, leftoverMilliseconds);
-  // Its library takes a third of a second to load: only for those who use it.
-  const { S3Uploads } = await import("./upload-s3.ts");
+  const { S3Uploads } = await loadS3("RETAKE_UPLOADS", () => import("./upload-s3.ts"));
   return S3Uploads.open(uploads.place, {
     stagingFolder: join(dataFolder, "uploads"),
     leftoverMilliseconds,

@@ -1,3 +1,4 @@
+import { loadS3 } from "./load-s3.ts";
 import type { ResultStore } from "./results.ts";
 import { ResultFolder } from "./results.ts";
 
@@ -9,7 +10,6 @@ import { ResultFolder } from "./results.ts";
  */
 export async function openResults(place: string): Promise<ResultStore> {
   if (!place.startsWith("s3://")) return ResultFolder.open(place);
-  // Its library takes a third of a second to load: only for those who use it.
-  const { S3Results } = await import("./s3-results.ts");
+  const { S3Results } = await loadS3("OUTPUT_BASE_PATH", () => import("./s3-results.ts"));
   return S3Results.open(place);
 }

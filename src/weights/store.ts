@@ -1,15 +1,12 @@
 import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { InputError, MissingFileError, messageOf } from "../errors.ts";
+import { demoWeights } from "../paths.ts";
 import { findDuplicateKey } from "./duplicate-keys.ts";
 
 /** JSON files of a repository are small; the largest is a tokenizer of 11 MB. */
 const largestJson = 64 * 1024 * 1024;
-
-/** The model store that comes with Retake. */
-const demoWeights = fileURLToPath(new URL("../../demo/weights", import.meta.url));
 
 /** A repository and the model that needs it, for messages that say how to fetch it. */
 export interface Source {

@@ -2,13 +2,13 @@ import type { ChildProcess } from "node:child_process";
 import { fork } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { setPriority } from "node:os";
-import { fileURLToPath } from "node:url";
 import type { Job, JobEvent, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
+import { entryBeside } from "../paths.ts";
 import type { ToWorker, WorkerOptions } from "./messages.ts";
 import { fromWorkerSchema } from "./messages.ts";
 
-const entry = fileURLToPath(new URL("main.ts", import.meta.url));
+const entry = entryBeside(import.meta.url, "main");
 
 /** A worker that shows neither a message nor any use of a processor for so long hangs. A slow step uses one all the time. */
 const hangMilliseconds = 120_000;
