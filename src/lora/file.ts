@@ -1,6 +1,7 @@
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { sizeOf } from "../tensor/tensor.ts";
+import { loraLimits } from "../weights/header-limits.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import type { LoraFormat } from "./format.ts";
 import { formatOf, recogniseForeign } from "./format.ts";
@@ -50,7 +51,7 @@ interface Unmatched {
  */
 export async function readLora(path: string): Promise<LoraFile> {
   const { weights, config } = placesOf(path);
-  const { file, metadata, tensors } = await readSafetensors(weights);
+  const { file, metadata, tensors } = await readSafetensors(weights, loraLimits);
   const faults: string[] = [];
   const { found, keys, unmatched } = groupByModule(tensors, faults);
   if (unmatched.length > 0 || found.size === 0) {

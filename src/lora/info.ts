@@ -50,7 +50,8 @@ function tagCounts(metadata: Readonly<Record<string, string>>): [string, number]
   const counts = new Map<string, number>();
   for (const tags of Object.values(jsonObject(metadata.ss_tag_frequency))) {
     if (typeof tags !== "object" || tags === null || Array.isArray(tags)) continue;
-    for (const [tag, times] of Object.entries(tags)) {
+    for (const [whole, times] of Object.entries(tags)) {
+      const tag = cut(whole);
       counts.set(tag, (counts.get(tag) ?? 0) + (count(times) ?? 0));
     }
   }
@@ -80,8 +81,15 @@ function jsonObject(value: string | undefined): Record<string, unknown> {
   }
 }
 
+/** Who shows a description need not show megabytes. */
+const longestText = 1000;
+
 function text(value: unknown): string | null {
-  return typeof value === "string" && value !== "" ? value : null;
+  return typeof value === "string" && value !== "" ? cut(value) : null;
+}
+
+function cut(value: string): string {
+  return value.length > longestText ? `${value.slice(0, longestText).toWellFormed()}…` : value;
 }
 
 /** A count, as a number or, in kohya's headers, as its digits. */

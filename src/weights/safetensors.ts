@@ -7,6 +7,8 @@ import type { Dtype } from "../tensor/dtype.ts";
 import { bf16ToF32, dtypeBytes, f16ToF32 } from "../tensor/dtype.ts";
 import { sizeOf, type Tensor } from "../tensor/tensor.ts";
 import { findDuplicateKey } from "./duplicate-keys.ts";
+import type { HeaderLimits } from "./header-limits.ts";
+import { beyondLimits } from "./header-limits.ts";
 
 /** A header larger than this is refused; the format's own library has the same limit. */
 export const largestHeader = 100_000_000;
@@ -23,12 +25,22 @@ export interface SafetensorsFile {
  * the file: the runtime maps byte ranges without a check of its own.
  * Format: https://github.com/huggingface/safetensors#format
  *
+ * @param limits of a header that a stranger may have written; without them only its length has one
  * @throws InputError naming the file, what is wrong and what to do
  */
-export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+export async function readSafetensors(
+  path: string,
+  limits?: HeaderLimits,
+): Promise<SafetensorsFile> {
   const { handle, file, size } = await openRegular(path, ".safetensors file");
   try {
     const header = await readHeader(handle, size, path);
+    const excess = limits === undefined ? undefined : beyondLimits(header, limits);
+    if (excess !== undefined) {
+      throw new InputError(
+        `${path} can't be used as a LoRA: its header has ${excess}. Name a LoRA's own file.`,
+      );
+    }
     return { file, ...parseHeader(header, size, file, path) };
   } finally {
     await handle.close();
