@@ -54,7 +54,7 @@ interface GetOptions extends Partial<LoraSourceSettings> {
 
 interface TemporaryCache {
   readonly folder: () => string;
-  /** The names of the files in it. */
+  /** The names of the LoRAs, and of what is left of their downloads, in it. */
   readonly list: () => string[];
   readonly settings: (changes?: Partial<LoraSourceSettings>) => LoraSourceSettings;
   readonly get: (link: string, options?: GetOptions) => Promise<ResolvedLora>;
@@ -76,7 +76,10 @@ export function temporaryCache(): TemporaryCache {
   });
   return {
     folder: () => cacheDir,
-    list: () => readdirSync(cacheDir).sort(),
+    list: () =>
+      readdirSync(cacheDir)
+        .filter((name) => !name.endsWith(".checked"))
+        .sort(),
     settings,
     get: (link, { hfToken, signal = new AbortController().signal, ...changes } = {}) =>
       resolveLoraSource(link, settings(changes), {

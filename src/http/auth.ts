@@ -39,3 +39,8 @@ function secretOf({ headers }: FastifyRequest): string {
 export function ownerOf(request: FastifyRequest): string {
   return request.apiKey?.name ?? "";
 }
+
+/** Whose share of what all clients have in common a request takes. */
+export function clientOf(request: FastifyRequest): string {
+  return request.apiKey === undefined ? request.ip : `key ${request.apiKey.name}`;
+}

@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
-import type { FastifyInstance, FastifyRequest } from "fastify";
-import { InputError } from "../errors.ts";
-import { describeInThread } from "../lora-files/describe.ts";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { CanceledError, InputError } from "../errors.ts";
+import { admit, BusyError, describeInThread } from "../lora-files/describe.ts";
 import { LoraNotFoundError } from "../lora-files/local.ts";
 import { isUploadId, uploadPath } from "../lora-files/upload-path.ts";
 import { TransferError } from "../net/errors.ts";
@@ -11,7 +11,7 @@ import type { UploadRecord } from "../queue/upload-records.ts";
 import { formatTimestamp } from "../wire/from-job.ts";
 import type { DescribedUpload, Inspected, Upload, UploadPage } from "../wire/lora-answers.ts";
 import { ApiError, loraNotFound, uploadNotFound } from "./api-error.ts";
-import { ownerOf } from "./auth.ts";
+import { clientOf, ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { requireSameSite } from "./foreign-pages.ts";
 import { inspectQuery, nextPage, parseQuery, uploadQuery, uploadsQuery } from "./queries.ts";
@@ -55,17 +55,17 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   async function keep(
     { staged, name: sentName }: ReceivedUpload,
     givenName: string | undefined,
-    owner: string,
+    { owner, client, signal }: Sender,
   ) {
     const name = uploadName(givenName ?? sentName);
     const shown = name ?? "The upload";
     const describe = async (file: string) => {
-      const description = await describeInThread(file, shown);
+      const description = await describeInThread(file, shown, { client, signal });
       if (description.unusable === null) return description;
       throw new InputError(`${shown} can't be used as a LoRA: ${description.unusable}`);
     };
     try {
-      return await uploads.add(staged, { owner, name, describe });
+      return await admit(client, () => uploads.add(staged, { owner, name, describe }));
     } finally {
       await rm(staged.path, { force: true });
     }
@@ -74,7 +74,8 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   app.post("/v1/loras", { config: { largeBody: true } }, async (request, reply) => {
     const query = parseQuery(uploadQuery, request.query);
     try {
-      const { record, created } = await keep(await receive(request), query.name, ownerOf(request));
+      const received = await receive(request);
+      const { record, created } = await keep(received, query.name, senderOf(request, reply));
       request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
       return reply
         .code(created ? 201 : 200)
@@ -100,21 +101,17 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
 
   app.get<WithId>("/v1/loras/:id", async (request) => describedBody(await recordOf(request)));
 
-  app.get("/v1/loras/inspect", async (request) => {
+  app.get("/v1/loras/inspect", async (request, reply) => {
     // It fetches what the path names: an image on a page could ask for that.
     requireSameSite(request, settings);
     const { path } = parseQuery(inspectQuery, request.query);
-    const gone = new AbortController();
-    request.raw.socket.once("close", () => gone.abort());
-    const wanted = { path, owner: ownerOf(request), hfToken: settings.hub.token };
+    const { owner, client, signal } = senderOf(request, reply);
+    const wanted = { path, owner, hfToken: settings.hub.token, signal, onProgress: () => {} };
     try {
-      const file = await findLora(
-        { ...wanted, signal: gone.signal, onProgress: () => {} },
-        settings,
-        uploads,
-      );
-      const answer: Inspected = { description: await describeInThread(file, "The LoRA") };
-      return answer;
+      return await admit(client, async (): Promise<Inspected> => {
+        const file = await findLora(wanted, settings, uploads);
+        return { description: await describeInThread(file, "The LoRA", { client, signal }) };
+      });
     } catch (error) {
       if (error instanceof LoraNotFoundError || error instanceof UploadNotFoundError)
         throw loraNotFound(path, error.message);
@@ -131,6 +128,20 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     }
     return reply.code(204).send();
   });
+}
+
+/** Who asks, and the signal that he has gone. */
+interface Sender {
+  readonly owner: string;
+  readonly client: string;
+  readonly signal: AbortSignal;
+}
+
+function senderOf(request: FastifyRequest, reply: FastifyReply): Sender {
+  const gone = new AbortController();
+  // The answer's, not the connection's: that may serve a thousand further requests.
+  reply.raw.once("close", () => gone.abort());
+  return { owner: ownerOf(request), client: clientOf(request), signal: gone.signal };
 }
 
 function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): Upload {
@@ -152,6 +163,13 @@ const fullCodes: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
 
 function refusalOf(error: unknown): unknown {
   if (error instanceof UploadsFullError) return new ApiError(507, "UPLOADS_FULL", error.message);
+  // Nobody reads it; the log says why the work ended.
+  if (error instanceof CanceledError) return new ApiError(499, "CLIENT_GONE", "The client left.");
+  if (error instanceof BusyError) {
+    const { message, retryAfterSeconds: retry_after } = error;
+    const headers = { "retry-after": String(retry_after) };
+    return new ApiError(503, "TOO_MANY_DESCRIPTIONS", message, { retry_after }, headers);
+  }
   if (error instanceof UploadInUseError) {
     return new ApiError(409, "LORA_IN_USE", error.message, { request_ids: error.requestIds });
   }

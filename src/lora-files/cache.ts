@@ -1,10 +1,11 @@
 import { createHash, createHmac } from "node:crypto";
-import { mkdir, readdir, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { type Lock, LockError, LockLostError, tryWithLock, withLock } from "../files/lock.ts";
+import { identityOf } from "../files/read.ts";
 import { removeTemporaries } from "../files/whole.ts";
-import { readSafetensors } from "../weights/safetensors.ts";
+import { checkInThread } from "./describe.ts";
 
 const hashLength = 16;
 
@@ -26,7 +27,7 @@ export function cacheName(url: string, token?: string): string {
 
 /** The cached file that a file in the folder belongs to; undefined for what is not ours. */
 export function cachedFileOf(name: string): string | undefined {
-  return /^((?:.+_[0-9a-f]{16}|upload-[0-9a-f]{64})\.safetensors)(?:\.part|\.part\.json)?$/.exec(
+  return /^((?:.+_[0-9a-f]{16}|upload-[0-9a-f]{64})\.safetensors)(?:\.part|\.part\.json|\.checked)?$/.exec(
     name,
   )?.[1];
 }
@@ -46,23 +47,39 @@ function stemOf(url: string): string {
     .slice(0, 100);
 }
 
-/** Whether a cached file is there, as long as its header says, and now noted as used. A bad one is removed. */
-export async function isWhole(file: string): Promise<boolean> {
-  try {
-    await stat(file);
-  } catch {
-    return false;
+/**
+ * Whether a cached file is there and whole, and now noted as used. A bad one
+ * is removed. A header that a stranger wrote is read once: that it is whole is
+ * kept beside the file, with the content that it was found of.
+ */
+export async function isWhole(file: string, signal: AbortSignal): Promise<boolean> {
+  const identity = await identityOf(file).catch(() => undefined);
+  if (identity === undefined) return false;
+  const known = await readFile(verdictOf(file), "utf8").catch(() => undefined);
+  if (known !== identity) {
+    try {
+      await checkInThread(file, file, signal);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      await rm(verdictOf(file), { force: true });
+      await rm(file, { force: true });
+      return false;
+    }
+    await writeFile(verdictOf(file), identity);
   }
-  try {
-    await readSafetensors(file);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    await rm(file, { force: true });
-    return false;
-  }
+  // The file's own time is a part of what it is known by.
   const now = new Date();
-  await utimes(file, now, now);
+  await utimes(verdictOf(file), now, now);
   return true;
+}
+
+/** Notes of a cached file, whose header was checked just now, that it is whole. */
+export async function noteWhole(file: string): Promise<void> {
+  await writeFile(verdictOf(file), await identityOf(file));
+}
+
+function verdictOf(file: string): string {
+  return `${file}.checked`;
 }
 
 /**

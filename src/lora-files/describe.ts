@@ -1,61 +1,80 @@
-import { Worker } from "node:worker_threads";
-import { InputError } from "../errors.ts";
-import type { LoraDescription } from "../lora/describe.ts";
-import { entryBeside } from "../paths.ts";
 import type { LoraFacts } from "../wire/lora-answers.ts";
+import { readInThread } from "./thread.ts";
+import { Turns } from "./turns.ts";
 
-/** What the thread answers. */
-export type Described =
-  | { readonly description: LoraDescription }
-  /** The file can't be used, and why. */
-  | { readonly refusal: string };
-
-const longestMilliseconds = 300_000;
-/** Of what a header becomes in memory; a LoRA's takes some dozen. Values are not counted. */
-const mostMegabytes = 1024;
-
-/** One at a time: each reads a whole file. */
-let turn: Promise<unknown> = Promise.resolve();
-
-/**
- * What a LoRA file is, found out in a thread of its own: a header may have a
- * hundred megabytes, and clients wait for milliseconds.
- *
- * @param shown stands for the file's path in messages; the path is in no description
- * @throws InputError if it is no LoRA
- */
-export function describeInThread(file: string, shown: string): Promise<LoraFacts> {
-  const described = turn.then(() => describe(file));
-  turn = described.catch(() => {});
-  return described.then((answer) => {
-    if ("refusal" in answer) throw new InputError(answer.refusal.replaceAll(file, shown));
-    const { file: _, ...description } = answer.description;
-    return description;
-  });
+/** As many descriptions are asked for as may be. The client should come again. */
+export class BusyError extends Error {
+  override readonly name = "BusyError";
+  readonly retryAfterSeconds = 5;
 }
 
-function describe(file: string): Promise<Described> {
-  return new Promise((resolve, reject) => {
-    const thread = new Worker(entryBeside(import.meta.url, "describe-thread"), {
-      workerData: file,
-      // The server's secrets are none of its business.
-      env: {},
-      resourceLimits: { maxOldGenerationSizeMb: mostMegabytes },
-    });
-    const late = setTimeout(() => {
-      const seconds = longestMilliseconds / 1000;
-      reject(new InputError(`The LoRA takes longer than ${seconds} seconds to be read.`));
-      void thread.terminate();
-    }, longestMilliseconds);
-    thread.once("message", resolve);
-    thread.once("error", (error: Error & { code?: string }) => {
-      const full = error.code === "ERR_WORKER_OUT_OF_MEMORY";
-      const message = "The LoRA's header needs more memory than is allowed to read it.";
-      reject(full ? new InputError(message, { cause: error }) : error);
-    });
-    thread.once("exit", () => {
-      clearTimeout(late);
-      reject(new Error("the thread that describes a LoRA ended without an answer"));
-    });
-  });
+/** Each reads a whole file: a second client's need not wait for the first one's. */
+const descriptions = new Turns({ atOnce: 2, atOncePerClient: 1 });
+/** Each reads a header, in less than a second. */
+const checks = new Turns({ atOnce: 2, atOncePerClient: 2 });
+
+const mostPerClient = 32;
+const mostInAll = 128;
+const admitted = new Map<string, number>();
+
+/**
+ * Runs what ends with a description, fetching the file included, unless too
+ * many do already.
+ *
+ * @throws BusyError
+ */
+export async function admit<Result>(client: string, work: () => Promise<Result>): Promise<Result> {
+  const own = admitted.get(client) ?? 0;
+  const all = [...admitted.values()].reduce((sum, count) => sum + count, 0);
+  if (own >= mostPerClient)
+    throw new BusyError(`${own} of your LoRAs are being described. Wait for one of them to end.`);
+  if (all >= mostInAll)
+    throw new BusyError(`${all} LoRAs are being described, as many as may be. Come again soon.`);
+  admitted.set(client, own + 1);
+  try {
+    return await work();
+  } finally {
+    const left = admitted.get(client)! - 1;
+    if (left === 0) admitted.delete(client);
+    else admitted.set(client, left);
+  }
+}
+
+interface Asking {
+  /** Who waits for no more than one of the descriptions that others asked for. */
+  readonly client: string;
+  /** When nobody waits for the description any more. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * What a LoRA file is, found out in a thread of its own.
+ *
+ * @param shown stands for the file's path in messages
+ * @throws InputError if it is no LoRA, CanceledError at the signal
+ */
+export async function describeInThread(
+  file: string,
+  shown: string,
+  { client, signal }: Asking,
+): Promise<LoraFacts> {
+  const description = await descriptions.run(client, signal, () =>
+    readInThread({ file, shown, describe: true }, signal),
+  );
+  if (description === null) throw new Error("the thread that describes a LoRA did not");
+  return description;
+}
+
+/**
+ * Checks in a thread of its own that a LoRA file is whole, as far as its header says.
+ *
+ * @param shown stands for the file's path in messages
+ * @throws InputError if it is not, CanceledError at the signal
+ */
+export async function checkInThread(
+  file: string,
+  shown: string,
+  signal: AbortSignal,
+): Promise<void> {
+  await checks.run("", signal, () => readInThread({ file, shown, describe: false }, signal));
 }

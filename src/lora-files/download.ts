@@ -12,7 +12,8 @@ import {
   safeFetch,
   statusError,
 } from "../net/safe-fetch.ts";
-import { readSafetensors } from "../weights/safetensors.ts";
+import { noteWhole } from "./cache.ts";
+import { checkInThread } from "./describe.ts";
 import { enoughToRecognise, recogniseOther, webPage } from "./recognise.ts";
 
 // A download is written to `<file>.part`, one writer at a time under the
@@ -79,7 +80,7 @@ export interface Download {
   readonly url: string;
   /** Where it goes. */
   readonly file: string;
-  readonly request: SafeRequest;
+  readonly request: SafeRequest & { readonly signal: AbortSignal };
   /** The file's SHA-256, if these answers tell it. */
   readonly hashOf: (hops: readonly Hop[]) => string | undefined;
   readonly onProgress: (progress: Progress) => void;
@@ -112,7 +113,8 @@ export async function downloadLora(download: Download): Promise<void> {
       await receive(response, { url, file, start, total, onProgress });
       hash = hashOf(response.hops);
     });
-    await check({ url, file, hash, resumed: partial !== undefined });
+    const { signal } = request;
+    await check({ url, file, hash, resumed: partial !== undefined, signal });
   } catch (error) {
     const mayGoOn =
       error instanceof CanceledError || (error instanceof TransferError && error.transient);
@@ -192,17 +194,18 @@ interface Received {
   /** What its SHA-256 has to be; undefined if nobody told. */
   readonly hash: string | undefined;
   readonly resumed: boolean;
+  readonly signal: AbortSignal;
 }
 
-async function check({ url, file, hash, resumed }: Received): Promise<void> {
+async function check({ url, file, hash, resumed, signal }: Received): Promise<void> {
   const part = partOf(file);
   // From here on it is a whole file or none: another attempt must not add to it.
   await dropStamp(file);
   try {
-    await readSafetensors(part);
+    await checkInThread(part, redactUrl(url), signal);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    const message = error.message.replaceAll(part, redactUrl(url));
+    const { message } = error;
     // Two parts that don't fit together: one download from the start settles it.
     if (resumed) throw new TransferError(message, { transient: true, cause: error });
     throw new InputError(message, { cause: error });
@@ -215,6 +218,7 @@ async function check({ url, file, hash, resumed }: Received): Promise<void> {
     );
   }
   await publish(part, file);
+  await noteWhole(file);
 }
 
 function notSafetensors(url: string, what: string): InputError {

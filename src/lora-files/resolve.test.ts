@@ -147,9 +147,12 @@ test("the least recently used files go first; those in use stay", async () => {
   const files: string[] = [];
   for (const name of ["a", "b", "c"]) files.push((await get(`${url}/${name}`, bound)).file);
   expect(list()).toHaveLength(4); // all were used just now
-  const old = (minutes: number) => new Date(Date.now() - minutes * 60_000);
-  utimesSync(files[0]!, old(20), old(20));
-  utimesSync(files[1]!, old(30), old(30));
+  const lastUsed = (file: string, minutes: number) => {
+    const time = new Date(Date.now() - minutes * 60_000);
+    for (const path of [file, `${file}.checked`]) utimesSync(path, time, time);
+  };
+  lastUsed(files[0]!, 20);
+  lastUsed(files[1]!, 30);
   await get(`${url}/a`, bound); // used again: no longer the oldest
   await get(`${url}/d`, bound);
   const left = list().map((name) => name[0]);

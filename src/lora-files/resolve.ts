@@ -99,14 +99,15 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
   if (token !== undefined) {
     // Before the hub is asked without the token, to be refused once more.
     const file = fileFor(token);
-    if (await withCacheLock(file, signal, () => isWhole(file))) return { file, cached: true };
+    if (await withCacheLock(file, signal, (lockedSignal) => isWhole(file, lockedSignal)))
+      return { file, cached: true };
   }
   const lora = await withTokenIfNeeded(url, download, (token) => {
     const file = fileFor(token);
     return withRetries(download, token, (request) =>
       withCacheLock(file, signal, async (lockedSignal) => {
         // Another process may have come first.
-        if (await isWhole(file)) return { file, cached: true };
+        if (await isWhole(file, lockedSignal)) return { file, cached: true };
         await downloadLora({
           url,
           file,

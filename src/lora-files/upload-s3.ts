@@ -9,7 +9,7 @@ import { InputError } from "../errors.ts";
 import { makeWhole } from "../files/whole.ts";
 import type { S3Place } from "../storage/s3-bucket.ts";
 import { openS3 } from "../storage/s3-bucket.ts";
-import { isWhole, trimCache, withCacheLock } from "./cache.ts";
+import { isWhole, noteWhole, trimCache, withCacheLock } from "./cache.ts";
 import type { UploadStore } from "./upload-folder.ts";
 import { makeStagingFolder, uploadFileName } from "./upload-folder.ts";
 
@@ -52,7 +52,7 @@ export class S3Uploads implements UploadStore {
     const { cacheDir, cacheBytes } = this.#options.cache;
     const file = resolve(cacheDir, uploadFileName(sha256));
     const fetched = await withCacheLock(file, signal, async (lockedSignal) => {
-      if (await isWhole(file)) return false;
+      if (await isWhole(file, lockedSignal)) return false;
       await this.#fetch({ sha256, bytes, file }, lockedSignal);
       return true;
     });
@@ -87,6 +87,8 @@ export class S3Uploads implements UploadStore {
         await pipeline(Body, hashed, createWriteStream(temporary, { flush: true }), { signal });
         if (hash.digest("hex") !== sha256) throw damaged(sha256);
       });
+      // What it is was found out when it was uploaded.
+      await noteWhole(file);
     } catch (error) {
       if (!(error instanceof NoSuchKey)) throw error;
       throw new InputError(
