@@ -17,12 +17,12 @@ if (store === undefined || out === undefined) throw new Error("usage: dump-graph
 const { textEncoder, transformer, vae } = await openComponents(store, modelById("zimage_turbo"));
 const none: ReadonlyMap<string, AdapterShape> = new Map();
 const everything: AdapterShape = {
-  lowRank: true,
-  kronecker: [
+  lora: true,
+  lokr: [
     { factors: 1, cut: true, rowScale: true },
     { factors: 2, cut: false, rowScale: false },
   ],
-  hadamard: 1,
+  loha: 1,
   bias: true,
   rowScale: true,
 };

@@ -175,13 +175,13 @@ describe("adapters", () => {
     adapter,
   });
   const module = (scale: number): AdapterModule => ({
-    lowRank: {
+    lora: {
       loraA: { data: new Float32Array(2 * 48).fill(0.1), shape: [2, 48] },
       loraB: { data: new Float32Array(48 * 2).fill(0.2), shape: [48, 2] },
       scale: { data: Float32Array.of(scale, scale), shape: [2] },
     },
-    kronecker: [],
-    hadamard: [],
+    lokr: [],
+    loha: [],
     bias: null,
     rowScale: null,
   });

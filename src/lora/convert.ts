@@ -7,13 +7,14 @@ import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { narrowTo } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { LoraDelta } from "../tensor/weight-delta.ts";
 import type { WritableTensor } from "../weights/write-safetensors.ts";
 import { writeSafetensors } from "../weights/write-safetensors.ts";
 import type { LoraFile } from "./file.ts";
 import { networkOf } from "./format.ts";
-import type { LoraDelta, LoraModule } from "./module.ts";
+import type { LoraModule, StoredDelta } from "./module.ts";
 import { peftConfig, peftWeights } from "./places.ts";
-import type { AdapterValues, DeltaValues } from "./values.ts";
+import type { AdapterValues } from "./values.ts";
 import { loadAdapter } from "./values.ts";
 
 /** Formats that can be written. ComfyUI reads ai-toolkit's. */
@@ -150,8 +151,8 @@ function refuseImpossible(
  * or rounds, goes into B in f32.
  */
 function folded(
-  stored: Extract<LoraDelta, { kind: "lora" }>,
-  { loraA, loraB }: Extract<DeltaValues, { kind: "lora" }>,
+  stored: Extract<StoredDelta, { kind: "lora" }>,
+  { loraA, loraB }: LoraDelta,
   scale: number,
 ): [WritableTensor, WritableTensor] {
   const written = ({ shape }: Tensor, data: Float32Array<ArrayBuffer>, dtype: Dtype) => ({

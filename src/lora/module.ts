@@ -5,8 +5,8 @@ import type { PartName } from "./names.ts";
 /** Which trainer's rule a magnitude follows; they differ in how the multiplier acts. */
 export type DoraRule = "ai-toolkit" | "peft" | "lycoris";
 
-/** The tensors of one module's change of weight, [out, in]. */
-export type LoraDelta =
+/** Where the tensors of one module's change of weight [out, in] lie: a `WeightDelta` before it is read. */
+export type StoredDelta =
   /** B A: loraA [rank, in], loraB [out, rank], bias [out]. */
   | {
       readonly kind: "lora";
@@ -35,7 +35,7 @@ export type LoraDelta =
 
 /** One module's part of a LoRA file. No values are read. */
 export interface LoraModule {
-  readonly delta: LoraDelta;
+  readonly delta: StoredDelta;
   readonly inDim: number;
   readonly outDim: number;
   /** A tensor of one value that scales to alpha/rank, or null: that factor is 1. */
@@ -84,7 +84,7 @@ function checkDtype(part: string, { dtype }: WeightSpan): void {
   );
 }
 
-function deltaOf(parts: Parts): LoraDelta {
+function deltaOf(parts: Parts): StoredDelta {
   const kinds = (["lora", "lokr", "hada"] as const).filter((kind) =>
     Object.keys(parts).some((part) => part.startsWith(`${kind}_`) && !(part in doraRules)),
   );
@@ -96,7 +96,7 @@ function deltaOf(parts: Parts): LoraDelta {
   return { lora: loraOf, lokr: lokrOf, hada: lohaOf }[kind](parts);
 }
 
-function loraOf(parts: Parts): LoraDelta {
+function loraOf(parts: Parts): StoredDelta {
   const [loraA, loraB] = [matrix(parts, "lora_A"), matrix(parts, "lora_B")];
   const rank = sharedRank("lora_A", loraA, 0, "lora_B", loraB, 1);
   const bias = parts["lora_B.bias"] ?? null;
@@ -106,7 +106,7 @@ function loraOf(parts: Parts): LoraDelta {
   return { kind: "lora", rank, loraA, loraB, bias };
 }
 
-function lokrOf(parts: Parts): LoraDelta {
+function lokrOf(parts: Parts): StoredDelta {
   const factor = (name: "lokr_w1" | "lokr_w2"): [WeightSpan[], number | null] => {
     if (parts[name] !== undefined) {
       if (parts[`${name}_a`] !== undefined || parts[`${name}_b`] !== undefined) {
@@ -122,7 +122,7 @@ function lokrOf(parts: Parts): LoraDelta {
   return { kind: "lokr", rank: rank2 ?? rank1, w1, w2 };
 }
 
-function lohaOf(parts: Parts): LoraDelta {
+function lohaOf(parts: Parts): StoredDelta {
   const [w1a, w1b] = [matrix(parts, "hada_w1_a"), matrix(parts, "hada_w1_b")];
   const [w2a, w2b] = [matrix(parts, "hada_w2_a"), matrix(parts, "hada_w2_b")];
   const rank = sharedRank("hada_w1_a", w1a, 1, "hada_w1_b", w1b, 0);
@@ -164,7 +164,7 @@ function sharedRank(
 }
 
 /** [out, in] of a delta. */
-function dimsOf(delta: LoraDelta): [number, number] {
+function dimsOf(delta: StoredDelta): [number, number] {
   if (delta.kind === "lora") return [delta.loraB.shape[0]!, delta.loraA.shape[1]!];
   if (delta.kind === "loha") return [delta.w1a.shape[0]!, delta.w1b.shape[1]!];
   const { w1, w2 } = delta;

@@ -3,38 +3,15 @@ import type { WeightSpan } from "../onnx/graph.ts";
 import { roundToDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { firstNonFinite } from "../tensor/tensor.ts";
+import type { WeightDelta } from "../tensor/weight-delta.ts";
 import { cutF32, readF32 } from "../weights/safetensors.ts";
 import type { LoraFile } from "./file.ts";
-import type { DoraRule, LoraDelta, LoraModule } from "./module.ts";
-
-/** A module's change of weight [out, in], in f32; shapes as in `LoraDelta`, a fused one's rows cut out. */
-export type DeltaValues =
-  | {
-      readonly kind: "lora";
-      readonly loraA: Tensor;
-      readonly loraB: Tensor;
-      /** [out] */
-      readonly bias: Tensor | null;
-    }
-  | {
-      readonly kind: "lokr";
-      readonly w1: Tensor;
-      /** [k, n], or [k, rank] and [rank, n] whose product it is. */
-      readonly w2: readonly Tensor[];
-      /** Rows of the product that act; null for all. */
-      readonly rows: LoraModule["rows"];
-    }
-  | {
-      readonly kind: "loha";
-      readonly w1a: Tensor;
-      readonly w1b: Tensor;
-      readonly w2a: Tensor;
-      readonly w2b: Tensor;
-    };
+import type { DoraRule, LoraModule, StoredDelta } from "./module.ts";
 
 /** One module's values. */
 export interface AdapterValues {
-  readonly delta: DeltaValues;
+  /** A fused one's rows are cut out. */
+  readonly delta: WeightDelta;
   /** What the delta is still to be multiplied by; 1 where alpha/rank is folded into the matrices. */
   readonly scale: number;
   /** All that multiplies the stored tensors; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
@@ -133,7 +110,7 @@ async function loadModule(
  * diffusers does with a LoRA's alpha, and a product of bf16 values shows it.
  * Source: diffusers 0.42.1 `get_alpha_scales` in `lora_conversion_utils.py`.
  */
-function foldScale(values: DeltaValues, delta: LoraDelta, scale: number): DeltaValues {
+function foldScale(values: WeightDelta, delta: StoredDelta, scale: number): WeightDelta {
   if (values.kind !== "lora" || delta.kind !== "lora") return values;
   let [down, up] = [scale, 1];
   while (down * 2 < up) [down, up] = [down * 2, up / 2];
@@ -152,10 +129,10 @@ function foldScale(values: DeltaValues, delta: LoraDelta, scale: number): DeltaV
 
 async function loadDelta(
   name: string,
-  delta: LoraDelta,
+  delta: StoredDelta,
   rows: LoraModule["rows"],
   read: Read,
-): Promise<DeltaValues> {
+): Promise<WeightDelta> {
   const get = (span: WeightSpan, part: string) => read(span, `${name}.${part}`);
   const cut = (tensor: Tensor) => (rows === null ? tensor : cutRows(tensor, rows));
   if (delta.kind === "lora") {

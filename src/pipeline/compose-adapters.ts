@@ -1,6 +1,6 @@
 import type { Tensor } from "../tensor/tensor.ts";
-import type { AdapterModule, AdapterModules, LowRankTerm } from "../transformer/adapter.ts";
-import type { LoadedLora, LoadedModule } from "./adapter.ts";
+import type { AdapterModule, AdapterModules, LoraTerm } from "../transformer/adapter.ts";
+import type { LoadedLora, LoadedModule } from "./loaded-lora.ts";
 
 /** A LoRA of a request and how strongly it acts. */
 export interface ActiveLora {
@@ -56,9 +56,9 @@ function composeModule(
   }
   if (terms.length === 0 && base === null) return null;
   return {
-    lowRank: lowRankOf(terms),
-    kronecker: terms.flatMap(kroneckerOf),
-    hadamard: terms.flatMap(hadamardOf),
+    lora: loraOf(terms),
+    lokr: terms.flatMap(lokrOf),
+    loha: terms.flatMap(lohaOf),
     bias: biasOf(terms),
     rowScale: base === null ? null : vector(base),
   };
@@ -92,7 +92,7 @@ function rowScaleOf(
 }
 
 /** All low-rank terms side by side along the rank. */
-function lowRankOf(terms: readonly Term[]): LowRankTerm | null {
+function loraOf(terms: readonly Term[]): LoraTerm | null {
   const pairs = terms.flatMap(({ module: { delta }, factor, rowScale }) =>
     delta.kind === "lora"
       ? [{ loraA: delta.loraA, loraB: scaleRows(delta.loraB, rowScale), factor }]
@@ -116,7 +116,7 @@ function lowRankOf(terms: readonly Term[]): LowRankTerm | null {
   };
 }
 
-function kroneckerOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["kronecker"] {
+function lokrOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["lokr"] {
   if (delta.kind !== "lokr") return [];
   const { w1, w2, rows } = delta;
   return [
@@ -129,7 +129,7 @@ function kroneckerOf({ module: { delta }, factor, rowScale }: Term): AdapterModu
   ];
 }
 
-function hadamardOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["hadamard"] {
+function lohaOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["loha"] {
   if (delta.kind !== "loha") return [];
   const { w1a, w1b, w2a, w2b } = delta;
   return [{ w1a: scaleRows(scaled(w1a, factor), rowScale), w1b, w2a, w2b }];

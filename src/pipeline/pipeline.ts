@@ -8,10 +8,10 @@ import { openTextEncoder } from "../text-encoder/encode.ts";
 import { Transformer } from "../transformer/transformer.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
-import type { LoadedLora } from "./adapter.ts";
-import { bytesOf, openLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import { requireFinite } from "./finite.ts";
+import type { LoadedLora } from "./loaded-lora.ts";
+import { bytesOf, openLora } from "./loaded-lora.ts";
 
 export interface PipelineOptions {
   readonly device: Device;

@@ -2,9 +2,9 @@ import type { GenerateRequest } from "../job/request.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { version } from "../version.ts";
 import { rawJson } from "../wire/python-json.ts";
-import type { LoadedLora } from "./adapter.ts";
 import type { Components } from "./components.ts";
 import type { Effective } from "./effective.ts";
+import type { LoadedLora } from "./loaded-lora.ts";
 
 /**
  * All that decided how a picture looks, as it is written into the picture and

@@ -48,7 +48,7 @@ function adapterTerms(
   const { graph } = context;
   const [outDim, inDim] = graph.span(`${module}.weight`).shape;
   const terms: Value[] = [];
-  if (shape.lowRank) {
+  if (shape.lora) {
     const rank = `rank.${module}`;
     const loraA = fed(context, names.loraA, [rank, inDim!]);
     const loraB = fed(context, names.loraB, [outDim!, rank]);
@@ -56,8 +56,8 @@ function adapterTerms(
     const scaled = graph.op("Mul", [down, fed(context, names.loraScale, [rank])]);
     terms.push(graph.op("MatMul", [scaled, transposed(context, loraB)]));
   }
-  for (const [i, term] of shape.kronecker.entries()) {
-    const own = names.kronecker(i);
+  for (const [i, term] of shape.lokr.entries()) {
+    const own = names.lokr(i);
     let y = kroneckerProduct(context, x, {
       w1: fed(context, own.w1, [`l.${own.w1}`, `m.${own.w1}`]),
       w2: Array.from({ length: term.factors }, (_, factor) =>
@@ -71,8 +71,8 @@ function adapterTerms(
     if (term.rowScale) y = graph.op("Mul", [y, fed(context, own.rowScale, [outDim!])]);
     terms.push(y);
   }
-  for (let i = 0; i < shape.hadamard; i++) {
-    const own = names.hadamard(i);
+  for (let i = 0; i < shape.loha; i++) {
+    const own = names.loha(i);
     const factor = (name: string) => fed(context, name, [`rows.${name}`, `columns.${name}`]);
     // Once x is there: else the runtime computes all modules' products at the start and keeps them.
     const w1a = waitFor(context, factor(own.w1a), x);

@@ -1,29 +1,16 @@
 import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { LohaDelta, LokrDelta, LoraDelta } from "../tensor/weight-delta.ts";
 
-/** x (scale ∘ A)ᵀ Bᵀ: loraA [rank, in], loraB [out, rank], scale [rank]. Several adapters lie side by side along the rank. */
-export interface LowRankTerm {
-  readonly loraA: Tensor;
-  readonly loraB: Tensor;
+/** x (scale ∘ A)ᵀ Bᵀ: scale [rank]. Several adapters lie side by side along the rank. */
+export interface LoraTerm extends Omit<LoraDelta, "bias"> {
   readonly scale: Tensor;
 }
 
-/** x (w1 ⊗ w2)ᵀ: w1 [l, m], w2 [k, n] or the two factors of that, [k, rank] and [rank, n]. */
-export interface KroneckerTerm {
-  readonly w1: Tensor;
-  readonly w2: readonly Tensor[];
-  /** Rows of the product that act; null for all. */
-  readonly rows: { readonly start: number; readonly count: number } | null;
+/** x (w1 ⊗ w2)ᵀ */
+interface LokrTerm extends LokrDelta {
   /** [out], a factor of each row; null for none. */
   readonly rowScale: Tensor | null;
-}
-
-/** x ((w1a w1b) ∘ (w2a w2b))ᵀ: a [out, rank], b [rank, in]. */
-export interface HadamardTerm {
-  readonly w1a: Tensor;
-  readonly w1b: Tensor;
-  readonly w2a: Tensor;
-  readonly w2b: Tensor;
 }
 
 /**
@@ -31,9 +18,10 @@ export interface HadamardTerm {
  * terms + bias. Multipliers are folded in. Absent parts cost nothing.
  */
 export interface AdapterModule {
-  readonly lowRank: LowRankTerm | null;
-  readonly kronecker: readonly KroneckerTerm[];
-  readonly hadamard: readonly HadamardTerm[];
+  readonly lora: LoraTerm | null;
+  readonly lokr: readonly LokrTerm[];
+  /** x ((w1a w1b) ∘ (w2a w2b))ᵀ */
+  readonly loha: readonly LohaDelta[];
   /** [out] */
   readonly bias: Tensor | null;
   /** [out]; DoRA's. */
@@ -45,26 +33,26 @@ export type AdapterModules = ReadonlyMap<string, AdapterModule>;
 
 /** Which inputs a module's adapter has: all that the graph depends on, no values. */
 export interface AdapterShape {
-  readonly lowRank: boolean;
-  readonly kronecker: readonly {
+  readonly lora: boolean;
+  readonly lokr: readonly {
     readonly factors: number;
     readonly cut: boolean;
     readonly rowScale: boolean;
   }[];
-  readonly hadamard: number;
+  readonly loha: number;
   readonly bias: boolean;
   readonly rowScale: boolean;
 }
 
 export function shapeOf(module: AdapterModule): AdapterShape {
   return {
-    lowRank: module.lowRank !== null,
-    kronecker: module.kronecker.map(({ w2, rows, rowScale }) => ({
+    lora: module.lora !== null,
+    lokr: module.lokr.map(({ w2, rows, rowScale }) => ({
       factors: w2.length,
       cut: rows !== null,
       rowScale: rowScale !== null,
     })),
-    hadamard: module.hadamard.length,
+    loha: module.loha.length,
     bias: module.bias !== null,
     rowScale: module.rowScale !== null,
   };
@@ -76,14 +64,14 @@ export function adapterInputs(module: string) {
     loraA: `${module}.lora_A`,
     loraB: `${module}.lora_B`,
     loraScale: `${module}.lora_scale`,
-    kronecker: (i: number) => ({
+    lokr: (i: number) => ({
       w1: `${module}.lokr_w1.${i}`,
       w2: (factor: number) => `${module}.lokr_w2.${i}.${factor}`,
       start: `${module}.lokr_start.${i}`,
       end: `${module}.lokr_end.${i}`,
       rowScale: `${module}.lokr_row_scale.${i}`,
     }),
-    hadamard: (i: number) => ({
+    loha: (i: number) => ({
       w1a: `${module}.hada_w1_a.${i}`,
       w1b: `${module}.hada_w1_b.${i}`,
       w2a: `${module}.hada_w2_a.${i}`,
@@ -98,13 +86,13 @@ export function adapterInputs(module: string) {
 export function adapterFeeds(name: string, module: AdapterModule): Feeds {
   const names = adapterInputs(name);
   const feeds: Record<string, Tensor | IntTensor> = {};
-  if (module.lowRank !== null) {
-    feeds[names.loraA] = module.lowRank.loraA;
-    feeds[names.loraB] = module.lowRank.loraB;
-    feeds[names.loraScale] = module.lowRank.scale;
+  if (module.lora !== null) {
+    feeds[names.loraA] = module.lora.loraA;
+    feeds[names.loraB] = module.lora.loraB;
+    feeds[names.loraScale] = module.lora.scale;
   }
-  for (const [i, { w1, w2, rows, rowScale }] of module.kronecker.entries()) {
-    const own = names.kronecker(i);
+  for (const [i, { w1, w2, rows, rowScale }] of module.lokr.entries()) {
+    const own = names.lokr(i);
     feeds[own.w1] = w1;
     for (const [factor, tensor] of w2.entries()) feeds[own.w2(factor)] = tensor;
     if (rows !== null) {
@@ -113,8 +101,8 @@ export function adapterFeeds(name: string, module: AdapterModule): Feeds {
     }
     if (rowScale !== null) feeds[own.rowScale] = rowScale;
   }
-  for (const [i, { w1a, w1b, w2a, w2b }] of module.hadamard.entries()) {
-    const own = names.hadamard(i);
+  for (const [i, { w1a, w1b, w2a, w2b }] of module.loha.entries()) {
+    const own = names.loha(i);
     feeds[own.w1a] = w1a;
     feeds[own.w1b] = w1b;
     feeds[own.w2a] = w2a;

@@ -6,13 +6,7 @@ import { wholeMatrix } from "../onnx/linear.ts";
 import type { Feeds } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { HadamardTerm, KroneckerTerm, LowRankTerm } from "./adapter.ts";
-
-/** A change of one weight, not yet scaled. */
-export type WeightDelta =
-  | ({ readonly kind: "lowRank" } & Pick<LowRankTerm, "loraA" | "loraB">)
-  | ({ readonly kind: "kronecker" } & Pick<KroneckerTerm, "w1" | "w2" | "rows">)
-  | ({ readonly kind: "hadamard" } & HadamardTerm);
+import type { LohaDelta, LokrDelta, WeightDelta } from "../tensor/weight-delta.ts";
 
 /**
  * Of each row of a weight w and its change d, [out] each: |w|², w·d and |d|².
@@ -71,7 +65,7 @@ function deltaProducts(
   dot: (a: Value, b: Value) => Value,
 ): DeltaProducts {
   const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
-  if (delta.kind === "lowRank") {
+  if (delta.kind === "lora") {
     // Through the rank, never the whole B A: a hundredth of the work.
     const [loraA, loraB] = [feed("loraA", delta.loraA), feed("loraB", delta.loraB)];
     const transposedA = graph.op("Transpose", [loraA], { perm: [1, 0] });
@@ -82,7 +76,7 @@ function deltaProducts(
     };
   }
   const [name, whole] =
-    delta.kind === "kronecker"
+    delta.kind === "lokr"
       ? kroneckerMatrix(graph, delta, feed, product)
       : hadamardMatrix(graph, delta, feed, product);
   return { name, cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
@@ -90,7 +84,7 @@ function deltaProducts(
 
 function hadamardMatrix(
   graph: GraphBuilder,
-  { w1a, w1b, w2a, w2b }: HadamardTerm,
+  { w1a, w1b, w2a, w2b }: LohaDelta,
   feed: (name: string, tensor: Tensor) => Value,
   product: (a: Value, b: Value) => Value,
 ): [Value, Value] {
@@ -102,7 +96,7 @@ function hadamardMatrix(
 
 function kroneckerMatrix(
   graph: GraphBuilder,
-  { w1, w2, rows }: Pick<KroneckerTerm, "w1" | "w2" | "rows">,
+  { w1, w2, rows }: LokrDelta,
   feed: (name: string, tensor: Tensor) => Value,
   product: (a: Value, b: Value) => Value,
 ): [Value, Value] {

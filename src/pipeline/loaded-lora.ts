@@ -3,10 +3,10 @@ import { hashLora, readHeld } from "../lora/content.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
-import type { AdapterValues, DeltaValues } from "../lora/values.ts";
+import type { AdapterValues } from "../lora/values.ts";
 import { loadAdapter } from "../lora/values.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { RowNorms, WeightDelta } from "../transformer/weight-norms.ts";
+import type { RowNorms } from "../transformer/weight-norms.ts";
 import { rowNorms } from "../transformer/weight-norms.ts";
 import { linearModules } from "../transformer/weight-shapes.ts";
 import type { Components } from "./components.ts";
@@ -39,15 +39,10 @@ export async function openLora(
     const norms =
       values.magnitude === null
         ? null
-        : await rowNorms(transformer.lookup, name, weightDelta(values.delta), device);
+        : await rowNorms(transformer.lookup, name, values.delta, device);
     modules.set(name, { ...values, norms });
   }
   return { file, sha256, modules };
-}
-
-function weightDelta(delta: DeltaValues): WeightDelta {
-  if (delta.kind === "lora") return { ...delta, kind: "lowRank" };
-  return delta.kind === "lokr" ? { ...delta, kind: "kronecker" } : { ...delta, kind: "hadamard" };
 }
 
 export function bytesOf({ modules }: LoadedLora): number {
