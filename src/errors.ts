@@ -11,7 +11,7 @@ export class InputError extends Error {
   }
 }
 
-/** A file that should be there is not: fetching it again mends it. */
+/** A file that should be there is not. The user can fetch it again. */
 export class MissingFileError extends InputError {}
 
 /** The longest message; what a person has to do stands at its end. */
@@ -33,6 +33,21 @@ function paragraph(message: string): string {
       /[\p{Cc}\p{Bidi_Control}]/gu,
       (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`,
     );
+}
+
+/** How many items one message lists. */
+export const mostListed = 8;
+
+/** Names come from files: a longer one is cut. */
+const longestListed = 200;
+
+/** The first of many names or faults, and how many more there are. */
+export function listed(items: readonly string[]): string {
+  const shown = items
+    .slice(0, mostListed)
+    .map((item) => (item.length > longestListed ? `${item.slice(0, longestListed)}…` : item));
+  const more = items.length - mostListed;
+  return shown.join("; ") + (more > 0 ? `; and ${more} more` : "");
 }
 
 /** The caller's signal stopped the work between two steps. Nothing was written. */

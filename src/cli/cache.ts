@@ -13,7 +13,7 @@ export function addCacheCommand(program: Command): void {
     .action(async () => {
       const folder = readCacheFolder();
       const files = await listCached(folder);
-      for (const file of files) process.stdout.write(`${describe(file)}\n`);
+      for (const file of files) process.stdout.write(`${lineOf(file)}\n`);
       process.stdout.write(`${total(files)} in ${folder}\n`);
     });
   cache
@@ -25,7 +25,7 @@ export function addCacheCommand(program: Command): void {
     });
 }
 
-function describe({ file, bytes, sources, lastUsed }: CachedFile): string {
+function lineOf({ file, bytes, sources, lastUsed }: CachedFile): string {
   return `${file}  ${mebibytes(bytes)}  from ${sources}  used ${lastUsed.toISOString()}`;
 }
 

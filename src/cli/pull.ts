@@ -65,7 +65,7 @@ async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Pr
     progress.stop();
     process.stdout.write(
       flags.json === true
-        ? `${JSON.stringify({ result: { weights, repositories: pulled.map(describe) } })}\n`
+        ? `${JSON.stringify({ result: { weights, repositories: pulled.map(printed) } })}\n`
         : pulled.map(sentence).join(""),
     );
   } finally {
@@ -126,6 +126,6 @@ function sentence({ repository, commit, folder, files, bytes, fetchedBytes }: Pu
   return `${repository}@${commit.slice(0, 12)}: ${files} files, ${sizeText(bytes)}, ${how}\n  ${folder}\n`;
 }
 
-function describe({ fetchedBytes, ...pulled }: Pulled) {
+function printed({ fetchedBytes, ...pulled }: Pulled) {
   return { ...pulled, fetched_bytes: fetchedBytes };
 }

@@ -65,7 +65,7 @@ async function runServe(flags: NodeFlags): Promise<void> {
   const log = logFor(settings);
   const stop = stopSignal(log);
   // Fastify and its plugins take a third of a second to load: only where they are used.
-  const { serve } = await import("../http/serve.ts");
+  const { serve } = await import("../http/server.ts");
   await runNode(settings, log, stop, async (node) => {
     const server = await serve(settings, node, log);
     process.stdout.write(`Retake listens on ${server.url}\n${exampleFor(settings, server.url)}\n`);

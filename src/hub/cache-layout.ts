@@ -22,14 +22,14 @@ export function partOf(blob: string): string {
 }
 
 /** A file's bytes, links followed; undefined if there is none. */
-export async function sizeOf(path: string): Promise<number | undefined> {
+export async function fileBytes(path: string): Promise<number | undefined> {
   const found = await stat(path).catch(() => undefined);
   return found?.isFile() === true ? found.size : undefined;
 }
 
 /** Whether a commit's file is there with its length. Its hash was checked when it came. */
 export async function isLinked(cache: string, commit: string, file: HubFile): Promise<boolean> {
-  return (await sizeOf(pointerOf(cache, commit, file))) === file.bytes;
+  return (await fileBytes(pointerOf(cache, commit, file))) === file.bytes;
 }
 
 /** Links a commit's file to its blob. @throws InputError where links are impossible or lead out of the cache */

@@ -6,7 +6,7 @@ import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { retryTransfers } from "../net/retry.ts";
 import { type SafeResponse, safeFetch } from "../net/safe-fetch.ts";
-import { partOf, sizeOf } from "./cache-layout.ts";
+import { fileBytes, partOf } from "./cache-layout.ts";
 import { type HubConnection, hubFileUrl, longestWaitMs, requestTo } from "./connection.ts";
 import type { HubFile } from "./file-list.ts";
 import { hubError } from "./hub-error.ts";
@@ -77,7 +77,7 @@ async function fetchPart(
   const { signal } = hub;
   const attempt = async () => {
     for (;;) {
-      const before = (await sizeOf(part)) ?? 0;
+      const before = (await fileBytes(part)) ?? 0;
       try {
         return await fetchRest(hub, blob, part, onBytes);
       } catch (error) {
@@ -86,7 +86,7 @@ async function fetchPart(
           onBytes(-before);
           throw error;
         }
-        const now = (await sizeOf(part)) ?? 0;
+        const now = (await fileBytes(part)) ?? 0;
         const mayPass = error instanceof TransferError && error.transient;
         if (!mayPass || now - before < progressBytes) throw error;
         if (error.retryAfterMs !== undefined) throw error;
@@ -111,7 +111,7 @@ async function fetchRest(
 ): Promise<void> {
   const { file } = blob;
   const url = urlOf(hub, blob);
-  let have = (await sizeOf(part)) ?? 0;
+  let have = (await fileBytes(part)) ?? 0;
   if (have > file.bytes) {
     await rm(part);
     onBytes(-have);

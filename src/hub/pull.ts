@@ -9,12 +9,12 @@ import { retryTransfers } from "../net/retry.ts";
 import { pullFolder } from "../weights/store.ts";
 import {
   blobOf,
+  fileBytes,
   isLinked,
   isNoted,
   linkFile,
   noteRevision,
   partOf,
-  sizeOf,
   snapshotOf,
 } from "./cache-layout.ts";
 import { type HubConnection, longestWaitMs, readHubToken } from "./connection.ts";
@@ -82,7 +82,7 @@ export async function pull(
     for (const plan of plans) {
       await carryOut(plan, hub, progress, () => options.onWait(plan.selection.repository));
     }
-    return plans.map(describe);
+    return plans.map(pulledOf);
   } catch (error) {
     throw explained(error, options.weights);
   }
@@ -122,7 +122,7 @@ async function missingFiles({ cache, commit, files }: Plan): Promise<HubFile[]> 
   const hashes = new Set<string>();
   for (const file of files) {
     if (hashes.has(file.hash) || (await isLinked(cache, commit, file))) continue;
-    if ((await sizeOf(blobOf(cache, file))) === file.bytes) continue;
+    if ((await fileBytes(blobOf(cache, file))) === file.bytes) continue;
     hashes.add(file.hash);
     missing.push(file);
   }
@@ -137,13 +137,13 @@ function bytesOf(files: readonly HubFile[]): number {
 async function bytesLeft({ cache }: Plan, missing: readonly HubFile[]): Promise<number> {
   let left = 0;
   for (const file of missing) {
-    const have = (await sizeOf(partOf(blobOf(cache, file)))) ?? 0;
+    const have = (await fileBytes(partOf(blobOf(cache, file)))) ?? 0;
     left += file.bytes - Math.min(have, file.bytes);
   }
   return left;
 }
 
-async function isWhole({ selection, cache, commit, files }: Plan): Promise<boolean> {
+async function isPulled({ selection, cache, commit, files }: Plan): Promise<boolean> {
   for (const file of files) if (!(await isLinked(cache, commit, file))) return false;
   return isNoted(cache, selection.revision, commit);
 }
@@ -155,7 +155,7 @@ async function carryOut(
   onWait: () => void,
 ): Promise<void> {
   // A cache that only others may write to serves as well, when all is there.
-  if (await isWhole(plan)) return;
+  if (await isPulled(plan)) return;
   const { selection, cache, lockFile, commit, files } = plan;
   const work = async (signal: AbortSignal) => {
     const missing = await missingFiles(plan); // another process may have come first
@@ -209,7 +209,7 @@ async function fetchAll(
   if (failed.signal.aborted) throw failure;
 }
 
-function describe({ selection, cache, commit, files, fetchedBytes }: Plan): Pulled {
+function pulledOf({ selection, cache, commit, files, fetchedBytes }: Plan): Pulled {
   return {
     repository: selection.repository,
     revision: selection.revision,

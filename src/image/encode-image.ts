@@ -2,7 +2,7 @@ import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { InputError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { quantize } from "./pixels.ts";
+import { toPixels } from "./pixels.ts";
 
 /** Signature, then IHDR: its length, type, 13 bytes and checksum. */
 const afterHeader = 8 + 4 + 4 + 13 + 4;
@@ -54,7 +54,7 @@ export async function encodeImage(
   format: ImageFormat,
   parameters: object,
 ): Promise<Uint8Array> {
-  const { data, width, height } = quantize(image);
+  const { data, width, height } = toPixels(image);
   const raw = sharp(data, { raw: { width, height, channels: 3 } });
   const json = JSON.stringify(parameters);
   if (format === "png") return insertPngText(await raw.png().toBuffer(), "parameters", json);

@@ -11,7 +11,7 @@ export interface Pixels {
  * Rounds a picture [3, H, W] in [0, 1] to bytes as diffusers does:
  * `(images * 255).round().astype("uint8")`, halves to even.
  */
-export function quantize({ data, shape }: Tensor): Pixels {
+export function toPixels({ data, shape }: Tensor): Pixels {
   const height = shape[1]!;
   const width = shape[2]!;
   const plane = width * height;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { quantize } from "./pixels.ts";
+import { toPixels } from "./pixels.ts";
 import { checkWritable, formatOf, writeImage } from "./write-image.ts";
 
 let folder: string;
@@ -23,7 +23,7 @@ test("rounds halves to even, as numpy does", () => {
   const data = Float32Array.from([0.5, 1.5, 2.5, 254.5, 0, 255], (value) => value / 255);
   const exact = data.map((value) => Math.fround(value * 255));
   const image = { data, shape: [3, 1, 2] };
-  const { data: bytes } = quantize(image);
+  const { data: bytes } = toPixels(image);
   const planar = [bytes[0], bytes[3], bytes[1], bytes[4], bytes[2], bytes[5]];
   const numpy = new Map([
     [0.5, 0],
@@ -41,7 +41,7 @@ test("a PNG keeps every pixel and its parameters", async () => {
   await writeImage(path, gradient, parameters);
   const { data, info } = await sharp(path).raw().toBuffer({ resolveWithObject: true });
   expect([info.width, info.height, info.channels]).toEqual([24, 16, 3]);
-  expect(new Uint8Array(data)).toEqual(quantize(gradient).data);
+  expect(new Uint8Array(data)).toEqual(toPixels(gradient).data);
   const { comments } = await sharp(path).metadata();
   expect(comments?.[0]?.keyword).toContain("parameters");
   expect(JSON.parse(comments![0]!.text)).toEqual(parameters);

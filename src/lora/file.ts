@@ -1,11 +1,11 @@
-import { InputError } from "../errors.ts";
+import { InputError, listed, mostListed } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { loraLimits } from "../weights/header-limits.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import type { LoraFormat } from "./format.ts";
 import { formatOf, recogniseForeign } from "./format.ts";
-import { listed, mostListed, nearestName } from "./hints.ts";
+import { nearestName } from "./hints.ts";
 import type { LoraInfo } from "./info.ts";
 import { readLoraInfo } from "./info.ts";
 import type { LoraModule, Parts } from "./module.ts";

@@ -1,6 +1,6 @@
-import { InputError } from "../errors.ts";
+import { InputError, listed, mostListed } from "../errors.ts";
 import type { LoraFile } from "./file.ts";
-import { listed, mostListed, nearestName } from "./hints.ts";
+import { nearestName } from "./hints.ts";
 
 /**
  * Checks that each module of a LoRA stands beside one of the model, with its

@@ -33,7 +33,7 @@ export interface ModuleSettings {
 }
 
 /** Where a configuration stands, for messages. */
-interface Place {
+interface ConfigSource {
   readonly file: string;
   /** e.g. "a lora_adapter_metadata in its header". */
   readonly what: string;
@@ -41,7 +41,7 @@ interface Place {
 
 /**
  * Reads `lora_adapter_metadata`, the LoraConfig that diffusers stores in a
- * header and obeys in place of what the tensors say.
+ * header and obeys in source of what the tensors say.
  * Source: diffusers 0.42.1 `load_lora_adapter`, PEFT 0.21.2 `LoraLayer.update_layer`.
  *
  * @returns a module's settings by its name; undefined if the header has no configuration
@@ -54,12 +54,12 @@ export function readAdapterMetadata(
   const text = metadata.lora_adapter_metadata;
   // diffusers takes an empty entry for none.
   if (!text) return undefined;
-  const place = { file, what: "a lora_adapter_metadata in its header" };
-  const own = Object.entries(parseObject(text, place)).filter(([key]) => key.startsWith(prefix));
-  if (own.length === 0) throw refused(place, `it has no setting that starts with "${prefix}"`);
+  const source = { file, what: "a lora_adapter_metadata in its header" };
+  const own = Object.entries(parseObject(text, source)).filter(([key]) => key.startsWith(prefix));
+  if (own.length === 0) throw refused(source, `it has no setting that starts with "${prefix}"`);
   return settingsOf(
     Object.fromEntries(own.map(([key, value]) => [key.slice(prefix.length), value])),
-    place,
+    source,
   );
 }
 
@@ -72,37 +72,37 @@ const largestConfig = 10_000_000;
  * @throws InputError naming the file and the setting that can't be obeyed
  */
 export async function readAdapterConfig(file: string): Promise<(module: string) => ModuleSettings> {
-  const place = { file, what: "a configuration" };
+  const source = { file, what: "a configuration" };
   let text: string;
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
     throw new InputError(`${file} can't be read: ${messageOf(error)}.`, { cause: error });
   }
-  if (text.length > largestConfig) throw refused(place, `it has ${text.length} characters`);
-  return settingsOf(parseObject(text, place), place);
+  if (text.length > largestConfig) throw refused(source, `it has ${text.length} characters`);
+  return settingsOf(parseObject(text, source), source);
 }
 
-function parseObject(text: string, place: Place): Record<string, unknown> {
+function parseObject(text: string, source: ConfigSource): Record<string, unknown> {
   let json: unknown;
   try {
     json = JSON.parse(text);
     const duplicate = findDuplicateKey(text);
     if (duplicate !== undefined) throw new Error(`it has the key "${duplicate}" twice`);
   } catch (error) {
-    throw refused(place, messageOf(error), error);
+    throw refused(source, messageOf(error), error);
   }
   const entries = z.record(z.string(), z.unknown()).safeParse(json);
-  if (!entries.success) throw refused(place, "it is not an object");
+  if (!entries.success) throw refused(source, "it is not an object");
   return entries.data;
 }
 
-function settingsOf(own: object, place: Place): (module: string) => ModuleSettings {
+function settingsOf(own: object, source: ConfigSource): (module: string) => ModuleSettings {
   const result = schema.safeParse(own);
-  if (!result.success) throw refused(place, z.prettifyError(result.error), result.error);
+  if (!result.success) throw refused(source, z.prettifyError(result.error), result.error);
   const config = result.data;
-  const ranks = patterns(config.rank_pattern, place);
-  const alphas = patterns(config.alpha_pattern, place);
+  const ranks = patterns(config.rank_pattern, source);
+  const alphas = patterns(config.alpha_pattern, source);
   return (module) => {
     const rank = find(ranks, module) ?? config.r;
     const alpha = find(alphas, module) ?? config.lora_alpha ?? config.alpha ?? defaultAlpha;
@@ -118,10 +118,13 @@ function settingsOf(own: object, place: Place): (module: string) => ModuleSettin
  * PEFT takes a pattern for a regular expression, `(.*\.)?(pattern)$`. Trainers
  * write names of modules, some after a ^; only those are taken here.
  */
-function patterns(record: Readonly<Record<string, number>>, place: Place): [string, number][] {
+function patterns(
+  record: Readonly<Record<string, number>>,
+  source: ConfigSource,
+): [string, number][] {
   for (const pattern of Object.keys(record)) {
     if (!/^\^?[\w.-]+$/.test(pattern)) {
-      throw refused(place, `its pattern "${pattern}" is not the name of a module`);
+      throw refused(source, `its pattern "${pattern}" is not the name of a module`);
     }
   }
   return Object.entries(record);
@@ -136,7 +139,7 @@ function find(patterns: readonly (readonly [string, number])[], module: string) 
   )?.[1];
 }
 
-function refused({ file, what }: Place, why: string, cause?: unknown): InputError {
+function refused({ file, what }: ConfigSource, why: string, cause?: unknown): InputError {
   return new InputError(
     `${file} has ${what} that can't be obeyed: ${why}. ` +
       "Save the LoRA without it, or in ai-toolkit's format.",

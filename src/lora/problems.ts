@@ -1,5 +1,5 @@
+import { listed } from "../errors.ts";
 import type { LoraFile } from "./file.ts";
-import { listed } from "./hints.ts";
 
 /** Width of the released Z-Image models' layers: `dim` of their config.json. */
 const releasedDim = 3840;

@@ -40,7 +40,7 @@ export function modelFetcher(
     const model = modelById(modelId);
     // A file of the operator's stands in its place.
     const ownTransformer = transformers[modelId] === undefined ? undefined : "transformer";
-    const isWhole = async () => {
+    const isThere = async () => {
       const report = await inspectModel(weights, model);
       const components = report.components.filter(({ name }) => name !== ownTransformer);
       // What is damaged is the worker's to describe: fetching again would not touch it.
@@ -50,7 +50,7 @@ export function modelFetcher(
       known.set(modelId, [...new Set(spans.map(({ file }) => file))]);
       return true;
     };
-    if (await isWhole()) return;
+    if (await isThere()) return;
     log.info({ request_id: id, model: modelId }, "fetching the model");
     const fields = { request_id: id, model: modelId };
     let lastLine = performance.now();
@@ -82,7 +82,7 @@ export function modelFetcher(
       const failure = { code: "MODEL_NOT_AVAILABLE", message, promptIndex: null, images: [] };
       throw new JobError(failure, false, { cause: error });
     }
-    await isWhole();
+    await isThere();
     log.info(fields, "fetched the model");
   };
 }

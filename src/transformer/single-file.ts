@@ -1,6 +1,5 @@
-import { InputError } from "../errors.ts";
+import { InputError, listed } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import { listed } from "../weights/component.ts";
 import { rowsOf } from "../weights/rows.ts";
 import { finalLayer, patchEmbedder } from "./weight-shapes.ts";
 
@@ -30,7 +29,7 @@ const kinds: readonly (readonly [RegExp, string])[] = [
 ];
 
 /** What a file is that is no Z-Image transformer, as far as its tensors' names tell. */
-function recogniseOther(names: readonly string[]): string | undefined {
+function otherNetwork(names: readonly string[]): string | undefined {
   return kinds.find(([key]) => names.some((name) => key.test(name)))?.[1];
 }
 
@@ -73,7 +72,7 @@ export function transformerPart<Span>(
     else part.set(name, span);
   }
   if (!part.has(detectionKey)) {
-    const what = recogniseOther([...part.keys(), ...rest]);
+    const what = otherNetwork([...part.keys(), ...rest]);
     throw new InputError(
       `${file} is not a Z-Image transformer: it ${
         what === undefined ? `has no tensor ${detectionKey}` : `looks like ${what}`

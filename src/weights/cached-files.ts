@@ -18,11 +18,11 @@ export async function listCached(cacheFolder: string): Promise<CachedFile[]> {
   const names = await readdir(cacheFolder).catch(() => []);
   const files = names
     .filter((name) => derivedOf(name) !== undefined && !name.endsWith(".lock"))
-    .map((name) => describe(join(cacheFolder, name)));
+    .map((name) => cachedFile(join(cacheFolder, name)));
   return (await Promise.all(files)).toSorted((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
 }
 
-async function describe(file: string): Promise<CachedFile> {
+async function cachedFile(file: string): Promise<CachedFile> {
   const { size, mtime } = await stat(file);
   const sources = await readSafetensors(file).then(
     ({ metadata }) => metadata.sources ?? "unknown",

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { InputError, MissingFileError } from "../errors.ts";
+import { InputError, listed, MissingFileError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { readSafetensors } from "./safetensors.ts";
@@ -16,9 +16,6 @@ const indexSchema = z.object({
 
 /** What a folder of the hub's may hold. */
 const wideDtypes: readonly Dtype[] = ["F32", "F16", "BF16"];
-
-/** How many faults one message lists. */
-const mostListed = 8;
 
 /**
  * The weights of one component, from `<stem>.safetensors` or from the shards
@@ -111,10 +108,4 @@ export function requireWeights(
     `the weights in ${where} don't fit their configuration: ${listed(faults)}. ` +
       "Is it the right model, and whole? Fetch it again.",
   );
-}
-
-/** The first of many names or faults, and how many more there are. */
-export function listed(items: readonly string[]): string {
-  const more = items.length - mostListed;
-  return items.slice(0, mostListed).join("; ") + (more > 0 ? `; and ${more} more` : "");
 }

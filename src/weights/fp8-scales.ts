@@ -1,7 +1,6 @@
 import { open } from "node:fs/promises";
-import { InputError } from "../errors.ts";
+import { InputError, listed } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import { listed } from "./component.ts";
 
 /** Names that ComfyUI's files give the scale of `X.weight`: older and newer. */
 const scaleSuffixes = [".scale_weight", ".weight_scale"];

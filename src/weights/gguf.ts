@@ -149,7 +149,7 @@ function parse(reader: ByteReader, size: number, file: string, path: string): Gg
     entries.set(name, entry(reader, name, path));
   }
   const dataStart = Math.ceil(reader.at / alignment) * alignment;
-  const tensors = place(entries, { dataStart, alignment, size, file, path });
+  const tensors = placeTensors(entries, { dataStart, alignment, size, file, path });
   const architecture = metadata.get("general.architecture");
   return { architecture: architecture === undefined ? undefined : String(architecture), tensors };
 }
@@ -230,7 +230,8 @@ function bytesOf(storage: Dtype | BlockFormat, shape: readonly number[]): number
     : undefined;
 }
 
-interface Place {
+/** Where the tensors of a file lie. */
+interface DataSection {
   readonly dataStart: number;
   readonly alignment: number;
   readonly size: number;
@@ -239,9 +240,9 @@ interface Place {
 }
 
 /** Where each tensor lies: aligned, inside the file, none over another. */
-function place(
+function placeTensors(
   entries: ReadonlyMap<string, Entry>,
-  { dataStart, alignment, size, file, path }: Place,
+  { dataStart, alignment, size, file, path }: DataSection,
 ): Map<string, GgufTensor> {
   const tensors = new Map<string, GgufTensor>();
   let end = dataStart;
