@@ -3,6 +3,11 @@ import type { HubSettings } from "../config/hub.ts";
 import { InputError } from "../errors.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
 
+/** Whether a text can be a token: what can't go into a header is none. */
+export function isToken(text: string): boolean {
+  return /^[\x21-\x7e]+$/.test(text);
+}
+
 /** The origins that a token of the hub may be sent to. */
 export function tokenOrigins(hubEndpoint: string): string[] {
   const { origin } = new URL(hubEndpoint);
@@ -43,7 +48,7 @@ export async function readHubToken({ token, tokenFile }: HubSettings): Promise<s
   const from = token === undefined ? tokenFile : "HF_TOKEN";
   const text = (token ?? (await readFile(tokenFile, "utf8").catch(missing))).trim();
   if (text === "") return undefined;
-  if (/^[\x21-\x7e]+$/.test(text)) return text;
+  if (isToken(text)) return text;
   throw new InputError(
     `${from} holds characters that no token has. Copy it again from the hub's page of access tokens.`,
   );

@@ -3,8 +3,8 @@ import { InputError } from "../errors.ts";
 import type { HashKind } from "../files/hash.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
-import { safeFetch } from "../net/safe-fetch.ts";
-import { type HubConnection, hubListUrl, requestTo } from "./connection.ts";
+import { type SafeRequest, type SafeResponse, safeFetch, statusError } from "../net/safe-fetch.ts";
+import { type HubConnection, type HubRepository, hubListUrl, requestTo } from "./connection.ts";
 import { hubError } from "./hub-error.ts";
 
 /** One file of a repository. */
@@ -34,7 +34,8 @@ export interface Selection {
   readonly files: readonly string[];
 }
 
-const largestList = 50_000_000;
+/** Some 40,000 files with their hashes. Strangers name repositories too, and a list is read on the server's thread. */
+const largestList = 10_000_000;
 const headersMs = 30_000;
 const listMs = 120_000;
 
@@ -50,6 +51,7 @@ const listSchema = z.object({
     }),
   ),
 });
+const namesSchema = z.object({ siblings: z.array(z.object({ rfilename: z.string() })) });
 type Sibling = z.output<typeof listSchema>["siblings"][number];
 
 /** Weights by the names that diffusers and transformers give them, without variants, and what configures them. */
@@ -66,16 +68,10 @@ export async function listFiles(hub: HubConnection, selection: Selection): Promi
   const { endpoint } = hub.settings;
   const url = `${hubListUrl({ hubEndpoint: endpoint, repository, revision })}?blobs=true`;
   const limits = { headersMs, idleMs: hub.settings.idleMs, totalMs: listMs, bytes: largestList };
-  const text = await safeFetch(url, requestTo(hub, limits), async (response) => {
-    if (response.status !== 200) {
-      const hasToken = hub.token !== undefined;
-      throw hubError(response, { url, endpoint, repository, revision, hasToken });
-    }
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of response.body) chunks.push(chunk);
-    return Buffer.concat(chunks).toString();
+  const list = await fetchList(url, requestTo(hub, limits), listSchema, (response) => {
+    const hasToken = hub.token !== undefined;
+    return hubError(response, { url, endpoint, repository, revision, hasToken });
   });
-  const list = parseList(text, url);
   const files = list.siblings
     .filter(({ rfilename }) => isSelected(safePath(rfilename, url), selection))
     .map((sibling) => toFile(sibling, url));
@@ -88,15 +84,35 @@ export async function listFiles(hub: HubConnection, selection: Selection): Promi
   return { commit: list.sha, files };
 }
 
-function parseList(text: string, url: string): z.output<typeof listSchema> {
+/** What the hub says of a repository. @param refusal the error for an answer without a list */
+async function fetchList<List>(
+  url: string,
+  request: SafeRequest,
+  schema: z.ZodType<List>,
+  refusal: (response: SafeResponse) => Error,
+): Promise<List> {
+  const limits = { ...request.limits, bytes: largestList };
+  const text = await safeFetch(url, { ...request, limits }, async (response) => {
+    if (response.status !== 200) throw refusal(response);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of response.body) chunks.push(chunk);
+    return Buffer.concat(chunks).toString();
+  });
   try {
-    return listSchema.parse(JSON.parse(text));
+    return schema.parse(JSON.parse(text));
   } catch (error) {
     throw new TransferError(
       `${redactUrl(url)} answers with something else than a hub's list. Check HF_ENDPOINT, and that no login page of the network stands in between.`,
       { transient: false, cause: error },
     );
   }
+}
+
+/** The names of a repository's files. */
+export async function listNames(hub: HubRepository, request: SafeRequest): Promise<string[]> {
+  const url = hubListUrl(hub);
+  const list = await fetchList(url, request, namesSchema, (response) => statusError(url, response));
+  return list.siblings.map(({ rfilename }) => rfilename);
 }
 
 function isSelected(path: string, { folders, files }: Selection): boolean {

@@ -1,15 +1,9 @@
-import { z } from "zod";
 import { InputError } from "../errors.ts";
-import { type HubRepository, hubFileUrl, hubListUrl } from "../hub/connection.ts";
-import { TransferError } from "../net/errors.ts";
-import { redactUrl } from "../net/redact.ts";
-import { type Hop, type SafeRequest, safeFetch, statusError } from "../net/safe-fetch.ts";
+import { type HubRepository, hubFileUrl } from "../hub/connection.ts";
+import { listNames } from "../hub/file-list.ts";
+import type { Hop, SafeRequest } from "../net/safe-fetch.ts";
 import { isHub } from "./link.ts";
 
-// https://huggingface.co/docs/hub/api#get-apimodelsrepoid-or-apimodelsrepoidrevisionrevision
-const listSchema = z.object({ siblings: z.array(z.object({ rfilename: z.string() })) });
-
-const largestList = 10_000_000;
 const mostNamed = 10;
 
 /**
@@ -19,14 +13,7 @@ const mostNamed = 10;
  */
 export async function onlyFileOf(hub: HubRepository, request: SafeRequest): Promise<string> {
   const { repository, revision } = hub;
-  const url = hubListUrl(hub);
-  const limits = { ...request.limits, bytes: largestList };
-  const names = await safeFetch(url, { ...request, limits }, async (response) => {
-    if (response.status !== 200) throw statusError(url, response);
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of response.body) chunks.push(chunk);
-    return readNames(Buffer.concat(chunks).toString(), url);
-  });
+  const names = await listNames(hub, request);
   const files = names.filter((name) => name.endsWith(".safetensors"));
   const [only] = files;
   if (files.length === 1 && only !== undefined) return hubFileUrl(hub, only);
@@ -55,15 +42,4 @@ export function hashFromHub(hops: readonly Hop[], hubEndpoint: string): string |
     if (hash !== undefined) return hash.toLowerCase();
   }
   return undefined;
-}
-
-function readNames(text: string, url: string): string[] {
-  try {
-    return listSchema.parse(JSON.parse(text)).siblings.map(({ rfilename }) => rfilename);
-  } catch (error) {
-    throw new TransferError(`${redactUrl(url)} answers with something else than a hub's list.`, {
-      transient: false,
-      cause: error,
-    });
-  }
 }
