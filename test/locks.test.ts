@@ -1,8 +1,10 @@
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { Lock } from "../src/files/lock.ts";
 import { lora, sendFile, site, temporaryCache } from "./lora-site.ts";
 import { hasNamespaces, ScriptProcess } from "./processes.ts";
 
@@ -124,6 +126,29 @@ describe(`a download ${place}`, () => {
     expect(readFileSync((await waiting).file).equals(lora)).toBe(true);
     expect(requests.map(({ headers }) => headers.range)).toEqual([undefined, `bytes=${half}-`]);
     expect(list()).toHaveLength(1);
+  });
+
+  test("one who lost the lock leaves another's part alone", async () => {
+    let closed: Promise<unknown> | undefined;
+    const { url } = await site((request, response, count) => {
+      if (count > 1) return sendFile(request, response);
+      closed = once(response, "close");
+      response.writeHead(200, { etag: '"v1"', "content-length": lora.length });
+      response.write(lora.subarray(0, lora.length >> 1));
+    });
+    const waiting = get(url);
+    const find = () => list().find((name) => name.endsWith(".part"));
+    while (find() === undefined) await wait(10);
+    const part = join(cacheFolder(), find()!);
+    const path = part.slice(0, -".part".length);
+    rmSync(`${path}.lock`);
+    const lock = Lock.tryTake(path);
+    rmSync(part);
+    writeFileSync(part, "another's");
+    await closed;
+    expect(readFileSync(part, "utf8")).toBe("another's");
+    lock!.release();
+    expect(readFileSync((await waiting).file).equals(lora)).toBe(true);
   });
 
   test("a cache folder that is deleted in the middle of it costs another turn", async () => {

@@ -1,7 +1,8 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { beforeEach, onTestFinished } from "vitest";
 import type { LoraSourceSettings } from "../src/config/network.ts";
@@ -44,7 +45,22 @@ export function sendFile(
     ...(start === 0 ? {} : { "content-range": `bytes ${start}-${lora.length - 1}/${lora.length}` }),
   });
   if (upTo === lora.length) response.end(lora.subarray(start));
-  else response.write(lora.subarray(start, upTo), () => setTimeout(() => response.destroy(), 50));
+  else {
+    // Cut when it has arrived: what a client has not read yet is lost with the connection.
+    response.write(lora.subarray(start, upTo));
+    void arrived(upTo).then(() => response.destroy());
+  }
+}
+
+let cacheDir = "";
+
+/** When so many bytes are in the part of the test's cache folder. */
+async function arrived(bytes: number): Promise<void> {
+  const partBytes = () => {
+    const part = readdirSync(cacheDir).find((name) => name.endsWith(".part"));
+    return part === undefined ? 0 : statSync(join(cacheDir, part)).size;
+  };
+  while (partBytes() < bytes) await wait(5);
 }
 
 interface GetOptions extends Partial<LoraSourceSettings> {
@@ -62,7 +78,6 @@ interface TemporaryCache {
 
 /** A new cache folder for each test of the file that calls this, and settings that reach loopback. */
 export function temporaryCache(): TemporaryCache {
-  let cacheDir: string;
   beforeEach(() => {
     cacheDir = mkdtempSync(join(tmpdir(), "retake-lora-cache-"));
     onTestFinished(() => rmSync(cacheDir, { recursive: true }));

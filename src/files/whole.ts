@@ -71,6 +71,18 @@ export async function writeNew(
   }
 }
 
+/** Writes all bytes from a position of a file on: on a full disk a write may take a part only and say so. */
+export async function writeAt(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const rest = bytes.length - done;
+    done += (await handle.write(bytes, done, rest, position + done)).bytesWritten;
+  }
+}
+
 /** Gives a file that lies on the disk whole its name, for good. */
 export async function publish(file: string, path: string): Promise<void> {
   await rename(file, path);

@@ -1,11 +1,12 @@
-import { open, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
+import type { Lock } from "../files/lock.ts";
 import { publish } from "../files/whole.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
+import { OtherRangeError, receiveRest } from "../net/resume.ts";
 import { retryTransfers } from "../net/retry.ts";
-import { type SafeResponse, safeFetch } from "../net/safe-fetch.ts";
 import { fileBytes, partOf } from "./cache-layout.ts";
 import { type HubConnection, hubFileUrl, longestWaitMs, requestTo } from "./connection.ts";
 import type { HubFile } from "./file-list.ts";
@@ -17,13 +18,12 @@ export interface Blob {
   readonly file: HubFile;
   /** Where it goes once it is whole; `<target>.incomplete` until then. */
   readonly target: string;
+  /** The repository's. */
+  readonly lock: Lock;
 }
 
 /** What came is not what the hub's list says: none of it is of use. */
 class WrongBytesError extends InputError {}
-
-/** The rest of a part can't be had here: it has to come from its start. */
-class OtherRangeError extends TransferError {}
 
 const retries = 4;
 const headersMs = 30_000;
@@ -35,7 +35,7 @@ const progressBytes = 1_000_000;
 /**
  * Fetches one file of a repository at a commit. It goes on with what an earlier
  * attempt left, and takes its name only when what lies on the disk has the right
- * length and hash. The caller holds the repository's lock.
+ * length and hash.
  *
  * @param onBytes is told how many more there are; fewer if some were thrown away
  * @throws InputError if the hub does not give it, or gives other bytes
@@ -65,6 +65,7 @@ export async function fetchBlob(
     if (error instanceof WrongBytesError) await rm(part, { force: true });
     throw error;
   }
+  blob.lock.requireHeld();
   await publish(part, target);
 }
 
@@ -82,6 +83,10 @@ async function fetchPart(
         return await fetchRest(hub, blob, part, onBytes);
       } catch (error) {
         if (error instanceof OtherRangeError) {
+          const { file } = blob;
+          if (error.total !== undefined && error.total !== file.bytes) {
+            throw otherSize(urlOf(hub, blob), file, error.total);
+          }
           await rm(part, { force: true });
           onBytes(-before);
           throw error;
@@ -102,14 +107,14 @@ async function fetchPart(
   });
 }
 
-/** One request for what is missing of a part, written behind it. */
+/** One request for what is missing of a part. It belongs to a hash, so no version has to be compared. */
 async function fetchRest(
   hub: HubConnection,
   blob: Blob,
   part: string,
   onBytes: (count: number) => void,
 ): Promise<void> {
-  const { file } = blob;
+  const { file, repository, commit: revision } = blob;
   const url = urlOf(hub, blob);
   let have = (await fileBytes(part)) ?? 0;
   if (have > file.bytes) {
@@ -118,66 +123,27 @@ async function fetchRest(
     have = 0;
   }
   if (have === file.bytes && have > 0) return;
-  const { idleMs } = hub.settings;
+  const { idleMs, endpoint } = hub.settings;
   const bytes = Number.MAX_SAFE_INTEGER;
-  const request = {
-    ...requestTo(hub, { headersMs, idleMs, totalMs: longestMs, bytes }),
-    headers: have === 0 ? {} : { range: `bytes=${have}-` },
-  };
-  await safeFetch(url, request, async (response) => {
-    const start = startOf(response, hub, blob, have);
-    if (start < have) onBytes(-have);
-    const announced = Number(response.header("content-length") ?? file.bytes - start);
-    if (announced > file.bytes - start) throw otherSize(url, file, start + announced);
-    const handle = await open(part, start === 0 ? "w" : "a");
-    try {
-      let received = start;
-      for await (const chunk of response.body) {
-        received += chunk.length;
-        if (received > file.bytes) throw otherSize(url, file, received);
-        // Not write(): on a full disk that writes a part, says how much, and does not fail.
-        await handle.writeFile(chunk);
-        onBytes(chunk.length);
-      }
-      if (received !== file.bytes) {
-        throw new TransferError(
-          `${redactUrl(url)} ended after ${received} of ${file.bytes} bytes. Try again.`,
-          { transient: true },
-        );
-      }
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  });
-}
-
-/**
- * At which byte the answer begins. A part belongs to a hash, and a commit's
- * files never change: no version has to be compared here.
- */
-function startOf(response: SafeResponse, hub: HubConnection, blob: Blob, have: number): number {
-  const { status, header } = response;
-  const { file, repository, commit: revision } = blob;
-  const url = urlOf(hub, blob);
-  if (status === 200) return 0;
-  if (status === 206 && header("content-range") === `bytes ${have}-${file.bytes - 1}/${file.bytes}`)
-    return have;
-  if (status === 206 || status === 416) {
-    const total = Number(/\/(\d+)$/.exec(header("content-range") ?? "")?.[1] ?? Number.NaN);
-    if (total !== file.bytes && !Number.isNaN(total)) throw otherSize(url, file, total);
-    throw new OtherRangeError(
-      `${redactUrl(url)} answers with another range than asked for. Try again.`,
-      { transient: true },
-    );
-  }
-  const hasToken = hub.token !== undefined;
-  throw hubError(response, {
+  await receiveRest({
     url,
-    endpoint: hub.settings.endpoint,
-    repository,
-    revision,
-    hasToken,
+    request: requestTo(hub, { headersMs, idleMs, totalMs: longestMs, bytes }),
+    part,
+    begun: have === 0 ? undefined : { bytes: have, total: file.bytes },
+    total: file.bytes,
+    refusal: (response) => {
+      const hasToken = hub.token !== undefined;
+      return hubError(response, { url, endpoint, repository, revision, hasToken });
+    },
+    onAnswer: ({ response, start }) => {
+      if (start < have) onBytes(-have);
+      const announced = start + Number(response.header("content-length") ?? 0);
+      if (announced > file.bytes) throw otherSize(url, file, announced);
+    },
+    onPiece: (piece, end) => {
+      if (end > file.bytes) throw otherSize(url, file, end);
+      onBytes(piece.length);
+    },
   });
 }
 

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { HubSettings } from "../config/hub.ts";
 import { InputError } from "../errors.ts";
-import { LockError, LockLostError, withLock } from "../files/lock.ts";
+import { type Lock, LockError, LockLostError, withLock } from "../files/lock.ts";
 import { requireSpace } from "../files/space.ts";
 import { TransferError } from "../net/errors.ts";
 import { retryTransfers } from "../net/retry.ts";
@@ -157,10 +157,10 @@ async function carryOut(
   // A cache that only others may write to serves as well, when all is there.
   if (await isPulled(plan)) return;
   const { selection, cache, lockFile, commit, files } = plan;
-  const work = async (signal: AbortSignal) => {
+  const work = async (signal: AbortSignal, lock: Lock) => {
     const missing = await missingFiles(plan); // another process may have come first
     progress.setLeft(plan, await bytesLeft(plan, missing));
-    await fetchAll(plan, missing, { ...hub, signal }, progress);
+    await fetchAll(plan, missing, { ...hub, signal }, lock, progress);
     plan.fetchedBytes += bytesOf(missing);
     for (const file of files) {
       if (!(await isLinked(cache, commit, file))) await linkFile(cache, commit, file);
@@ -184,6 +184,7 @@ async function fetchAll(
   plan: Plan,
   missing: readonly HubFile[],
   hub: HubConnection,
+  lock: Lock,
   progress: Progress,
 ): Promise<void> {
   const { selection, cache, commit } = plan;
@@ -194,7 +195,7 @@ async function fetchAll(
   let failure: unknown;
   const work = async () => {
     for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const blob = { repository, commit, file, target: blobOf(cache, file) };
+      const blob = { repository, commit, file, target: blobOf(cache, file), lock };
       try {
         await fetchBlob(connection, blob, (count) => progress.came(plan, count));
       } catch (error) {

@@ -1,20 +1,16 @@
-import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, rm, stat, writeFile } from "node:fs/promises";
 import { z } from "zod";
 import { CanceledError, InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
+import type { Lock } from "../files/lock.ts";
 import { publish } from "../files/whole.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
-import {
-  type Hop,
-  type SafeRequest,
-  type SafeResponse,
-  safeFetch,
-  statusError,
-} from "../net/safe-fetch.ts";
+import { OtherRangeError, receiveRest } from "../net/resume.ts";
+import { type Hop, type SafeRequest, statusError } from "../net/safe-fetch.ts";
 import { noteWhole } from "./cache.ts";
 import { checkInThread } from "./describe.ts";
-import { enoughToRecognise, recogniseOther, webPage } from "./recognise.ts";
+import { enoughToRecognise, firstBytesCheck, webPage } from "./recognise.ts";
 
 // A download is written to `<file>.part`, one writer at a time under the
 // file's lock. `<file>.part.json` says which version of the remote file it is.
@@ -84,107 +80,65 @@ export interface Download {
   /** The file's SHA-256, if these answers tell it. */
   readonly hashOf: (hops: readonly Hop[]) => string | undefined;
   readonly onProgress: (progress: Progress) => void;
+  /** The file's. */
+  readonly lock: Lock;
 }
 
 /**
  * Downloads a safetensors file, whole or not at all: to a part beside it first,
  * which takes its name once it is checked. Goes on with an earlier part if the
- * server still has the same version. The caller holds the file's lock.
+ * server still has the same version.
  *
  * @throws InputError if what comes is not a safetensors file
  * @throws TransferError if it does not come, or with another hash
  */
 export async function downloadLora(download: Download): Promise<void> {
-  const { url, file, request, hashOf, onProgress } = download;
+  const { url, file, request, hashOf, onProgress, lock } = download;
   const partial = await readPartial(file);
-  const range: Record<string, string> =
-    partial === undefined ? {} : { range: `bytes=${partial.bytes}-`, "if-range": partial.etag };
   let hash: string | undefined;
+  let total: number | undefined;
+  let look: ((piece: Uint8Array) => void) | undefined;
   try {
-    await safeFetch(url, { ...request, headers: range }, async (response) => {
-      const start = await startOf(response, partial, url, file);
-      const total = totalOf(response, start);
-      if (total !== undefined && total > request.limits.bytes) {
-        throw new InputError(
-          `${redactUrl(url)} has ${total} bytes, and ${request.limits.bytes} is the most allowed here. Use a smaller LoRA, or ask the operator to raise the limit.`,
-        );
-      }
-      if (start === 0) await stampPartial(file, response.header("etag"), total);
-      await receive(response, { url, file, start, total, onProgress });
-      hash = hashOf(response.hops);
+    await receiveRest({
+      url,
+      request,
+      part: partOf(file),
+      begun: partial,
+      refusal: (response) => statusError(url, response),
+      onAnswer: async ({ response, start, total: bytes }) => {
+        total = bytes;
+        if (start === 0 && /^text\/html\b/i.test(response.header("content-type") ?? "")) {
+          throw notSafetensors(url, webPage);
+        }
+        if (total !== undefined && total > request.limits.bytes) {
+          throw new InputError(
+            `${redactUrl(url)} has ${total} bytes, and ${request.limits.bytes} is the most allowed here. Use a smaller LoRA, or ask the operator to raise the limit.`,
+          );
+        }
+        if (start === 0) {
+          await stampPartial(file, response.header("etag"), total);
+          look = firstBytesCheck((other) => notSafetensors(url, other));
+        }
+        hash = hashOf(response.hops);
+      },
+      onPiece: (piece, received) => {
+        look?.(piece);
+        onProgress({ received, total });
+      },
     });
     const { signal } = request;
     await check({ url, file, hash, resumed: partial !== undefined, signal });
+    lock.requireHeld();
+    await publish(partOf(file), file);
+    await noteWhole(file);
   } catch (error) {
+    if (error instanceof OtherRangeError) await dropStamp(file);
     const mayGoOn =
-      error instanceof CanceledError || (error instanceof TransferError && error.transient);
+      lock.lost.aborted || // then the part is another's
+      error instanceof CanceledError ||
+      (error instanceof TransferError && error.transient);
     if (!mayGoOn) await dropPartial(file);
     throw error;
-  }
-}
-
-/** At which byte the answer begins. */
-async function startOf(
-  response: SafeResponse,
-  partial: Partial | undefined,
-  url: string,
-  file: string,
-): Promise<number> {
-  const { status, header } = response;
-  if (status === 200) {
-    if (/^text\/html\b/i.test(header("content-type") ?? "")) throw notSafetensors(url, webPage);
-    return 0;
-  }
-  if (partial !== undefined && (status === 206 || status === 416)) {
-    const expected = `bytes ${partial.bytes}-${partial.total - 1}/${partial.total}`;
-    const sameVersion = (header("etag") ?? partial.etag) === partial.etag;
-    if (status === 206 && header("content-range") === expected && sameVersion) return partial.bytes;
-    await dropStamp(file);
-    throw new TransferError(`${redactUrl(url)} changed while it was downloaded. Try again.`, {
-      transient: true,
-    });
-  }
-  throw statusError(url, response);
-}
-
-function totalOf({ header }: SafeResponse, start: number): number | undefined {
-  const length = header("content-length");
-  return length === undefined ? undefined : start + Number(length);
-}
-
-interface Receiving {
-  readonly url: string;
-  readonly file: string;
-  readonly start: number;
-  readonly total: number | undefined;
-  readonly onProgress: (progress: Progress) => void;
-}
-
-async function receive(
-  response: SafeResponse,
-  { url, file, start, total, onProgress }: Receiving,
-): Promise<void> {
-  const handle = await open(partOf(file), start === 0 ? "w" : "a");
-  try {
-    let received = start;
-    let head = Buffer.alloc(0);
-    for await (const chunk of response.body) {
-      if (received < enoughToRecognise) {
-        head = Buffer.concat([head, chunk]).subarray(0, enoughToRecognise);
-        const other = head.length < enoughToRecognise ? undefined : recogniseOther(head);
-        if (other !== undefined) throw notSafetensors(url, other);
-      }
-      // Not write(): on a full disk that writes a part, says how much, and does not fail.
-      await handle.writeFile(chunk);
-      received += chunk.length;
-      onProgress({ received, total });
-    }
-    if (total !== undefined && received !== total) {
-      throw new TransferError(`${redactUrl(url)} ended early. Try again.`, { transient: true });
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 
@@ -217,8 +171,6 @@ async function check({ url, file, hash, resumed, signal }: Received): Promise<vo
       { transient: resumed },
     );
   }
-  await publish(part, file);
-  await noteWhole(file);
 }
 
 function notSafetensors(url: string, what: string): InputError {

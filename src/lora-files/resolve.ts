@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { LoraSourceSettings } from "../config/network.ts";
 import { InputError } from "../errors.ts";
-import { hubListUrl, tokenOrigins } from "../hub/connection.ts";
+import { hubListUrl, isToken, tokenOrigins } from "../hub/connection.ts";
 import { TransferError } from "../net/errors.ts";
 import { redactUrl } from "../net/redact.ts";
 import { retryTransfers } from "../net/retry.ts";
@@ -105,7 +105,7 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
   const lora = await withTokenIfNeeded(url, download, (token) => {
     const file = fileFor(token);
     return withRetries(download, token, (request) =>
-      withCacheLock(file, signal, async (lockedSignal) => {
+      withCacheLock(file, signal, async (lockedSignal, lock) => {
         // Another process may have come first.
         if (await isWhole(file, lockedSignal)) return { file, cached: true };
         await downloadLora({
@@ -114,6 +114,7 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
           request: { ...request, signal: lockedSignal },
           hashOf: (hops) => hashFromHub(hops, settings.hubEndpoint),
           onProgress,
+          lock,
         });
         return { file, cached: false };
       }),
@@ -174,7 +175,7 @@ function tokenFor(url: string, { settings, options }: Download): string | undefi
   const { hfToken } = options;
   if (hfToken === undefined || hfToken === "") return undefined;
   if (!tokenOrigins(settings.hubEndpoint).includes(new URL(url).origin)) return undefined;
-  if (/^[\x21-\x7e]+$/.test(hfToken)) return hfToken;
+  if (isToken(hfToken)) return hfToken;
   throw new InputError(
     "hf_token holds characters that no token has. Copy it again from the hub's page of access tokens.",
   );

@@ -3,7 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { rm } from "node:fs/promises";
 import { InputError } from "../errors.ts";
 import { temporaryIn, writeNew } from "../files/whole.ts";
-import { enoughToRecognise, recogniseOther } from "./recognise.ts";
+import { firstBytesCheck } from "./recognise.ts";
 
 /** A file that was received whole and is not kept yet. */
 export interface StagedFile {
@@ -28,14 +28,10 @@ export async function stageFile(
   const hash = createHash("sha256");
   let bytes = 0;
   const receive = async (handle: FileHandle) => {
-    let head = Buffer.alloc(0);
+    const look = firstBytesCheck(notSafetensors);
     for await (const piece of source) {
       admit(piece.length);
-      if (bytes < enoughToRecognise) {
-        head = Buffer.concat([head, piece]).subarray(0, enoughToRecognise);
-        const other = head.length < enoughToRecognise ? undefined : recogniseOther(head);
-        if (other !== undefined) throw notSafetensors(other);
-      }
+      look(piece);
       // Not write(): on a full disk that writes a part, says how much, and does not fail.
       await handle.writeFile(piece);
       hash.update(piece);

@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { LockLostError, withLock } from "../files/lock.ts";
 import { identityOf } from "../files/read.ts";
-import { makeWhole, writeNew } from "../files/whole.ts";
+import { makeWhole, writeAt, writeNew } from "../files/whole.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import type { SafetensorsFile } from "./safetensors.ts";
@@ -146,23 +146,14 @@ async function fillFile(
 ): Promise<void> {
   const names = sources.map((file) => basename(file)).join(", ");
   const header = encodeHeader(tensors, { kind, sources: names });
-  await writeAll(handle, header, 0);
+  await writeAt(handle, header, 0);
   const starts = new Map<string, number>();
   let end = header.length;
   for (const [name, layout] of tensors) {
     starts.set(name, end);
     end += byteLengthOf(layout);
   }
-  await fill((name, at, bytes) => writeAll(handle, bytes, starts.get(name)! + at), signal);
-}
-
-/** On a full disk a write may take a part only and say so; the next one fails. */
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const rest = bytes.length - done;
-    done += (await handle.write(bytes, done, rest, position + done)).bytesWritten;
-  }
+  await fill((name, at, bytes) => writeAt(handle, bytes, starts.get(name)! + at), signal);
 }
 
 function notWritable(path: string, error: unknown): InputError {
