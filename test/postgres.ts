@@ -94,6 +94,18 @@ export class PostgresServer {
     return this.#urlOf(name);
   }
 
+  /** How many connections run a statement now. */
+  async running(statement: string): Promise<number> {
+    const client = new Client({ connectionString: this.url });
+    await client.connect();
+    const { rows } = await client.query(
+      "SELECT count(*)::int AS count FROM pg_stat_activity WHERE state = 'active' AND query = $1",
+      [statement],
+    );
+    await client.end();
+    return rows[0].count;
+  }
+
   async boot(): Promise<void> {
     const args = ["-D", join(this.#folder, "data"), "-p", String(this.#port)];
     const settings = ["-c", "listen_addresses=127.0.0.1", "-k", this.#folder];
