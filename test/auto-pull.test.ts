@@ -2,12 +2,16 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Caller } from "./caller.ts";
 import { demoRequest } from "./caller.ts";
 import { goldenFolder } from "./golden.ts";
 import { TestHub } from "./hub-server.ts";
+import { PostgresServer } from "./postgres.ts";
+import { ServerProcess } from "./server-process.ts";
 import { TestServer } from "./test-server.ts";
 
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
+const turboFolder = join(goldenFolder, "tiny/store", turbo);
 const token = "hf_test0123456789abcdef";
 
 let folder: string;
@@ -15,16 +19,8 @@ let hub: TestHub;
 let server: TestServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-auto-pull-"));
-  hub = await TestHub.start({ [turbo]: join(goldenFolder, "tiny/store", turbo) });
-  server = await TestServer.start(folder, {
-    ...hub.env,
-    RETAKE_WEIGHTS: "hub",
-    RETAKE_AUTO_PULL: "1",
-    HF_HOME: join(folder, "hf"),
-    HF_TOKEN: token,
-    DEVICE: "cpu,cpu",
-    WORKFLOWS_BASE_PATH: join(goldenFolder, "tiny"),
-  });
+  hub = await TestHub.start({ [turbo]: turboFolder, "ostris/Z-Image-De-Turbo": turboFolder });
+  server = await TestServer.start(folder, { ...fetching(), DEVICE: "cpu,cpu" });
 });
 afterAll(async () => {
   await server.stop();
@@ -39,12 +35,35 @@ beforeEach(() => {
   hub.bytesPerSecond = 0;
 });
 
+/** What a server needs that fetches models. */
+function fetching() {
+  return {
+    ...hub.env,
+    RETAKE_WEIGHTS: "hub",
+    RETAKE_AUTO_PULL: "1",
+    HF_HOME: join(folder, "hf"),
+    HF_TOKEN: token,
+    WORKFLOWS_BASE_PATH: join(goldenFolder, "tiny"),
+  };
+}
+
 const request = demoRequest({ loras: [{ path: "lora-mixed-ranks.safetensors" }] });
 
-async function submit(): Promise<string> {
-  const { body } = await server.call("POST", "/v1/inference", request);
+async function submit(model = "zimage_turbo", to: Caller = server): Promise<string> {
+  const { body } = await to.call("POST", "/v1/inference", { ...request, model });
   expect(body.request_id, JSON.stringify(body)).toBeDefined();
   return body.request_id;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((done) => setTimeout(done, 20));
+}
+
+/** From now on files take minutes; resolves when the next of them flows. */
+async function filesFlowSlowly(): Promise<void> {
+  hub.bytesPerSecond = 20_000;
+  const before = hub.sentBytes;
+  await until(() => hub.sentBytes > before + 100_000);
 }
 
 test("requests wait for a model that is not there; it is fetched once for all workers", async () => {
@@ -99,16 +118,75 @@ test("a store that can't be written to fails the request without its path", asyn
   expect(JSON.stringify(result)).not.toContain("retake-auto-pull");
 });
 
-test("a cancel ends the wait; the next request goes on with what came", async () => {
-  hub.bytesPerSecond = 200_000;
-  const id = await submit();
-  const before = hub.sentBytes;
-  while (hub.sentBytes - before < 300_000) await new Promise((done) => setTimeout(done, 20));
-  await server.call("POST", `/v1/requests/${id}/cancel`);
-  expect((await server.ended(id)).status).toBe("canceled");
+test("while a model is fetched its requests wait in the queue, and other models' run", async () => {
+  expect((await server.ended(await submit())).status).toBe("succeeded");
+  const flowing = filesFlowSlowly();
+  const waiting = [await submit("zimage_deturbo"), await submit("zimage_deturbo")];
+  await flowing;
+  expect((await server.ended(await submit())).status).toBe("succeeded");
+  for (const id of waiting) {
+    const { body } = await server.call("GET", `/v1/requests/${id}/status`);
+    // Its time limit begins with its run.
+    expect(body).toMatchObject({ status: "in_queue", started_at: null });
+  }
+  hub.bytesPerSecond = 0;
+  for (const id of waiting) expect(await server.ended(id)).toMatchObject({ error: null });
+});
+
+test("a cancel ends the wait, the last one the fetch; the next request goes on with what came", async () => {
+  const flowing = filesFlowSlowly();
+  const ids = [await submit(), await submit()];
+  await flowing;
+  const logged = server.log.length;
+  for (const id of ids) {
+    const { body } = await server.call("POST", `/v1/requests/${id}/cancel`);
+    expect(body.status).toBe("canceled");
+  }
+  await until(() => server.log.slice(logged).includes("the fetch of the model was stopped"));
   hub.bytesPerSecond = 0;
   expect((await server.ended(await submit())).status).toBe("succeeded");
   expect(hub.seen.some(({ range }) => range !== undefined)).toBe(true);
+});
+
+test("a stop in the middle of a fetch keeps the request and what came", async () => {
+  const place = join(folder, "stopped");
+  let own = await ServerProcess.start(place, fetching());
+  try {
+    const flowing = filesFlowSlowly();
+    const id = await submit(undefined, own);
+    await flowing;
+    expect(await own.stop()).toBe(0);
+    hub.bytesPerSecond = 0;
+    hub.seen.length = 0;
+    own = await ServerProcess.start(place, fetching());
+    expect((await own.ended(id)).status).toBe("succeeded");
+    expect(hub.seen.some(({ range }) => range !== undefined)).toBe(true);
+  } finally {
+    await own.stop();
+  }
+});
+
+test("nodes that share a store fetch a model once", async () => {
+  const postgres = await PostgresServer.start();
+  const env = { ...fetching(), DATABASE_URL: postgres.url };
+  const place = join(folder, "nodes");
+  const nodes = await Promise.all([
+    ServerProcess.start(place, env),
+    ServerProcess.start(place, { ...env, command: "worker" }),
+  ]);
+  try {
+    const flowing = filesFlowSlowly();
+    const ids = [await submit(undefined, nodes[0]), await submit(undefined, nodes[0])];
+    await flowing;
+    await until(() => nodes.some(({ log }) => log.includes("another process fetches the model")));
+    hub.bytesPerSecond = 0;
+    for (const id of ids) expect(await nodes[0].ended(id)).toMatchObject({ error: null });
+    const files = hub.seen.map(({ url }) => url).filter((url) => url.includes("/resolve/"));
+    expect(files).toHaveLength(new Set(files).size);
+  } finally {
+    await Promise.all(nodes.map((node) => node.stop()));
+    await postgres.stop();
+  }
 });
 
 test("without the setting nothing is fetched, and the message says how to, without a path", async () => {

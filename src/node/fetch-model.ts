@@ -1,88 +1,166 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Settings } from "../config/settings.ts";
-import { InputError } from "../errors.ts";
+import { CanceledError, InputError } from "../errors.ts";
 import { pull } from "../hub/pull.ts";
-import type { Job } from "../job/job.ts";
-import { JobError } from "../job/job.ts";
+import type { JobFailure } from "../job/job.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import { modelById } from "../models/registry.ts";
 import { repositoriesOf } from "../models/repositories.ts";
 import { TransferError } from "../net/errors.ts";
+import type { ComponentReport } from "../pipeline/inspect.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
+import { failWaiting } from "../queue/fail-waiting.ts";
+import { waitingModels } from "../queue/preference.ts";
+import type { Queue } from "../queue/queue.ts";
 import type { WorkerLog } from "../worker/process.ts";
+import { progressLog } from "./progress-log.ts";
 
-const logMilliseconds = 10_000;
+/** How often a fetch asks whether a request still waits for it. */
+const lookMilliseconds = 1000;
 
-/** Sees to it that a job's model is on this machine. @throws JobError if it can't be fetched */
-export type FetchModel = (job: Job, signal: AbortSignal) => Promise<void>;
+export interface FetchOptions {
+  readonly queue: Queue;
+  readonly log: WorkerLog;
+  /** Ends all fetches; what came stays. */
+  readonly stop: AbortSignal;
+  /** Requests that waited for a model and failed because it can't be had. */
+  readonly onFailed: (ids: readonly string[], model: string, failure: JobFailure) => void;
+  readonly onError: (error: unknown) => void;
+}
 
-/**
- * With RETAKE_AUTO_PULL, fetches models that are missing or were left
- * incomplete. Workers, and other processes with the same store, wait for the
- * one that fetches.
- */
-export function modelFetcher(
-  {
-    autoPull,
-    weights,
-    hub,
-    transformers,
-  }: Pick<Settings, "autoPull" | "weights" | "hub" | "transformers">,
-  log: WorkerLog,
-): FetchModel {
+/** Which models are on this machine; a missing one is fetched while workers run other models' requests. */
+export interface Models {
+  /** Whether workers may take requests for the model; if not, it is being fetched. */
+  isReady(model: string): Promise<boolean>;
+  /** After the stop: waits until nothing is written any more. */
+  ended(): Promise<void>;
+}
+
+type ModelSettings = Pick<Settings, "autoPull" | "weights" | "hub" | "transformers">;
+
+/** With RETAKE_AUTO_PULL, models that are missing or were left incomplete are fetched when requests wait for them. */
+export function openModels(settings: ModelSettings, options: FetchOptions): Models {
   // Offline the worker says what is missing, as it does without this setting.
-  if (!autoPull || hub.offline) return async () => {};
+  if (!settings.autoPull || settings.hub.offline)
+    return { isReady: async () => true, ended: async () => {} };
+  return new FetchedModels(settings, options);
+}
+
+class FetchedModels implements Models {
+  readonly #settings: ModelSettings;
+  readonly #options: FetchOptions;
   /** Weight files of models that were found whole: a look at headers costs more than one at names. */
-  const known = new Map<string, readonly string[]>();
-  return async ({ id, model: modelId }, signal) => {
-    const files = known.get(modelId);
-    if (files?.every((file) => existsSync(file)) === true) return;
-    const model = modelById(modelId);
-    // A file of the operator's stands in its place.
-    const ownTransformer = transformers[modelId] === undefined ? undefined : "transformer";
-    const isThere = async () => {
-      const report = await inspectModel(weights, model);
-      const components = report.components.filter(({ name }) => name !== ownTransformer);
-      // What is damaged is the worker's to describe: fetching again would not touch it.
-      if (components.some(({ state }) => state === "missing" || state === "incomplete"))
-        return false;
-      const spans = components.flatMap((component) => [...component.weights.values()]);
-      known.set(modelId, [...new Set(spans.map(({ file }) => file))]);
+  readonly #known = new Map<string, readonly string[]>();
+  readonly #fetches = new Map<string, Promise<void>>();
+
+  constructor(settings: ModelSettings, options: FetchOptions) {
+    this.#settings = settings;
+    this.#options = options;
+  }
+
+  async isReady(id: string): Promise<boolean> {
+    if (this.#fetches.has(id)) return false;
+    if (this.#known.get(id)?.every((file) => existsSync(file)) === true) return true;
+    let model: ModelDefinition;
+    try {
+      model = modelById(id);
+      if ((await this.#missing(model)).length === 0) return true;
+    } catch (error) {
+      // The worker says what is wrong; other models' requests run meanwhile.
+      this.#options.onError(error);
       return true;
+    }
+    // Another worker may have looked at the same time.
+    if (!this.#fetches.has(id) && !this.#options.stop.aborted) {
+      const fetch = this.#fetch(model)
+        .catch(this.#options.onError)
+        .finally(() => this.#fetches.delete(id));
+      this.#fetches.set(id, fetch);
+    }
+    return false;
+  }
+
+  async ended(): Promise<void> {
+    await Promise.all(this.#fetches.values());
+  }
+
+  /** Folder of a transformer in whose place a file of the operator's stands. */
+  #replaced({ id }: ModelDefinition): string | undefined {
+    return this.#settings.transformers[id] === undefined ? undefined : "transformer";
+  }
+
+  /** What a fetch would bring. A damaged part is the worker's to describe: fetching again would not touch it. */
+  async #missing(model: ModelDefinition): Promise<readonly ComponentReport[]> {
+    const report = await inspectModel(this.#settings.weights, model);
+    const replaced = this.#replaced(model);
+    const components = report.components.filter(({ name }) => name !== replaced);
+    const missing = components.filter(({ state }) => state === "missing" || state === "incomplete");
+    if (missing.length === 0) {
+      const spans = components.flatMap((component) => [...component.weights.values()]);
+      this.#known.set(model.id, [...new Set(spans.map(({ file }) => file))]);
+    }
+    return missing;
+  }
+
+  /** One for all requests. It ends when none waits any more: the next goes on with what came. */
+  async #fetch(model: ModelDefinition): Promise<void> {
+    const { queue, log, stop, onFailed, onError } = this.#options;
+    const unwanted = new AbortController();
+    const look = async () => {
+      const waiting = await waitingModels(queue.database);
+      if (!waiting.some(({ model: id }) => id === model.id)) unwanted.abort();
     };
-    if (await isThere()) return;
-    log.info({ request_id: id, model: modelId }, "fetching the model");
-    const fields = { request_id: id, model: modelId };
-    let lastLine = performance.now();
-    const onProgress = (progress: object) => {
-      const now = performance.now();
-      if (now - lastLine < logMilliseconds) return;
-      lastLine = now;
-      log.info({ ...fields, ...progress }, "fetching the model");
-    };
-    const onWait = () => log.info(fields, "another process fetches the model");
+    const looking = setInterval(() => void look().catch(onError), lookMilliseconds);
+    const fields = { model: model.id };
+    try {
+      log.info(fields, "fetching the model");
+      await this.#pull(model, AbortSignal.any([stop, unwanted.signal]));
+      const [missing] = await this.#missing(model);
+      // Fetched again and again it would not become whole.
+      if (missing !== undefined) throw new InputError(missing.problem ?? "it is not whole");
+      log.info(fields, "fetched the model");
+    } catch (error) {
+      if (error instanceof CanceledError) {
+        log.info(fields, "the fetch of the model was stopped");
+        return;
+      }
+      log.warn({ ...fields, err: error }, "the model could not be fetched");
+      const failure = this.#failureOf(error, model);
+      onFailed(await failWaiting(queue, model.id, failure), model.id, failure);
+    } finally {
+      clearInterval(looking);
+    }
+  }
+
+  async #pull(model: ModelDefinition, signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    const { weights, hub } = this.#settings;
+    const fields = { model: model.id };
+    const replaced = this.#replaced(model);
     const selections = repositoriesOf([model])
       .map((one) => ({
         ...one,
-        folders: one.folders.filter((folder) => folder !== ownTransformer),
+        folders: one.folders.filter((folder) => folder !== replaced),
         revision: "main",
       }))
       .filter(({ folders }) => folders.length > 0);
-    try {
-      await pull(selections, { weights, settings: hub, signal, onProgress, onWait });
-    } catch (error) {
-      if (!(error instanceof InputError || error instanceof TransferError)) throw error;
-      log.warn({ ...fields, err: error }, "the model could not be fetched");
-      // A client is told the reason, not where this machine keeps things or whom it asks.
-      const reason = error.message
-        .replaceAll(resolve(weights), "the model store")
-        .replaceAll(weights, "the model store")
-        .replaceAll(new URL(hub.endpoint).origin, "the hub");
-      const message = `The model ${modelId} is not on this server and could not be fetched: ${reason}`;
-      const failure = { code: "MODEL_NOT_AVAILABLE", message, promptIndex: null, images: [] };
-      throw new JobError(failure, false, { cause: error });
-    }
-    await isThere();
-    log.info(fields, "fetched the model");
-  };
+    const onProgress = progressLog(log, fields, "fetching the model");
+    const onWait = () => log.info(fields, "another process fetches the model");
+    await pull(selections, { weights, settings: hub, signal, onProgress, onWait });
+  }
+
+  /** A client is told the reason, not where this machine keeps things or whom it asks. */
+  #failureOf(error: unknown, { id }: ModelDefinition): JobFailure {
+    const { weights, hub } = this.#settings;
+    const reason =
+      error instanceof InputError || error instanceof TransferError
+        ? error.message
+            .replaceAll(resolve(weights), "the model store")
+            .replaceAll(weights, "the model store")
+            .replaceAll(new URL(hub.endpoint).origin, "the hub")
+        : "the server's log says why.";
+    const message = `The model ${id} is not on this server and could not be fetched: ${reason}`;
+    return { code: "MODEL_NOT_AVAILABLE", message, promptIndex: null, images: [] };
+  }
 }

@@ -11,6 +11,7 @@ import { UploadNotFoundError } from "../queue/errors.ts";
 import type { RequestRecord } from "../queue/record.ts";
 import type { TokenSeal } from "../queue/token-seal.ts";
 import type { Uploads } from "../queue/upload-records.ts";
+import { progressLog } from "./progress-log.ts";
 
 interface WantedLora {
   /** As the client gave it: a path in the LoRA folder, a link, or an upload's. */
@@ -51,8 +52,6 @@ interface Sources {
   readonly log: { readonly info: (fields: object, message: string) => void };
 }
 
-const logMilliseconds = 10_000;
-
 /**
  * The files of a request's LoRAs on the node that runs it.
  *
@@ -65,13 +64,7 @@ export async function lorasForRun(
 ): Promise<string[]> {
   const { loras } = record.job;
   if (loras.length === 0) return [];
-  let lastLine = performance.now();
-  const onProgress = (progress: object) => {
-    const now = performance.now();
-    if (now - lastLine < logMilliseconds) return;
-    lastLine = now;
-    log.info({ request_id: record.id, ...progress }, "downloading a LoRA");
-  };
+  const onProgress = progressLog(log, { request_id: record.id }, "downloading a LoRA");
   const hfToken = tokenOf(record, seal) ?? settings.hub.token;
   const wanted = { owner: record.owner, hfToken, signal, onProgress };
   try {

@@ -11,7 +11,8 @@ import { openResults } from "../storage/open-results.ts";
 import type { ResultStore } from "../storage/results.ts";
 import type { WorkerLog } from "../worker/process.ts";
 import { WorkerProcess } from "../worker/process.ts";
-import { modelFetcher } from "./fetch-model.ts";
+import type { Models } from "./fetch-model.ts";
+import { openModels } from "./fetch-model.ts";
 import { lorasForRun } from "./find-loras.ts";
 import { forgetOld } from "./forget.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
@@ -74,9 +75,11 @@ export async function openNode(
   const seal = new TokenSeal(settings.secret);
   const stopping = new AbortController();
   let running: RunningWorkers | undefined;
+  let models: Models | undefined;
   const stopWorkers = async (graceMilliseconds: number) => {
     stopping.abort();
     await running?.end(graceMilliseconds);
+    await models?.ended();
   };
   const retention = setInterval(() => {
     forgetOld(settings.retentionDays, { queue, results, onError }).catch(onError);
@@ -93,16 +96,25 @@ export async function openNode(
         const own = { device, outputFolder, keepOpen, memoryBudget };
         return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
+      const untilStop = AbortSignal.any([stop, stopping.signal]);
+      const fetched = openModels(settings, {
+        queue,
+        log,
+        stop: untilStop,
+        onFailed: observer.unavailable,
+        onError,
+      });
+      models = fetched;
       running = runWorkers(queue, {
         node: `${hostname()}/${process.pid}`,
         workers,
         timeoutSeconds: settings.timeoutSeconds,
-        fetchModel: modelFetcher(settings, log),
+        isReady: (model) => fetched.isReady(model),
         resolveLoras: (record, signal) =>
           lorasForRun(record, signal, { settings, uploads, seal, log }),
         check: refuseHighResolution,
         observer,
-        stop: AbortSignal.any([stop, stopping.signal]),
+        stop: untilStop,
         onError,
       });
     },

@@ -23,7 +23,7 @@ export class Metrics {
   });
   readonly #ended = new Counter({
     name: "retake_requests_ended_total",
-    help: "Requests that this node ran to an end, by state and error code",
+    help: "Requests that came to their end on this node, by state and error code",
     labelNames: ["model", "state", "code"],
     registers: [this.registry],
   });
@@ -116,6 +116,12 @@ export function observe(metrics: Metrics, log: Logger): RunObserver {
       const before = lastStep.get(id);
       if (before !== undefined) metrics.stepped(job.model, (now - before) / 1000);
       lastStep.set(id, now);
+    },
+    unavailable(ids, model, { code }) {
+      for (const id of ids) {
+        metrics.ended(model, "failed", code);
+        log.warn({ request_id: id, model, code }, "failed: its model can't be had");
+      }
     },
     ended({ id, job }, seconds, outcome) {
       lastStep.delete(id);

@@ -1,24 +1,25 @@
 import { SpanStatusCode, trace } from "@opentelemetry/api";
-import type { JobEvent, JobResult } from "../job/job.ts";
+import type { JobEvent, JobFailure, JobResult } from "../job/job.ts";
 import { consume } from "../queue/consumer.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
 import type { WorkerProcess } from "../worker/process.ts";
-import type { FetchModel } from "./fetch-model.ts";
 
 /** What a node is told of the runs on it. */
 export interface RunObserver {
   started(record: RequestRecord): void;
   event(record: RequestRecord, event: JobEvent): void;
   ended(record: RequestRecord, seconds: number, outcome: JobResult | Error): void;
+  /** Requests that waited for a model and failed because it can't be had. */
+  unavailable(ids: readonly string[], model: string, failure: JobFailure): void;
 }
 
 export interface WorkersOptions {
   readonly node: string;
   readonly workers: readonly WorkerProcess[];
   readonly timeoutSeconds: number;
-  /** Fetches a job's model if it is to. @throws JobError */
-  readonly fetchModel: FetchModel;
+  /** Whether requests for a model may be taken now. */
+  readonly isReady: (model: string) => Promise<boolean>;
   /** Finds or fetches a job's LoRAs on this machine. @throws JobError */
   readonly resolveLoras: (record: RequestRecord, signal: AbortSignal) => Promise<string[]>;
   /** Refuses what can't run, before anything is loaded. @throws JobError */
@@ -36,12 +37,13 @@ export interface RunningWorkers {
 
 /** One consumer for each worker process. */
 export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
-  const { node, workers, timeoutSeconds, fetchModel, resolveLoras, check, observer } = options;
+  const { node, workers, timeoutSeconds, isReady, resolveLoras, check, observer } = options;
   const { stop, onError } = options;
   const handBack = new AbortController();
   const consumers = workers.map((worker, i) =>
     consume(queue, {
       name: `${node}/${i}`,
+      isReady,
       timeoutSeconds,
       stop,
       handBack: handBack.signal,
@@ -66,7 +68,6 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
         observer.started(record);
         try {
           check(record);
-          await fetchModel(record.job, signal);
           const loraFiles = await resolveLoras(record, signal);
           const result = await worker.run(record.job, loraFiles, {
             signal,

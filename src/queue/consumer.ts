@@ -1,6 +1,6 @@
 import type { JobEvent, JobResult } from "../job/job.ts";
 import { addEvent, EventWriter } from "./events.ts";
-import type { Loaded } from "./preference.ts";
+import type { Loaded, WaitingModel } from "./preference.ts";
 import { inOrder, loadedAfter, waitingModels } from "./preference.ts";
 import type { Queue } from "./queue.ts";
 import { queueName } from "./queue.ts";
@@ -20,6 +20,8 @@ export type Run = (
 export interface ConsumerOptions {
   /** Names this consumer in records. */
   readonly name: string;
+  /** Whether requests for a model may be taken now: it may have to be fetched first. */
+  readonly isReady: (model: string) => Promise<boolean>;
   readonly run: Run;
   /** Seconds a run may take. */
   readonly timeoutSeconds: number;
@@ -38,7 +40,7 @@ export async function consume(queue: Queue, options: ConsumerOptions): Promise<v
   while (!stop.aborted) {
     const queued = queue.signals.wait("queued", idlePollMilliseconds, stop);
     try {
-      const waiting = await waitingModels(queue.database);
+      const waiting = await readyOf(await waitingModels(queue.database), options);
       if (stop.aborted) return;
       const claim = await takeJob(queue, options.name, inOrder(waiting, loaded));
       if (claim === undefined) {
@@ -53,6 +55,15 @@ export async function consume(queue: Queue, options: ConsumerOptions): Promise<v
       await queued;
     }
   }
+}
+
+async function readyOf(
+  waiting: readonly WaitingModel[],
+  { isReady }: ConsumerOptions,
+): Promise<WaitingModel[]> {
+  const ready: WaitingModel[] = [];
+  for (const one of waiting) if (await isReady(one.model)) ready.push(one);
+  return ready;
 }
 
 async function takeJob(

@@ -21,16 +21,18 @@ export interface WaitingModel {
 }
 
 /**
- * The models that requests wait for, that of the best one (priority, then age)
- * first. A running request stands for its model only when its node died and
- * pg-boss gave it up: it waits for another run, which its record doesn't say.
+ * What requests fulfil that wait, in SQL; `$1` is the start of queues' names.
+ * A running one does when its node died and pg-boss gave it up: it waits for
+ * another run, which its record doesn't say.
  */
+export const isWaiting = `finished_at IS NULL AND (state = 'in_queue' OR EXISTS
+  (SELECT 1 FROM pgboss.job WHERE name = $1::text || model AND job.id = request.id AND job.state < 'active'))`;
+
+/** The models that requests wait for, that of the best one (priority, then age) first. */
 export async function waitingModels(sql: Sql): Promise<WaitingModel[]> {
   const rows = await sql.query(
     `SELECT DISTINCT ON (model) model, priority, created_at FROM retake.request
-     WHERE finished_at IS NULL AND (state = 'in_queue' OR EXISTS
-       (SELECT 1 FROM pgboss.job WHERE name = $1::text || model AND job.id = request.id AND job.state < 'active'))
-     ORDER BY model, priority DESC, created_at`,
+     WHERE ${isWaiting} ORDER BY model, priority DESC, created_at`,
     [queueName("")],
   );
   return rows

@@ -56,6 +56,7 @@ function untilAborted(signal: AbortSignal): Promise<never> {
 }
 
 const never = new AbortController().signal;
+const always = async () => true;
 const noImages: JobResult = { images: [], timings: {}, inferenceTime: 0.5 };
 const died = new JobError(
   { code: "WORKER_DIED", message: "the worker was killed", promptIndex: 0, images: [] },
@@ -108,7 +109,13 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
   });
 
   function startConsumer(run: Run, timeoutSeconds = 30): void {
-    const options = { name: "test", timeoutSeconds, stop: stop.signal, handBack: handBack.signal };
+    const options = {
+      name: "test",
+      isReady: always,
+      timeoutSeconds,
+      stop: stop.signal,
+      handBack: handBack.signal,
+    };
     consumers.push(
       consume(queue, {
         ...options,
@@ -372,7 +379,13 @@ test("a restart of Postgres in the middle of everything loses nothing", async ()
   const database = await openPostgres(await postgres.createDatabase("restarted"), onError);
   const queue = await Queue.open(database, { maxQueued: 100, onError });
   const stop = new AbortController();
-  const options = { name: "test", timeoutSeconds: 30, stop: stop.signal, handBack: stop.signal };
+  const options = {
+    name: "test",
+    isReady: always,
+    timeoutSeconds: 30,
+    stop: stop.signal,
+    handBack: stop.signal,
+  };
   const run: Run = () => new Promise((done) => setTimeout(done, 300, noImages));
   const consumer = consume(queue, { ...options, run, onError });
   const accepted: string[] = [];
