@@ -40,14 +40,17 @@ function longMetadata(): Buffer {
 /** A small LoRA of so many modules that to measure them takes seconds. */
 function manyModules(): Buffer {
   const header: Record<string, object> = {};
-  for (let i = 0; i < 4000; i++) {
-    for (const [j, part] of ["lora_A", "lora_B"].entries()) {
-      const at = (2 * i + j) * 4;
-      const name = `diffusion_model.layers.${i}.attention.to_q.${part}.weight`;
-      header[name] = { dtype: "F32", shape: [1, 1], data_offsets: [at, at + 4] };
+  let at = 0;
+  for (let layer = 0; layer < 1000; layer++) {
+    for (const module of ["to_q", "to_k", "to_v", "to_out.0"]) {
+      for (const part of ["lora_A", "lora_B"]) {
+        const name = `transformer.layers.${layer}.attention.${module}.${part}.weight`;
+        header[name] = { dtype: "F32", shape: [1, 1], data_offsets: [at, at + 4] };
+        at += 4;
+      }
     }
   }
-  return fileOf(header, Buffer.from(new Float32Array(8000).fill(1).buffer));
+  return fileOf(header, Buffer.from(new Float32Array(at / 4).fill(1).buffer));
 }
 
 let folder: string;
@@ -117,6 +120,8 @@ describe("descriptions", () => {
 
   test("nobody waits for one client's, and those that nobody waits for end", async () => {
     const slow = write("slow", manyModules());
+    const whole = await describeInThread(slow, "slow", { client: "c", signal });
+    expect(whole.modules).toBe(4000);
     const quick = write("quick", lora);
     const gone = new AbortController();
     const ended: string[] = [];

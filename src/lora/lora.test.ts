@@ -327,3 +327,47 @@ describe("a fused LoKr's strength is that of each part's own rows", () => {
     });
   });
 });
+
+describe("a few bytes that stand for more than any memory are refused", () => {
+  const vast = 2 ** 20;
+  test.each<[string, Record<string, WritableTensor>, RegExp]>([
+    [
+      "a LoHa of columns and rows",
+      {
+        hada_w1_a: matrix(vast, 1),
+        hada_w1_b: matrix(1, vast),
+        hada_w2_a: matrix(vast, 1),
+        hada_w2_b: matrix(1, vast),
+      },
+      /to_q changes a matrix of \[1048576,1048576\], larger than any of a model here/,
+    ],
+    [
+      "a LoKr's factors",
+      { lokr_w1: matrix(vast, 1), lokr_w2: matrix(1, vast) },
+      /to_q changes a matrix of/,
+    ],
+    [
+      "a rank",
+      { "lora_A.weight": matrix(vast, 1), "lora_B.weight": matrix(1, vast) },
+      /to_q has rank 1048576, and 8192 is the most/,
+    ],
+  ])("%s", async (_, parts, reason) => {
+    const tensors = Object.entries(parts).map(([part, tensor]) => [`${toQ}.${part}`, tensor]);
+    await expect(describeLora(await lora(Object.fromEntries(tensors)))).rejects.toThrow(reason);
+  });
+});
+
+test("a LoHa of many rows is measured part by part", async () => {
+  // 2^24 values at once: three parts, the last one shorter.
+  const [rows, columns] = [10_000, 4000];
+  const { strength } = await describeLora(
+    await lora({
+      [`${toQ}.hada_w1_a`]: matrix(rows, 1, 0.5),
+      [`${toQ}.hada_w1_b`]: matrix(1, columns),
+      [`${toQ}.hada_w2_a`]: matrix(rows, 1),
+      [`${toQ}.hada_w2_b`]: matrix(1, columns, 3),
+    }),
+  );
+  const norm = 1.5 * Math.sqrt(rows * columns);
+  expect(strength["layers.0.attention.to_q"]! / norm).toBeCloseTo(1, 4);
+});

@@ -57,6 +57,11 @@ const doraRules = {
   dora_scale: "lycoris",
 } as const;
 
+// The largest matrix of a model here has 44 million values. A few bytes can stand for a product that
+// fills any memory: of a column and a row, or of a rank without end with itself.
+const mostChanged = 2 ** 27;
+const mostRank = 8192;
+
 /** What is wrong with a module, to follow its name in a sentence. */
 export class ModuleFault extends Error {}
 
@@ -69,6 +74,11 @@ export function moduleOf(parts: Parts, headerScale: number): LoraModule {
   for (const [part, span] of Object.entries(parts)) checkDtype(part, span);
   const delta = deltaOf(parts);
   const [outDim, inDim] = dimsOf(delta);
+  if (outDim * inDim > mostChanged) {
+    throw new ModuleFault(
+      `changes a matrix of [${outDim},${inDim}], larger than any of a model here`,
+    );
+  }
   const { alpha } = parts;
   if (alpha !== undefined && sizeOf(alpha.shape) !== 1) {
     throw new ModuleFault(`has an alpha of [${alpha.shape}], which is not one number`);
@@ -154,7 +164,10 @@ function sharedRank(
   axisB: number,
 ): number {
   const rank = a.shape[axisA]!;
-  if (rank === b.shape[axisB]) return rank;
+  if (rank === b.shape[axisB]) {
+    if (rank > mostRank) throw new ModuleFault(`has rank ${rank}, and ${mostRank} is the most`);
+    return rank;
+  }
   const inner = a.shape[1 - axisA]!;
   const swapped = inner === b.shape[1 - axisB] && inner < Math.min(rank, b.shape[axisB]!);
   const why = swapped ? ": its matrices are transposed" : "";

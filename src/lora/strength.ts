@@ -27,7 +27,13 @@ export async function openStrengthMeter(): Promise<StrengthMeter> {
       }
       if (delta.kind === "loha") {
         const { w1a, w1b, w2a, w2b } = delta;
-        return scale * Math.sqrt(sumOf(await run(hadamard, { w1a, w1b, w2a, w2b })));
+        const rows = Math.max(1, Math.floor(mostAtOnce / w1b.shape[1]!));
+        let square = 0;
+        for (let at = 0; at < w1a.shape[0]!; at += rows) {
+          const some = { w1a: rowsOf(w1a, at, rows), w2a: rowsOf(w2a, at, rows) };
+          square += sumOf(await run(hadamard, { ...some, w1b, w2b }));
+        }
+        return scale * Math.sqrt(square);
       }
       const [a, b] = delta.w2;
       const w2 = b === undefined ? rowSquares(a!) : await run(pair, { a: a!, b });
@@ -38,6 +44,16 @@ export async function openStrengthMeter(): Promise<StrengthMeter> {
       await hadamard.release();
     },
   };
+}
+
+/** Values of a Hadamard product that are in memory at one time: it has none that could be left out. */
+const mostAtOnce = 2 ** 24;
+
+/** Up to so many rows from one on, sharing memory. */
+function rowsOf({ data, shape }: Tensor, start: number, count: number): Tensor {
+  const columns = shape[1]!;
+  const rows = Math.min(count, shape[0]! - start);
+  return { data: data.subarray(start * columns, (start + rows) * columns), shape: [rows, columns] };
 }
 
 /** |w1 ⊗ w2|² of some rows, from the squares of the factors' rows: row r of the product is row ⌊r/n⌋ ⊗ row r mod n. */
@@ -79,15 +95,16 @@ function openPair(): Promise<Session> {
   return openSession(graph.finish(), "cpu");
 }
 
-/** |(w1a w1b) ∘ (w2a w2b)|². */
+/** The squares of the rows of (w1a w1b) ∘ (w2a w2b): of millions of values a sum in f32 is a hundredth off. */
 function openHadamard(): Promise<Session> {
   const graph = new GraphBuilder("norm of a hadamard product", noWeights);
   const factor = (name: string) => graph.input(name, "f32", [`rows.${name}`, `columns.${name}`]);
   const left = graph.op("MatMul", [factor("w1a"), factor("w1b")]);
   const right = graph.op("MatMul", [factor("w2a"), factor("w2b")]);
   const delta = graph.op("Mul", [left, right]);
-  const sum = graph.op("ReduceSum", [graph.op("Mul", [delta, delta])], { keepdims: 0 });
-  graph.output("squared", "f32", [1], graph.op("Reshape", [sum, graph.ints([1])]));
+  const product = graph.op("Mul", [delta, delta]);
+  const squared = graph.op("ReduceSum", [product, graph.ints([1])], { keepdims: 0 });
+  graph.output("squared", "f32", ["rows"], squared);
   return openSession(graph.finish(), "cpu");
 }
 
