@@ -117,7 +117,7 @@ export async function downloadLora(download: Download): Promise<void> {
         }
         if (start === 0) {
           await stampPartial(file, response.header("etag"), total);
-          look = firstBytesCheck((other) => notSafetensors(url, other));
+          look = firstBytesCheck(redactUrl(url), (other) => notSafetensors(url, other));
         }
         hash = hashOf(response.hops);
       },

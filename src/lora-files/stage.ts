@@ -28,7 +28,7 @@ export async function stageFile(
   const hash = createHash("sha256");
   let bytes = 0;
   const receive = async (handle: FileHandle) => {
-    const look = firstBytesCheck(notSafetensors);
+    const look = firstBytesCheck("The upload", notSafetensors);
     for await (const piece of source) {
       admit(piece.length);
       look(piece);
