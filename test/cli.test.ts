@@ -121,6 +121,17 @@ test("lora draws how strongly layers are changed, and lists what is wrong", asyn
   );
 });
 
+test.each([
+  [["generate", "--prmopt", "a fox"], /unknown option '--prmopt'.*--prompt/s],
+  [["generate"], /required option '--prompt <text>' not specified/],
+  [["keys", "add", "alice", "--fiel", "x"], /unknown option '--fiel'.*--file/s],
+  [["keys", "remove", "alice"], /required option '--file <file>' not specified/],
+])("%j names the option that is wrong", async (args, message) => {
+  const { code, stderr, stdout } = await retake(...args);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  expect(stderr).toMatch(message);
+});
+
 describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
   const cases: [string[], RegExp][] = [
     [["--width", "0"], /--width: .*64/],

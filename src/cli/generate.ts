@@ -17,7 +17,7 @@ import { openPipeline } from "../pipeline/open.ts";
 import { Trace } from "../pipeline/trace.ts";
 import { version } from "../version.ts";
 import { loraFile } from "./lora-file.ts";
-import { parseLoraOption, parseNumber } from "./options.ts";
+import { addNeededOption, parseLoraOption, parseNumber } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
@@ -54,10 +54,8 @@ const flagOf: Record<string, string> = {
 };
 
 export function addGenerateCommand(program: Command): void {
-  program
-    .command("generate")
-    .description("make one picture")
-    .requiredOption("--prompt <text>", "what to draw")
+  const generate = program.command("generate").description("make one picture");
+  addNeededOption(generate, "--prompt <text>", "what to draw")
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option(

@@ -1,22 +1,23 @@
 import type { Command } from "commander";
 import { addApiKey, removeApiKey } from "../http/api-keys.ts";
-import { parseNumber } from "./options.ts";
+import { addNeededOption, parseNumber } from "./options.ts";
 
 export function addKeysCommand(program: Command): void {
   const keys = program
     .command("keys")
     .description("API keys of `retake serve`, kept in the file that RETAKE_API_KEYS names");
-  keys
+  const add = keys
     .command("add <name>")
-    .description("make a key and print it; it can't be shown again")
-    .requiredOption("--file <file>", "file of keys; made if it isn't there")
+    .description("make a key and print it; it can't be shown again");
+  addNeededOption(add, "--file <file>", "file of keys; made if it isn't there")
     .option("--rate <count>", "requests per minute (default: RETAKE_RATE_LIMIT)", parseNumber)
     .action(async (name: string, { file, rate }: { file: string; rate?: number }) => {
       process.stdout.write(`${await addApiKey(file, name, rate)}\n`);
     });
-  keys
+  const remove = keys
     .command("remove <name>")
-    .description("take a key out; restart the server for it to notice")
-    .requiredOption("--file <file>", "file of keys")
-    .action((name: string, { file }: { file: string }) => removeApiKey(file, name));
+    .description("take a key out; restart the server for it to notice");
+  addNeededOption(remove, "--file <file>", "file of keys").action(
+    (name: string, { file }: { file: string }) => removeApiKey(file, name),
+  );
 }

@@ -1,6 +1,19 @@
 import { existsSync } from "node:fs";
-import { InvalidArgumentError } from "commander";
+import type { Command } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { isLoraLink } from "../lora-files/link.ts";
+
+/**
+ * Adds an option that has to be given. Commander's `requiredOption` looks for it before it looks for
+ * options that don't exist: of `--prmopt x` it says that --prompt is missing.
+ */
+export function addNeededOption(command: Command, flags: string, description: string): Command {
+  const option = new Option(flags, description);
+  return command.addOption(option).hook("preAction", () => {
+    if (command.getOptionValue(option.attributeName()) === undefined)
+      command.error(`error: required option '${flags}' not specified`);
+  });
+}
 
 /** A number given as an option. */
 export function parseNumber(text: string): number {
