@@ -22,6 +22,7 @@ export class TestServer extends Caller {
   readonly #server: Server;
   readonly #node: WorkNode;
   readonly #lines: string[];
+  #stopped: Promise<void> | undefined;
 
   private constructor(server: Server, node: WorkNode, lines: string[]) {
     super();
@@ -57,7 +58,12 @@ export class TestServer extends Caller {
   }
 
   /** Ends it as the command does, but hands running requests back at once. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
     await Promise.all([this.#node.stopWorkers(0), this.#server.close()]);
     await this.#node.close();
   }
@@ -67,7 +73,8 @@ export class TestServer extends Caller {
       // `inject` knows the methods by name; what a test sends beside them is its own affair.
       method: method as "GET",
       url: path,
-      headers,
+      // Links in answers lead to the host that was asked: to the socket, here too.
+      headers: { host: new URL(this.url).host, ...headers },
       ...(payload === undefined ? {} : { payload }),
     });
     const pairs = Object.entries(answer.headers).map(([name, value]) => [name, String(value)]);

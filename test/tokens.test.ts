@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { TokenSeal } from "../src/queue/token-seal.ts";
+import type { Caller } from "./caller.ts";
 import { demoRequest } from "./caller.ts";
 import { HubSite } from "./hub-site.ts";
 import { ServerProcess } from "./server-process.ts";
+import { TestServer } from "./test-server.ts";
 
 // No shape that a mask knows: what must not be seen has to be absent, not masked.
 const token = "Qm9hdHMvYW5kL3BsYW5lcw-requests-own";
@@ -21,7 +23,7 @@ afterAll(() => hub.stop());
 
 let folder: string;
 let seen: string;
-const running: ServerProcess[] = [];
+const running: (ServerProcess | TestServer)[] = [];
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-tokens-"));
   seen = "";
@@ -32,12 +34,21 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-async function start(env: Record<string, string> = {}): Promise<ServerProcess> {
-  const server = await ServerProcess.start(folder, {
-    ...hub.environment,
-    RETAKE_LOG_LEVEL: "trace",
-    ...env,
-  });
+const all = (env: Record<string, string>) => ({
+  ...hub.environment,
+  RETAKE_LOG_LEVEL: "trace",
+  ...env,
+});
+
+async function start(env: Record<string, string> = {}): Promise<TestServer> {
+  const server = await TestServer.start(folder, all(env));
+  running.push(server);
+  return server;
+}
+
+/** One that can be killed. */
+async function startProcess(env: Record<string, string>): Promise<ServerProcess> {
+  const server = await ServerProcess.start(folder, all(env));
   running.push(server);
   return server;
 }
@@ -46,18 +57,18 @@ const gated = (fields: object = {}) =>
   demoRequest({ loras: [{ path: "hf:o/gated/gated.safetensors" }], ...fields });
 
 /** Submits, and notes everything that was answered. */
-async function submit(server: ServerProcess, body: object): Promise<string> {
+async function submit(server: Caller, body: object): Promise<string> {
   const { body: job } = await server.call("POST", "/v1/inference", body);
   seen += JSON.stringify(job);
   return job.request_id;
 }
 
-async function ended(server: ServerProcess, id: string) {
+async function ended(server: Caller, id: string) {
   const result = await server.ended(id);
-  const events = await fetch(new URL(`/v1/requests/${id}/events`, server.url));
+  const events = await server.call("GET", `/v1/requests/${id}/events`);
   const list = await server.call("GET", "/v1/requests");
   const metrics = await server.call("GET", "/metrics");
-  seen += JSON.stringify(result) + (await events.text()) + JSON.stringify(list.body) + metrics.body;
+  seen += JSON.stringify(result) + events.body + JSON.stringify(list.body) + metrics.body;
   return result;
 }
 
@@ -99,7 +110,7 @@ test("a request's token opens its LoRA, and is nowhere afterwards", async () => 
   }
   await server.stop();
   expectNowhere(token, otherToken);
-}, 60_000);
+});
 
 test("an empty token falls back to the server's; a request's own goes before it", async () => {
   const server = await start({ HF_TOKEN: serverToken });
@@ -118,10 +129,10 @@ test("an empty token falls back to the server's; a request's own goes before it"
   expect((await server.call("GET", path)).status).toBe(200);
   await server.stop();
   expectNowhere(serverToken, otherToken);
-}, 60_000);
+});
 
 test("while a request waits nobody reads its token; lost with its server, the request says so", async () => {
-  const first = await start({ DEVICE: "none", HF_TOKEN: serverToken });
+  const first = await startProcess({ DEVICE: "none", HF_TOKEN: serverToken });
   const id = await submit(first, gated({ hf_token: token }));
   const canceled = await submit(first, gated({ hf_token: token }));
   const open = { path: "hf:o/open/open.safetensors" };
@@ -138,10 +149,10 @@ test("while a request waits nobody reads its token; lost with its server, the re
   expect((await ended(second, other)).status).toBe("succeeded");
   await second.stop();
   expectNowhere(token);
-}, 60_000);
+});
 
 test("with RETAKE_SECRET it outlives its server", async () => {
-  const first = await start({ DEVICE: "none", RETAKE_SECRET: secret });
+  const first = await startProcess({ DEVICE: "none", RETAKE_SECRET: secret });
   const id = await submit(first, gated({ hf_token: token }));
   await first.kill();
   expectNowhere(token, secret);
@@ -149,7 +160,7 @@ test("with RETAKE_SECRET it outlives its server", async () => {
   expect((await ended(second, id)).status).toBe("succeeded");
   await second.stop();
   expectNowhere(token, secret);
-}, 60_000);
+});
 
 test("a seal opens with its secret, for its request, unchanged", () => {
   const seal = new TokenSeal(secret);
