@@ -40,7 +40,7 @@ for (const compute of ["f32", "bf16", "f16"] as const) {
     step_2_adapted: buildStepGraph(transformer.config, transformer.lookup, compute, all, 2),
     vae_decoder: buildVaeDecoder(vae.config, vae.lookup, compute),
   };
-  for (const [name, bytes] of Object.entries(graphs)) {
+  for (const [name, { bytes }] of Object.entries(graphs)) {
     writeFileSync(join(out, `${name}.${compute}.onnx`), bytes);
   }
 }

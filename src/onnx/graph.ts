@@ -1,4 +1,6 @@
 import type { Dtype } from "../tensor/dtype.ts";
+import type { ExternalPlace } from "./external.ts";
+import { commonRoot, externalPlace } from "./external.ts";
 import { ProtobufWriter } from "./protobuf.ts";
 
 /** `TensorProto.DataType`. Source: onnx.proto, ONNX 1.23. */
@@ -80,6 +82,14 @@ const irVersion = 11;
 /** Attribute kinds in `AttributeProto.AttributeType`. */
 const attributeKind = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
+/** A graph that the runtime can open. */
+export interface Model {
+  /** Of a `ModelProto`. */
+  readonly bytes: Uint8Array;
+  /** The file system's root below which its weights lie. */
+  readonly weightsRoot: string;
+}
+
 /**
  * Collects one ONNX graph and writes it as a model file's bytes. Weights are
  * not part of those bytes: each stays a byte range of its original file.
@@ -93,6 +103,7 @@ export class GraphBuilder {
   #weights = new Map<string, Value>();
   #constants = new Map<string, Value>();
   #count = 0;
+  readonly #places: ExternalPlace[] = [];
   readonly #name: string;
   readonly #lookup: WeightLookup;
 
@@ -139,7 +150,9 @@ export class GraphBuilder {
     if (value === undefined) {
       value = name as Value;
       this.#weights.set(name, value);
-      this.#initializers.push(externalTensor(name, type, span, shape));
+      const place = externalPlace(span.file);
+      this.#places.push(place);
+      this.#initializers.push(externalTensor(name, type, { ...span, ...place, shape }));
     }
     return { value, type, shape };
   }
@@ -191,8 +204,8 @@ export class GraphBuilder {
     return outputs;
   }
 
-  /** The bytes of a `ModelProto`. */
-  finish(): Uint8Array {
+  /** @throws InputError if the weights lie on two drives */
+  finish(): Model {
     const graph = new ProtobufWriter();
     for (const node of this.#nodes) graph.message(1, node);
     graph.string(2, this.#name);
@@ -200,13 +213,14 @@ export class GraphBuilder {
     for (const input of this.#inputs) graph.message(11, input);
     for (const output of this.#outputs) graph.message(12, output);
     for (const info of this.#valueInfos) graph.message(13, info);
-    return new ProtobufWriter()
+    const bytes = new ProtobufWriter()
       .int(1, irVersion)
       .string(2, "retake")
       .message(7, graph)
       .message(8, new ProtobufWriter().string(1, "").int(2, standardOpset))
       .message(8, new ProtobufWriter().string(1, "com.microsoft").int(2, 1))
       .finish();
+    return { bytes, weightsRoot: commonRoot(this.#places) };
   }
 }
 
@@ -249,24 +263,18 @@ function tensorHeader(name: string, type: ElementType, shape: readonly number[])
 function externalTensor(
   name: string,
   type: ElementType,
-  span: WeightSpan,
-  shape: readonly number[],
+  { location, offset, byteLength, shape }: WeightSpan & ExternalPlace,
 ): ProtobufWriter {
   const proto = tensorHeader(name, type, shape);
   const entries = {
-    location: externalLocation(span.file),
-    offset: String(span.offset),
-    length: String(span.byteLength),
+    location,
+    offset: String(offset),
+    length: String(byteLength),
   };
   for (const [key, value] of Object.entries(entries)) {
     proto.message(13, new ProtobufWriter().string(1, key).string(2, value));
   }
   return proto.int(14, 1);
-}
-
-/** The runtime refuses absolute locations: a path below the file system's root isn't one. */
-function externalLocation(file: string): string {
-  return file.replace(/^([A-Za-z]:)?[\\/]+/, "");
 }
 
 function valueInfo(name: string, type: ElementType, shape: readonly Dim[]): ProtobufWriter {

@@ -1,9 +1,9 @@
-import { parse } from "node:path";
 import * as ort from "onnxruntime-node";
 import type { Device } from "../config/model-options.ts";
 import { InputError, messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { providerFor } from "./device.ts";
+import type { Model } from "./graph.ts";
 
 /** int64 values, for positions, lengths and shapes that are known at run time. */
 export interface IntTensor {
@@ -30,17 +30,17 @@ export interface Session {
  *
  * @throws InputError if the device is not here.
  */
-export async function openSession(model: Uint8Array, device: Device): Promise<Session> {
+export async function openSession({ bytes, weightsRoot }: Model, device: Device): Promise<Session> {
   const provider = providerFor(device);
   let session: ort.InferenceSession;
   try {
-    session = await ort.InferenceSession.create(model, {
+    session = await ort.InferenceSession.create(bytes, {
       executionProviders: [provider],
       enableCpuMemArena: false,
       logSeverityLevel: 3,
       extra: {
         session: {
-          model_external_initializers_file_folder_path: parse(process.cwd()).root,
+          model_external_initializers_file_folder_path: weightsRoot,
           disable_prepacking: "1",
         },
         optimization: { disable_specified_optimizers: "ConstantFolding" },

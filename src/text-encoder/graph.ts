@@ -1,4 +1,4 @@
-import type { Value, WeightLookup } from "../onnx/graph.ts";
+import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
 import { reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
@@ -18,7 +18,7 @@ export function buildTextEncoder(
   config: TextEncoderConfig,
   lookup: WeightLookup,
   compute: ComputeDtype,
-): Uint8Array {
+): Model {
   const graph = new GraphBuilder("text_encoder", lookup);
   const context = { graph, compute };
   const ids = graph.input("input_ids", "i64", ["length"]);

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Device } from "../config/model-options.ts";
+import type { Model } from "../onnx/graph.ts";
 import type { Feeds, Session } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -16,14 +17,14 @@ const mostSessions = 4;
  * depends on the runs before it.
  */
 export class AdaptableSession {
-  readonly #build: (adapted: ReadonlyMap<string, AdapterShape>) => Uint8Array;
+  readonly #build: (adapted: ReadonlyMap<string, AdapterShape>) => Model;
   readonly #device: Device;
   /** Whether a module is in this graph. */
   readonly #holds: (module: string) => boolean;
   readonly #sessions = new LRUCache<string, { session: Session }>({ max: mostSessions });
 
   constructor(
-    build: (adapted: ReadonlyMap<string, AdapterShape>) => Uint8Array,
+    build: (adapted: ReadonlyMap<string, AdapterShape>) => Model,
     device: Device,
     holds: (module: string) => boolean,
   ) {

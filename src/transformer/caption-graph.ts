@@ -1,4 +1,4 @@
-import type { WeightLookup } from "../onnx/graph.ts";
+import type { Model, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
@@ -21,7 +21,7 @@ export function buildCaptionGraph(
   lookup: WeightLookup,
   compute: ComputeDtype,
   adapted: ReadonlyMap<string, AdapterShape>,
-): Uint8Array {
+): Model {
   const graph = new GraphBuilder("caption", lookup);
   const context = { graph, compute, adapted };
   const embeds = toCompute(

@@ -1,4 +1,4 @@
-import type { Value, WeightLookup } from "../onnx/graph.ts";
+import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
@@ -51,7 +51,7 @@ export function buildModulationGraph(
   lookup: WeightLookup,
   compute: ComputeDtype,
   adapted: ReadonlyMap<string, AdapterShape>,
-): Uint8Array {
+): Model {
   const graph = new GraphBuilder("modulation", lookup);
   const context = { graph, compute, adapted };
   const time = toCompute(context, graph.input("time", "f32", ["steps", timeVectorDim]));

@@ -1,4 +1,4 @@
-import type { Value, WeightLookup } from "../onnx/graph.ts";
+import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, reshape, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
@@ -37,7 +37,7 @@ export function buildStepGraph(
   compute: ComputeDtype,
   adapted: ReadonlyMap<string, AdapterShape>,
   captions: 1 | 2,
-): Uint8Array {
+): Model {
   const graph = new GraphBuilder("step", lookup);
   const context = { graph, compute, adapted };
   const { dim, headDim } = config;

@@ -1,4 +1,4 @@
-import type { Value, WeightLookup } from "../onnx/graph.ts";
+import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
 import { cast, constant, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
@@ -20,7 +20,7 @@ export function buildVaeDecoder(
   config: VaeConfig,
   lookup: WeightLookup,
   compute: ComputeDtype,
-): Uint8Array {
+): Model {
   const graph = new GraphBuilder("vae_decoder", lookup);
   const context = { graph, compute };
   const latents = toCompute(
