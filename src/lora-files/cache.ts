@@ -1,8 +1,9 @@
 import { createHash, createHmac } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InputError } from "../errors.ts";
 import { type Lock, LockError, LockLostError, tryWithLock, withLock } from "../files/lock.ts";
+import { FolderError, makeOwnFolder } from "../files/own-folder.ts";
 import { identityOf } from "../files/read.ts";
 import { removeTemporaries } from "../files/whole.ts";
 import { checkInThread } from "./describe.ts";
@@ -93,7 +94,7 @@ export async function withCacheLock<T>(
 ): Promise<T> {
   for (;;) {
     try {
-      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      await makeCacheFolder(dirname(file));
       return await withLock(file, { signal }, work);
     } catch (error) {
       if (!(error instanceof LockLostError)) throw namingTheFolder(error);
@@ -101,13 +102,19 @@ export async function withCacheLock<T>(
   }
 }
 
+/** @throws FolderError if it can't be made, or is another user's */
+export async function makeCacheFolder(folder: string): Promise<void> {
+  await makeOwnFolder(folder, "LORA_DOWNLOAD_CACHE_DIR");
+}
+
 /** A full disk or a folder without access is the operator's to mend; a client must not see its path. */
 function namingTheFolder(error: unknown): unknown {
-  const isSystems = error instanceof Error && "syscall" in error && "code" in error;
-  if (!isSystems && !(error instanceof LockError)) return error;
-  const code = isSystems ? ` (${error.code})` : "";
+  const reason = error instanceof FolderError ? error.cause : error;
+  const isSystems = reason instanceof Error && "syscall" in reason && "code" in reason;
+  if (!isSystems && !(error instanceof LockError || error instanceof FolderError)) return error;
+  const code = isSystems ? ` (${reason.code})` : "";
   return new Error(
-    `the folder of downloaded LoRAs can't be used${code}. See that LORA_DOWNLOAD_CACHE_DIR is a folder with free space, on a file system with locks, that this process may write to.`,
+    `the folder of downloaded LoRAs can't be used${code}. See that LORA_DOWNLOAD_CACHE_DIR is a folder with free space, on a file system with locks, that this process may write to and no other user.`,
     { cause: error },
   );
 }

@@ -1,6 +1,7 @@
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import { InputError } from "../errors.ts";
+import { makeOwnFolder } from "../files/own-folder.ts";
 import { publish, removeTemporaries } from "../files/whole.ts";
 
 /** Where uploaded LoRAs lie, each once, by the SHA-256 of its content. */
@@ -37,7 +38,7 @@ export class UploadFolder implements UploadStore {
    * @throws InputError if the folder can't be made
    */
   static async open(folder: string, leftoverMilliseconds: number): Promise<UploadFolder> {
-    await makeStagingFolder(folder, leftoverMilliseconds);
+    await makeStagingFolder(folder, "RETAKE_UPLOADS", leftoverMilliseconds);
     return new UploadFolder(folder);
   }
 
@@ -64,15 +65,12 @@ export class UploadFolder implements UploadStore {
 }
 
 /** @throws InputError if it can't be made */
-export async function makeStagingFolder(folder: string, leftoverMilliseconds: number) {
-  try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    throw new InputError(
-      `The folder for uploads, ${folder}, can't be made: ${messageOf(error)}. Set RETAKE_UPLOADS to one that can be written.`,
-      { cause: error },
-    );
-  }
+export async function makeStagingFolder(
+  folder: string,
+  setting: string,
+  leftoverMilliseconds: number,
+): Promise<void> {
+  await makeOwnFolder(folder, setting);
   // What killed uploads left.
   await removeTemporaries(folder, leftoverMilliseconds);
 }

@@ -32,7 +32,7 @@ export class S3Uploads implements UploadStore {
 
   /** @param place `s3://bucket/prefix`. @throws InputError if bucket or staging folder can't be used */
   static async open(place: string, options: S3UploadsOptions): Promise<S3Uploads> {
-    await makeStagingFolder(options.stagingFolder, options.leftoverMilliseconds);
+    await makeStagingFolder(options.stagingFolder, "RETAKE_DATA", options.leftoverMilliseconds);
     return new S3Uploads(await openS3(place, "RETAKE_UPLOADS"), options);
   }
 

@@ -1,6 +1,7 @@
 import { hostname, totalmem } from "node:os";
 import type { Settings } from "../config/settings.ts";
 import { JobError } from "../job/job.ts";
+import { makeCacheFolder } from "../lora-files/cache.ts";
 import { openUploads } from "../lora-files/open-uploads.ts";
 import { openEmbedded, openPostgres } from "../queue/database.ts";
 import { Queue } from "../queue/queue.ts";
@@ -53,6 +54,7 @@ export async function openNode(
   log: NodeLog,
   stop: AbortSignal,
 ): Promise<WorkNode> {
+  await makeCacheFolder(settings.loraSource.cacheDir);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PGlite } from "@electric-sql/pglite";
@@ -7,6 +6,7 @@ import type { Db } from "pg-boss";
 import { fromPglite } from "pg-boss";
 import { InputError, messageOf } from "../errors.ts";
 import { Lock } from "../files/lock.ts";
+import { makeOwnFolder } from "../files/own-folder.ts";
 
 type Row = Record<string, unknown>;
 
@@ -30,12 +30,7 @@ export interface Database extends Sql {
 
 /** Opens the embedded database in a folder. @throws InputError if another process has it open */
 export async function openEmbedded(folder: string): Promise<Database> {
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error) => {
-    throw new InputError(
-      `The queue's folder ${folder} can't be made: ${messageOf(error)}. Set RETAKE_DATA to a folder that can be written.`,
-      { cause: error },
-    );
-  });
+  await makeOwnFolder(folder, "RETAKE_DATA");
   const lock = lockFolder(folder);
   let db: PGlite;
   try {

@@ -1,8 +1,8 @@
 import { createReadStream } from "node:fs";
-import { mkdir, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { InputError, messageOf } from "../errors.ts";
+import { makeOwnFolder } from "../files/own-folder.ts";
 import { removeTemporaries, writeWhole } from "../files/whole.ts";
 import type { Job } from "../job/job.ts";
 import { bounds } from "../job/request.ts";
@@ -71,14 +71,8 @@ export class ResultFolder implements ResultStore {
 
   /** @throws InputError if the folder can't be made */
   static async open(folder: string): Promise<ResultFolder> {
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (error) {
-      throw new InputError(
-        `The folder for results, ${folder}, can't be made: ${messageOf(error)}. Set OUTPUT_BASE_PATH to one that can be written.`,
-        { cause: error },
-      );
-    }
+    // Clients of other users read pictures by their path.
+    await makeOwnFolder(folder, "OUTPUT_BASE_PATH", 0o755);
     // What killed workers had half-written.
     await removeTemporaries(folder, leftoverMilliseconds);
     return new ResultFolder(folder);
