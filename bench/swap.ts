@@ -20,9 +20,8 @@ const latents = randn(3n, [1, components.transformer.config.inChannels, side, si
 /** Seconds from a request's begin to the end of its first step. */
 async function run(file: string): Promise<number> {
   const startedAt = performance.now();
-  const adapter = composeAdapters([
-    { lora: (await pipeline.openLora(file)).lora, multiplier: 0.8 },
-  ]);
+  const { loras } = await pipeline.openLoras([file]);
+  const adapter = composeAdapters(loras.map((lora) => ({ lora, multiplier: 0.8 })));
   await pipeline.withTransformer(async (transformer) => {
     const timesteps = Float32Array.of(900);
     const latentShape = latents.shape;

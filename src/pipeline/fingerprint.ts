@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
-import { open, realpath } from "node:fs/promises";
-import { basename } from "node:path";
+import { open, readdir, realpath } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { identityOf, readExactly } from "../files/read.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import { findRepository, repositoryFolder } from "../weights/store.ts";
 import type { Component, Components } from "./components.ts";
+import { sourcesOf } from "./components.ts";
 
 /**
  * Which weights a pipeline runs, by component. `sha256:…` is the content's hash
@@ -83,7 +86,45 @@ async function hashSamples(file: string, hash: ReturnType<typeof createHash>): P
   }
 }
 
-/** Says whether files are still the ones that were opened; for this machine only. */
+/**
+ * Names what a model's parts are read from as it is now, without opening a file: one that is
+ * written again, comes or goes changes it. For this machine only.
+ *
+ * @param transformer a file in place of the store's transformer
+ * @throws InputError if the store doesn't have the model
+ */
+export async function sourcesIdentity(
+  weights: string,
+  model: ModelDefinition,
+  transformer: string | undefined,
+): Promise<string> {
+  const sources = sourcesOf(model);
+  const rest = await repositoryFolder(weights, sources.rest);
+  const own = await findRepository(weights, sources.transformer);
+  const folders = ["tokenizer", "text_encoder", "vae", "scheduler"].map((name) => join(rest, name));
+  if (own !== undefined) folders.push(join(own, "transformer"));
+  // A configuration beside a transformer's file is read too.
+  const files = transformer === undefined ? [] : [transformer, beside(transformer)];
+  const identities = await Promise.all([
+    ...folders.map(filesIdentity),
+    ...files.map((file) => identityOf(file).catch(() => `${file} is not there`)),
+  ]);
+  return identities.join("\n");
+}
+
+async function filesIdentity(folder: string): Promise<string> {
+  const names = await readdir(folder).catch(() => []);
+  const identities = names
+    .toSorted()
+    .map((name) => identityOf(join(folder, name)).catch(() => `${name} is not there`));
+  return [folder, ...(await Promise.all(identities))].join("\n");
+}
+
+function beside(file: string): string {
+  return join(dirname(file), "config.json");
+}
+
+/** Names the files that hold the weights as they are now, those among them that were made in the cache. */
 export async function weightsIdentity(components: Components): Promise<string> {
   const files = new Set<string>();
   for (const { weights, sources } of [

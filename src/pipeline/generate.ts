@@ -119,14 +119,11 @@ async function openLoras(
   requested: GenerateRequest["loras"],
 ): Promise<{ loras: ActiveLora[]; loaded: Generated["loaded"] }> {
   const startedAt = performance.now();
-  const loras: ActiveLora[] = [];
-  let cached = true;
-  for (const { path, multiplier } of requested) {
-    const opened = await pipeline.openLora(path);
-    cached &&= opened.cached;
-    loras.push({ lora: opened.lora, multiplier });
-  }
-  return { loras, loaded: { cached, seconds: (performance.now() - startedAt) / 1000 } };
+  const { loras, cached } = await pipeline.openLoras(requested.map(({ path }) => path));
+  return {
+    loras: requested.map(({ multiplier }, i) => ({ lora: loras[i]!, multiplier })),
+    loaded: { cached, seconds: (performance.now() - startedAt) / 1000 },
+  };
 }
 
 /** [1, channels, height/8, width/8]: even, so that patches fit. */

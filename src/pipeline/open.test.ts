@@ -1,6 +1,9 @@
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { goldenFolder } from "../../test/golden.ts";
+import { ageFile, overwriteUnseen } from "../../test/overwrite.ts";
 import { CanceledError } from "../errors.ts";
 import { openPipeline } from "./open.ts";
 
@@ -18,6 +21,24 @@ test("draws, says what it loaded, and draws the same again", async () => {
   expect(second.image.data).toEqual(first.image.data);
   expect([first.loaded.cached, second.loaded.cached]).toEqual([false, true]);
   expect(first.parameters).toMatchObject({ model, width: 64, height: 64, num_inference_steps: 2 });
+});
+
+test("a LoRA is read once for requests in a row, networks kept open or not", async () => {
+  await using pipeline = await openPipeline({ model, weights, keepOpen: false });
+  const folder = mkdtempSync(join(tmpdir(), "retake-open-"));
+  const own = join(folder, "own.safetensors");
+  copyFileSync(lora, own);
+  ageFile(own);
+  const request = { ...small, loras: [{ path: own, multiplier: 1 }] };
+  const first = await pipeline.generate(request);
+  overwriteUnseen(own);
+  const second = await pipeline.generate(request);
+  expect(second.loaded.cached).toBe(true);
+  expect(second.image.data).toEqual(first.image.data);
+  // Without it between them it goes, and is read again.
+  await pipeline.generate(small);
+  await expect(pipeline.generate(request)).rejects.toThrow(/own\.safetensors/);
+  rmSync(folder, { recursive: true });
 });
 
 test("requests made at once wait for each other, and one that fails holds nobody up", async () => {

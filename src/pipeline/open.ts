@@ -11,7 +11,12 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import { openComponents } from "./components.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
-import { fingerprintWeights, weightBytes, weightsIdentity } from "./fingerprint.ts";
+import {
+  fingerprintWeights,
+  sourcesIdentity,
+  weightBytes,
+  weightsIdentity,
+} from "./fingerprint.ts";
 import type { Generated, GenerateOptions } from "./generate.ts";
 import { generate } from "./generate.ts";
 import { Pipeline } from "./pipeline.ts";
@@ -30,8 +35,8 @@ export interface OpenPipeline extends AsyncDisposable {
   readonly weightBytes: number;
   /** Which weights it runs. */
   fingerprint(): Promise<WeightsFingerprint>;
-  /** Says whether the files are still the ones that were opened; for this machine only. */
-  identity(): Promise<string>;
+  /** Whether the files are still the ones that were opened; none is read for it. */
+  isCurrent(): Promise<boolean>;
   /**
    * Makes one picture. Requests made at once wait for each other.
    *
@@ -62,13 +67,18 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   if (!parsed.success) throw unusable(parsed.error);
   const { weights, quantize, cacheFolder, device, keepOpen } = parsed.data;
   providerFor(device);
-  const components = await openComponents(weights, modelById(model), {
+  const definition = modelById(model);
+  // Before they are opened: a change meanwhile is seen later.
+  const sourcesNow = () => sourcesIdentity(weights, definition, transformer);
+  const openedSources = await sourcesNow();
+  const components = await openComponents(weights, definition, {
     cacheFolder,
     ...(quantize === "none" ? {} : { quantize }),
     ...(transformer === undefined ? {} : { transformer }),
     ...(signal === undefined ? {} : { signal }),
     ...(onStart === undefined ? {} : { onStart }),
   });
+  const openedWeights = await weightsIdentity(components);
   const pipeline = new Pipeline(components, {
     device,
     compute: computeDtypeFor(device),
@@ -83,7 +93,15 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   return {
     weightBytes: weightBytes(components),
     fingerprint: () => fingerprintWeights(components),
-    identity: () => weightsIdentity(components),
+    isCurrent: async () => {
+      try {
+        if ((await sourcesNow()) !== openedSources) return false;
+        return (await weightsIdentity(components)) === openedWeights;
+      } catch {
+        // Something is gone: opening again says what.
+        return false;
+      }
+    },
     generate: (request, generateOptions = {}) => {
       return inTurn(async () => {
         const asked = generateRequestSchema.safeParse(request);

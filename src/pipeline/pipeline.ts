@@ -27,8 +27,10 @@ const embedsCacheBytes = 256 * 2 ** 20;
 const loraCacheBytes = 2 * 2 ** 30;
 
 /**
- * One model's networks, opened when they are first used. Without `keepOpen` no
- * two of them need memory at the same time. Not for two requests at once.
+ * One model's networks, opened when they are first used. Without `keepOpen` each is open only while
+ * it works, so no two need memory at the same time; a preview of a step alone opens the VAE beside
+ * the transformer, which is 70 times as large, rather than close and open that for each. Not for two
+ * requests at once.
  */
 export class Pipeline {
   readonly components: Components;
@@ -38,7 +40,9 @@ export class Pipeline {
   readonly #transformer: Opened<Transformer>;
   readonly #decoder: Opened<VaeDecoder>;
   readonly #embeds: LRUCache<string, Tensor> | undefined;
-  readonly #loras: LRUCache<string, LoadedLora> | undefined;
+  /** Of the last request, by what their files held. */
+  readonly #loras = new Map<string, LoadedLora>();
+  readonly #earlierLoras: LRUCache<string, LoadedLora> | undefined;
 
   constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
@@ -57,22 +61,36 @@ export class Pipeline {
     this.#embeds = keepOpen
       ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
       : undefined;
-    this.#loras = keepOpen
+    this.#earlierLoras = keepOpen
       ? new LRUCache({ maxSize: loraCacheBytes, sizeCalculation: (lora) => bytesOf(lora) || 1 })
       : undefined;
   }
 
   /**
-   * @returns `cached` if it was in memory already
-   * @throws InputError if the file can't be used with this model
+   * A request's LoRAs. They stay in memory for the next request, those of earlier ones with
+   * `keepOpen` alone.
+   *
+   * @returns `cached` if all were in memory already
+   * @throws InputError if a file can't be used with this model
    */
-  async openLora(path: string): Promise<{ lora: LoadedLora; cached: boolean }> {
-    const identity = this.#loras === undefined ? undefined : await loraIdentity(path);
-    const known = identity === undefined ? undefined : this.#loras?.get(identity);
-    if (known !== undefined) return { lora: known, cached: true };
-    const lora = await openLora(this.components, path, this.#device);
-    if (identity !== undefined) this.#loras?.set(identity, lora);
-    return { lora, cached: false };
+  async openLoras(paths: readonly string[]): Promise<{ loras: LoadedLora[]; cached: boolean }> {
+    const identities = await Promise.all(paths.map(loraIdentity));
+    // What this request doesn't use goes before others come.
+    for (const identity of this.#loras.keys())
+      if (!identities.includes(identity)) this.#loras.delete(identity);
+    const loras: LoadedLora[] = [];
+    let cached = true;
+    for (const [i, identity] of identities.entries()) {
+      let lora = this.#loras.get(identity) ?? this.#earlierLoras?.get(identity);
+      if (lora === undefined) {
+        cached = false;
+        lora = await openLora(this.components, paths[i]!, this.#device);
+      }
+      this.#loras.set(identity, lora);
+      this.#earlierLoras?.set(identity, lora);
+      loras.push(lora);
+    }
+    return { loras, cached };
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. */
@@ -104,7 +122,8 @@ export class Pipeline {
 
   async release(): Promise<void> {
     this.#embeds?.clear();
-    this.#loras?.clear();
+    this.#loras.clear();
+    this.#earlierLoras?.clear();
     for (const part of [this.#textEncoder, this.#transformer, this.#decoder]) await part.release();
   }
 }

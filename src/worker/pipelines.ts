@@ -18,7 +18,7 @@ interface Loaded {
 /** Pipelines that stay loaded between jobs, the one unused for longest out first. */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** By what the weights are, oldest use first. */
+  /** By model, oldest use first. */
   readonly #loaded = new Map<string, Loaded>();
 
   constructor(options: PipelinesOptions) {
@@ -30,6 +30,15 @@ export class Pipelines {
     model: string,
     signal?: AbortSignal,
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
+    const known = this.#loaded.get(model);
+    this.#loaded.delete(model);
+    const current = known !== undefined && (await known.pipeline.isCurrent());
+    if (current) {
+      this.#loaded.set(model, known);
+      return { ...known, fresh: false, evicted: false };
+    }
+    // Its files were exchanged on disk: nothing asks for the old ones any more.
+    await known?.pipeline[Symbol.asyncDispose]();
     const { transformers, memoryBudget: _, ...options } = this.#options;
     const file = Object.hasOwn(transformers, model) ? transformers[model] : undefined;
     const pipeline = await openPipeline({
@@ -38,18 +47,10 @@ export class Pipelines {
       ...(signal === undefined ? {} : { signal }),
       ...(file === undefined ? {} : { transformer: file }),
     });
-    // Weights that were exchanged on disk make another pipeline, whatever their path.
-    const key = `${model}\n${await pipeline.identity()}`;
-    const known = this.#loaded.get(key);
-    if (known !== undefined) {
-      this.#loaded.delete(key);
-      this.#loaded.set(key, known);
-      return { ...known, fresh: false, evicted: false };
-    }
     const evicted = await this.#makeRoom(pipeline.weightBytes);
     const loaded = { pipeline, fingerprint: await pipeline.fingerprint() };
-    this.#loaded.set(key, loaded);
-    return { ...loaded, fresh: true, evicted };
+    this.#loaded.set(model, loaded);
+    return { ...loaded, fresh: true, evicted: evicted || known !== undefined };
   }
 
   async #makeRoom(bytes: number): Promise<boolean> {
