@@ -227,11 +227,14 @@ test("nothing is documented that this file doesn't bring about, but for these", 
       ),
   );
   expect(documented.filter((name) => !seen.has(name))).toEqual([
-    // A queue that can't be reached, a slow body, a full disk, a link that gives nothing: see
+    // What keeps a server from serving (see readiness), a slow body, a full disk, a link that gives nothing: see
     // operations, upload-attacks and lora-links.
     "GET /ready 503",
+    "POST /v1/inference 503",
     "POST /v1/loras 408",
+    "POST /v1/loras 503",
     "POST /v1/loras 507",
     "GET /v1/loras/inspect 502",
+    "GET /v1/loras/inspect 503",
   ]);
 });

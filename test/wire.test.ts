@@ -43,6 +43,7 @@ beforeAll(async () => {
     results: await ResultFolder.open(join(folder, "out")),
     uploads: new Uploads(database, await UploadFolder.open(join(folder, "uploads"), 0), 1e9),
     seal: new TokenSeal(undefined),
+    notReady: async () => [],
     keys: undefined,
     pace: bodyPace,
     metrics: new Metrics(queue),

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { access, constants, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { dirname, resolve } from "node:path";
@@ -9,8 +8,7 @@ import { InputError } from "../errors.ts";
 import { freeBytes } from "../files/space.ts";
 import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
-
-import { entryBeside } from "../paths.ts";
+import { deviceProblem } from "../onnx/probe-device.ts";
 
 export interface Machine {
   readonly node: string;
@@ -38,9 +36,6 @@ export interface Machine {
   }[];
 }
 
-const probe = entryBeside(import.meta.url, "device-probe");
-const probeMs = 60_000;
-
 /** Looks at what this machine has; nothing is changed. */
 export async function inspectMachine(
   { weights, hub }: StoreSettings,
@@ -61,7 +56,7 @@ export async function inspectMachine(
       offline: hub.offline,
     },
     devices: await Promise.all(
-      devices.map(async (name) => ({ name, problem: await problemOf(name) })),
+      devices.map(async (name) => ({ name, problem: await deviceProblem(name) })),
     ),
     settingsProblem: server instanceof InputError ? server.message : null,
     folders: await Promise.all(
@@ -81,24 +76,6 @@ function foldersOf(server: Settings | InputError): { setting: string; path: stri
     { setting: "RETAKE_DATA", path: server.dataFolder },
     { setting: "LORA_DOWNLOAD_CACHE_DIR", path: server.loraSource.cacheDir },
   ].filter(({ path }) => !path.startsWith("s3://"));
-}
-
-async function problemOf(device: Device): Promise<string | null> {
-  return new Promise((done) => {
-    execFile(process.execPath, [probe, device], { timeout: probeMs }, (error, stdout) => {
-      if (stdout !== "") done(withoutNoise(stdout, device));
-      else done(error === null ? null : "its driver ended the process that opened it");
-    });
-  });
-}
-
-/** The reason alone: no option, which nobody gave, and no place in the runtime's source. */
-function withoutNoise(message: string, device: Device): string {
-  return message
-    .replaceAll(/\s+/g, " ")
-    .replace(new RegExp(`^--device ${device}:? `), "")
-    .replace(/\/\S+\.cc:\d+ .* was false\. /, "")
-    .trim();
 }
 
 /** Whether files can be made in a folder, or the folder itself where it will be. */

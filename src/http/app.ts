@@ -3,6 +3,7 @@ import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastify, { LogController } from "fastify";
 import { InputError, messageOf } from "../errors.ts";
+import { LoraFolderError } from "../lora-files/local.ts";
 import { writeJson } from "../wire/python-json.ts";
 import { ApiError } from "./api-error.ts";
 import { requireKeys } from "./auth.ts";
@@ -107,6 +108,10 @@ function answerTo(error: unknown): Answer {
     return { status: error.status, body: error.body(), headers: error.headers };
   if (error instanceof BodyError)
     return { status: error.status, body: { detail: error.detail }, headers: {} };
+  if (error instanceof LoraFolderError) {
+    const missing = new ApiError(503, "LORA_FOLDER_NOT_AVAILABLE", error.message);
+    return { status: 503, body: missing.body(), headers: {} };
+  }
   if (error instanceof InputError) {
     const invalid = new ApiError(400, "INVALID_PARAMETER", error.message);
     return { status: 400, body: invalid.body(), headers: {} };

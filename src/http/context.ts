@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from "fastify";
 import type { Settings } from "../config/settings.ts";
+import type { WorkNode } from "../node/node.ts";
 import type { Metrics } from "../node/observe.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { TokenSeal } from "../queue/token-seal.ts";
@@ -17,6 +18,8 @@ export interface AppContext {
   readonly results: ResultStore;
   readonly uploads: Uploads;
   readonly seal: TokenSeal;
+  /** What keeps the node from serving. */
+  readonly notReady: WorkNode["notReady"];
   /** Undefined lets everybody in. */
   readonly keys: ApiKeys | undefined;
   readonly pace: BodyPace;

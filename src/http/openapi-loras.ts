@@ -69,7 +69,10 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
           "200": json("What it is", inspected),
           "400": json("There is none, or it can't be used", apiError),
           "502": json("Its link gives nothing", apiError),
-          "503": json("Too many LoRAs are being described: see Retry-After", apiError),
+          "503": json(
+            "The server's folder of LoRAs can't be used, or too many LoRAs are being described: see Retry-After",
+            apiError,
+          ),
           ...refusals,
         },
       },

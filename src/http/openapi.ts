@@ -73,7 +73,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
           summary: "Able to take requests",
           responses: {
             "200": json("Ready", readiness),
-            "503": json("Not ready", apiError),
+            "503": json("Not ready, for the reasons in details", apiError),
             ...anyRoute,
           },
         },
@@ -107,6 +107,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
             "409": json("The idempotency key belongs to another request", apiError),
             "413": json("The body is too large", plainError),
             "422": json("Wrong fields", validationError),
+            "503": json("The server's folder of LoRAs can't be used", apiError),
             ...refusals,
           },
         },

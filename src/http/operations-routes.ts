@@ -1,5 +1,4 @@
 import type { FastifyInstance } from "fastify";
-import { messageOf } from "../errors.ts";
 import { profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
 import type { Health, ModelList, Readiness } from "../wire/answers.ts";
@@ -7,14 +6,14 @@ import { ApiError } from "./api-error.ts";
 import type { AppContext } from "./context.ts";
 
 /** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
-export function addOperationsRoutes(app: FastifyInstance, { queue, metrics }: AppContext): void {
+export function addOperationsRoutes(app: FastifyInstance, { notReady, metrics }: AppContext): void {
   app.get("/health", async (): Promise<Health> => ({ status: "healthy" }));
 
   app.get("/ready", async (): Promise<Readiness> => {
-    try {
-      await queue.database.query("SELECT 1");
-    } catch (error) {
-      throw new ApiError(503, "NOT_READY", `The queue can't be reached: ${messageOf(error)}`);
+    const reasons = (await notReady()).map(({ code, message }) => ({ code, message }));
+    if (reasons.length > 0) {
+      const message = reasons.map((reason) => reason.message).join(" ");
+      throw new ApiError(503, "NOT_READY", message, { reasons });
     }
     return { status: "ready" };
   });

@@ -26,7 +26,7 @@ export async function serve(
   log: Logger,
   pace: BodyPace = bodyPace,
 ): Promise<Server> {
-  const { queue, results, uploads, seal } = node;
+  const { queue, results, uploads, seal, notReady } = node;
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
@@ -34,7 +34,7 @@ export async function serve(
   const links = { baseUrl: settings.baseUrl ?? "", fileOf };
   const app = await buildApp({
     ...{ settings, links, keys, metrics, log, pace },
-    ...{ queue, results, uploads, seal },
+    ...{ queue, results, uploads, seal, notReady },
   });
   await listen(app, settings);
   links.baseUrl ||= urlOf(app);

@@ -1,6 +1,6 @@
 import { realpath, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { InputError } from "../errors.ts";
+import { InputError, messageOf } from "../errors.ts";
 import { peftConfig, peftWeights } from "../lora/places.ts";
 
 /** A LoRA path that names no usable file of the LoRA folder. `path` is as the client gave it. */
@@ -15,12 +15,23 @@ export class LoraNotFoundError extends InputError {
   }
 }
 
+/** The server's own folder of LoRAs is not there, whatever the client asked for. */
+export class LoraFolderError extends Error {
+  constructor(folder: string, cause: unknown) {
+    // The client sees it: without the folder's path, which stands in the log.
+    super(
+      "The server's folder of LoRAs can't be used. Its operator makes it, or names another in WORKFLOWS_BASE_PATH.",
+      { cause: new Error(`${folder}: ${messageOf(cause)}`, { cause }) },
+    );
+  }
+}
+
 /**
  * The file that a LoRA path of a request names. Nothing outside the folder is
  * ever opened or told apart: whether a file exists there stays unknown.
  *
  * @returns its real path
- * @throws LoraNotFoundError
+ * @throws LoraNotFoundError, or LoraFolderError if the server has no such folder
  */
 export async function findLocalLora(folder: string, path: string): Promise<string> {
   if (path === "" || path.includes("\0")) throw new LoraNotFoundError(path, "it names no file");
@@ -29,8 +40,9 @@ export async function findLocalLora(folder: string, path: string): Promise<strin
   if (parts.includes("..")) {
     throw new LoraNotFoundError(path, "it leaves the LoRA folder");
   }
-  const root = await realpath(folder).catch(() => undefined);
-  if (root === undefined) throw new LoraNotFoundError(path, "the server has no LoRA folder");
+  const root = await realpath(folder).catch((error: unknown) => {
+    throw new LoraFolderError(folder, error);
+  });
   let file: string;
   try {
     // An absolute path is taken as one: clients of the reference may give the folder's own.

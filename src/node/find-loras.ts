@@ -3,7 +3,7 @@ import { InputError } from "../errors.ts";
 import { JobError } from "../job/job.ts";
 import type { Progress } from "../lora-files/download.ts";
 import { isLoraLink } from "../lora-files/link.ts";
-import { findLocalLora } from "../lora-files/local.ts";
+import { findLocalLora, LoraFolderError } from "../lora-files/local.ts";
 import { resolveLoraSource } from "../lora-files/resolve.ts";
 import { isUploadPath, uploadIdOf } from "../lora-files/upload-path.ts";
 import { TransferError } from "../net/errors.ts";
@@ -74,6 +74,8 @@ export async function lorasForRun(
     }
     return files;
   } catch (error) {
+    if (error instanceof LoraFolderError)
+      throw failure("LORA_FOLDER_NOT_AVAILABLE", error.message, error);
     const known = [InputError, TransferError, UploadNotFoundError];
     if (error instanceof Error && known.some((kind) => error instanceof kind))
       throw failure("LORA_NOT_USABLE", error.message, error);

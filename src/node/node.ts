@@ -16,6 +16,8 @@ import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
 import { lorasForRun } from "./find-loras.ts";
 import { forgetOld } from "./forget.ts";
+import type { NotReady } from "./readiness.ts";
+import { watchReadiness } from "./readiness.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
 import { runWorkers } from "./run-workers.ts";
 
@@ -37,6 +39,8 @@ export interface WorkNode {
   readonly results: ResultStore;
   readonly uploads: Uploads;
   readonly seal: TokenSeal;
+  /** What keeps it from serving, as of now. */
+  notReady(): Promise<readonly NotReady[]>;
   /** Starts the workers; without it this machine only answers requests. */
   startWorkers(observer: RunObserver): void;
   /** Takes no new request from now on; running ones get the time to finish, then go back into the queue. */
@@ -86,11 +90,13 @@ export async function openNode(
   const retention = setInterval(() => {
     forgetOld(settings.retentionDays, { queue, results, onError }).catch(onError);
   }, retentionMilliseconds);
+  const untilStop = AbortSignal.any([stop, stopping.signal]);
   return {
     queue,
     results,
     uploads,
     seal,
+    notReady: watchReadiness(settings, { database, log, stop: untilStop }),
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = settings.devices.map((device) => {
@@ -98,7 +104,6 @@ export async function openNode(
         const own = { device, outputFolder, keepOpen, memoryBudget };
         return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
-      const untilStop = AbortSignal.any([stop, stopping.signal]);
       const fetched = openModels(settings, {
         queue,
         log,

@@ -12,11 +12,14 @@ const howToInstall: Record<Exclude<Device, "cpu">, string> = {
   dml: "It needs Windows with a Direct3D 12 driver.",
 };
 
-/** @throws InputError if this installation of ONNX Runtime has no such execution provider. */
+/** A device that is not here, or can't be started. */
+export class DeviceError extends InputError {}
+
+/** @throws DeviceError if this installation of ONNX Runtime has no such execution provider. */
 export function providerFor(device: Device): string {
   const available = listSupportedBackends().map((backend) => backend.name);
   if (device !== "cpu" && !available.includes(device)) {
-    throw new InputError(
+    throw new DeviceError(
       `--device ${device} is not in this installation of ONNX Runtime (it has ${available.join(", ")}). ` +
         `${howToInstall[device]} Or use --device cpu.`,
     );

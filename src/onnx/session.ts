@@ -1,8 +1,8 @@
 import * as ort from "onnxruntime-node";
 import type { Device } from "../config/model-options.ts";
-import { InputError, messageOf } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { providerFor } from "./device.ts";
+import { DeviceError, providerFor } from "./device.ts";
 import type { Model } from "./graph.ts";
 
 /** int64 values, for positions, lengths and shapes that are known at run time. */
@@ -28,7 +28,7 @@ export interface Session {
  * - prepacking, which copies each f32 weight to another layout, is off, and
  * - there is no arena to keep what one run needed.
  *
- * @throws InputError if the device is not here.
+ * @throws DeviceError if the device is not here.
  */
 export async function openSession({ bytes, weightsRoot }: Model, device: Device): Promise<Session> {
   const provider = providerFor(device);
@@ -48,7 +48,7 @@ export async function openSession({ bytes, weightsRoot }: Model, device: Device)
     });
   } catch (error) {
     if (device === "cpu") throw error;
-    throw new InputError(
+    throw new DeviceError(
       `--device ${device}: ONNX Runtime could not start it: ${messageOf(error)}`,
       { cause: error },
     );

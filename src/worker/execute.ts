@@ -5,6 +5,7 @@ import { JobError } from "../job/job.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { seedOfText, seedToText } from "../job/seed.ts";
 import { modelById } from "../models/registry.ts";
+import { DeviceError } from "../onnx/device.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import type { ResultStore } from "../storage/results.ts";
@@ -72,7 +73,11 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
       inferenceTime,
     };
   } catch (error) {
-    throw failureOf(error, { promptIndex, prompts: job.prompts.length, images }, execution);
+    throw failureOf(
+      error,
+      { model: job.model, promptIndex, prompts: job.prompts.length, images },
+      execution,
+    );
   }
 }
 
@@ -212,10 +217,11 @@ function stepClock({ prompts, model }: Job): StepClock {
 function failureOf(
   error: unknown,
   {
+    model,
     promptIndex,
     prompts,
     images,
-  }: { promptIndex: number | null; prompts: number; images: JobImage[] },
+  }: { model: string; promptIndex: number | null; prompts: number; images: JobImage[] },
   { hiddenPaths }: Execution,
 ): JobError {
   if (error instanceof CanceledError) {
@@ -225,15 +231,22 @@ function failureOf(
   }
   const where =
     promptIndex === null || prompts === 1 ? "" : `prompt ${promptIndex + 1} of ${prompts}: `;
-  const code =
-    error instanceof OutputError
-      ? "OUTPUT_NOT_WRITTEN"
-      : error instanceof InputError
-        ? "INVALID_INPUT"
-        : "INFERENCE_ERROR";
-  let message = `${where}${messageOf(error)}`;
+  const code = codeOf(error, promptIndex);
+  const cause = code === "MODEL_NOT_AVAILABLE" ? `The server can't run ${model}: ` : where;
+  let message =
+    code === "DEVICE_NOT_AVAILABLE"
+      ? "The device that the server computes on can't be used. Its operator finds the reason in the log."
+      : `${cause}${messageOf(error)}`;
   for (const [path, name] of hiddenPaths) message = message.replaceAll(path, name);
   return new JobError({ code, message, promptIndex, images }, false, { cause: error });
+}
+
+function codeOf(error: unknown, promptIndex: number | null): string {
+  if (error instanceof OutputError) return "OUTPUT_NOT_WRITTEN";
+  if (error instanceof DeviceError) return "DEVICE_NOT_AVAILABLE";
+  if (!(error instanceof InputError)) return "INFERENCE_ERROR";
+  // Before the first prompt only the model was opened: the client has named one that there is.
+  return promptIndex === null ? "MODEL_NOT_AVAILABLE" : "INVALID_INPUT";
 }
 
 function seconds(milliseconds: number): number {

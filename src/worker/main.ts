@@ -90,7 +90,7 @@ async function hiddenPaths(
 function failureOf(error: unknown): JobFailure {
   if (error instanceof JobError) {
     // The client is told what went wrong; where in the code, is for the log.
-    if (error.failure.code === "INFERENCE_ERROR") {
+    if (["INFERENCE_ERROR", "DEVICE_NOT_AVAILABLE"].includes(error.failure.code)) {
       const cause = error.cause instanceof Error ? error.cause.stack : error.message;
       process.stderr.write(`${cause}\n`);
     }

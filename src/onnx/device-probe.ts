@@ -1,7 +1,7 @@
 import { devices } from "../config/model-options.ts";
 import { messageOf } from "../errors.ts";
-import { GraphBuilder } from "../onnx/graph.ts";
-import { openSession } from "../onnx/session.ts";
+import { GraphBuilder } from "./graph.ts";
+import { openSession } from "./session.ts";
 
 // A process of its own for each device: a driver may end its process, and
 // writes what it likes. Prints why the device can't be used; nothing if it can.
