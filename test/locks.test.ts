@@ -47,6 +47,30 @@ describe(`two processes ${place}`, () => {
     expect(await third.ended()).toEqual({ code: 0, stdout: "open with 2", stderr: "" });
   });
 
+  test("who lost the queue folder to another writes nothing more to it", async () => {
+    const until = `
+      const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+      for (;;) {
+        const error = await database.query("INSERT INTO kept VALUES (1)").then(() => wait(20), (e) => e);
+        if (error === undefined) continue;
+        await database.close();
+        process.stdout.write(", then " + error.name + ": " + error.message);
+        break;
+      }`;
+    const first = new ScriptProcess(openQueue + until, [folder]);
+    await first.printed();
+    let lock: Lock | undefined;
+    while (lock === undefined) {
+      rmSync(join(folder, "queue.lock"), { force: true });
+      lock = Lock.tryTake(join(folder, "queue"));
+    }
+    const { code, stdout } = await first.ended();
+    expect(stdout).toMatch(/^open with 1, then LockLostError: .*another process took the lock/);
+    expect(code).toBe(0);
+    expect(existsSync(join(folder, "queue.lock"))).toBe(true);
+    lock.release();
+  });
+
   test("a derived file is made by one; after a kill the next goes on at once", async () => {
     const source = join(folder, "source");
     const cache = join(folder, "cache");
@@ -159,7 +183,7 @@ describe(`a download ${place}`, () => {
     });
     const waiting = get(url);
     while (!list().some((name) => name.endsWith(".part"))) await wait(10);
-    rmSync(cacheFolder(), { recursive: true });
+    rmSync(cacheFolder(), { recursive: true, maxRetries: 10 });
     const { file } = await waiting;
     expect(readFileSync(file).equals(lora)).toBe(true);
     expect(requests).toHaveLength(2);

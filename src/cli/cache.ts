@@ -18,7 +18,7 @@ export function addCacheCommand(program: Command): void {
     });
   cache
     .command("clear")
-    .description("delete them all")
+    .description("delete all but what a process is writing")
     .action(async () => {
       const files = await clearCached(readCacheFolder());
       process.stdout.write(`deleted ${total(files)}\n`);

@@ -25,14 +25,16 @@ beforeEach(() => {
 const never = new AbortController().signal;
 
 const hold = `
+  import { rmSync } from "node:fs";
   import { Lock } from "./src/files/lock.ts";
-  Lock.tryTake(args[0]);
+  const [file, how] = args;
+  while (Lock.tryTake(file) === undefined) if (how === "by force") rmSync(file + ".lock", { force: true });
   process.stdout.write("held");
   setInterval(() => {}, 1000);`;
 
 /** Another process that holds a lock until it is killed. */
-async function otherHolder(file: string): Promise<ScriptProcess> {
-  const child = new ScriptProcess(hold, [file]);
+async function otherHolder(file: string, how = ""): Promise<ScriptProcess> {
+  const child = new ScriptProcess(hold, [file, how]);
   await child.printed();
   return child;
 }
@@ -122,8 +124,7 @@ test("a lock file that somebody removed is made again, and others are still kept
 test("a lock that another took over ends the work, and stays the other's", async () => {
   const file = join(folder, "a");
   const work = withLock(file, { signal: never }, async (signal, lock) => {
-    rmSync(`${file}.lock`);
-    await otherHolder(file);
+    await otherHolder(file, "by force");
     expect(() => lock.requireHeld()).toThrow(LockLostError);
     await wait(60_000, undefined, { signal });
   });

@@ -19,11 +19,16 @@ export async function listCached(cacheFolder: string): Promise<CachedFile[]> {
   const files = names
     .filter((name) => derivedOf(name) !== undefined && !name.endsWith(".lock"))
     .map((name) => cachedFile(join(cacheFolder, name)));
-  return (await Promise.all(files)).toSorted((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
+  return (await Promise.all(files))
+    .filter((file) => file !== undefined)
+    .toSorted((a, b) => a.lastUsed.getTime() - b.lastUsed.getTime());
 }
 
-async function cachedFile(file: string): Promise<CachedFile> {
-  const { size, mtime } = await stat(file);
+/** Undefined if it has gone meanwhile: a part that is whole takes another name. */
+async function cachedFile(file: string): Promise<CachedFile | undefined> {
+  const found = await stat(file).catch(() => undefined);
+  if (found === undefined) return undefined;
+  const { size, mtime } = found;
   const sources = await readSafetensors(file).then(
     ({ metadata }) => metadata.sources ?? "unknown",
     () => "unfinished",
