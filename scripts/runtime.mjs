@@ -7,8 +7,8 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 
-/** Type stripping is stable from 24.12 on. */
-const oldestNode = [24, 12];
+/** Type stripping is stable from 24.12 on, SQLite comes without a warning from 24.15 on. */
+const oldestNode = [24, 15];
 
 /**
  * Installs the locked dependencies unless they are there already, whoever put them there.
@@ -76,7 +76,7 @@ export function findNode() {
   } catch {
     process.stderr.write(
       `Retake needs Node ${oldestNode.join(".")} or newer; this is ${process.versions.node}, and there ` +
-        `is no packaged Node for ${process.platform} on ${process.arch}. Install Node 24.\n`,
+        `is no packaged Node for ${process.platform} on ${process.arch}. Install Node 24.15 or a later 24.\n`,
     );
     process.exit(1);
   }
