@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { Command } from "commander";
 import { demoRequest } from "../test/caller.ts";
 import { ServerProcess } from "../test/server-process.ts";
@@ -64,17 +66,32 @@ async function client(): Promise<void> {
   }
 }
 
-/** Resident memory of the server and of its worker, MiB. */
-async function memory(): Promise<number> {
-  const { body } = await server.call("GET", "/metrics");
-  return Number(/^process_resident_memory_bytes (\S+)$/m.exec(body)?.[1]) / 2 ** 20;
+/** Resident memory of the server, and of its children: its worker. In MiB. */
+async function memory(): Promise<{ server: number; worker: number }> {
+  const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,ppid=,rss="]);
+  const rows = stdout.trim().split("\n");
+  const processes = rows.map((row) => row.trim().split(/\s+/).map(Number));
+  const mib = (found: (pid: number, parent: number) => boolean) =>
+    Math.round(
+      processes
+        .filter(([pid, parent]) => found(pid!, parent!))
+        .reduce((sum, [, , kib]) => sum + kib! / 1024, 0),
+    );
+  return {
+    server: mib((pid) => pid === server.pid),
+    worker: mib((_, parent) => parent === server.pid),
+  };
 }
 
-const memoryMiB: number[] = [];
+const memoryMiB: { server: number[]; worker: number[] } = { server: [], worker: [] };
+let failedSamples = 0;
 const sampling = setInterval(() => {
   memory().then(
-    (mib) => memoryMiB.push(Math.round(mib)),
-    () => {},
+    (mib) => {
+      memoryMiB.server.push(mib.server);
+      memoryMiB.worker.push(mib.worker);
+    },
+    () => failedSamples++,
   );
 }, 10_000);
 await Promise.all(Array.from({ length: Number(options.clients) }, client));
@@ -110,7 +127,9 @@ const result = {
   files,
   statusMilliseconds: percentiles(statusMilliseconds),
   submitMilliseconds: percentiles(submitMilliseconds),
-  serverMemoryMiB: memoryMiB,
+  serverMemoryMiB: memoryMiB.server,
+  workerMemoryMiB: memoryMiB.worker,
+  failedSamples,
 };
 await server.stop();
 rmSync(folder, { recursive: true });
