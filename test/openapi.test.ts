@@ -227,8 +227,8 @@ test("nothing is documented that this file doesn't bring about, but for these", 
       ),
   );
   expect(documented.filter((name) => !seen.has(name))).toEqual([
-    // What keeps a server from serving (see readiness), a slow body, a full disk, a link that gives nothing: see
-    // operations, upload-attacks and lora-links.
+    // What keeps a server from serving, a slow body, more descriptions than turns, a full disk, a
+    // link that gives nothing: other tests show these.
     "GET /ready 503",
     "POST /v1/inference 503",
     "POST /v1/loras 408",

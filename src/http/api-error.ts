@@ -42,11 +42,6 @@ export function requestNotFound(id: string): ApiError {
   );
 }
 
-/** A request names a LoRA that isn't there. `path` is as the client gave it. */
-export function loraNotFound(path: string, message: string): ApiError {
-  return new ApiError(400, "LORA_NOT_FOUND", message, { lora_path: path });
-}
-
 export function uploadNotFound(id: string): ApiError {
   return new ApiError(
     404,

@@ -1,9 +1,8 @@
 import cors from "@fastify/cors";
 import rateLimit from "@fastify/rate-limit";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyContextConfig, FastifyInstance, FastifyRequest } from "fastify";
 import fastify, { LogController } from "fastify";
-import { InputError, messageOf } from "../errors.ts";
-import { LoraFolderError } from "../lora-files/local.ts";
+import { messageOf } from "../errors.ts";
 import { writeJson } from "../wire/python-json.ts";
 import { ApiError } from "./api-error.ts";
 import { requireKeys } from "./auth.ts";
@@ -14,6 +13,7 @@ import { addLoraRoutes } from "./lora-routes.ts";
 import { answerUnknownRoutes } from "./not-found.ts";
 import { addDocumentation } from "./openapi.ts";
 import { addOperationsRoutes } from "./operations-routes.ts";
+import { refusalOf } from "./refusals.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
 import { endConnectionsAtStop } from "./stopping.ts";
@@ -38,7 +38,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   const stopping = endConnectionsAtStop(app);
   answerUnknownRoutes(app);
   app.setErrorHandler((error, request, reply) => {
-    const { status, body, headers } = answerTo(error);
+    const { status, body, headers } = answerTo(error, request.routeOptions.config);
     if (status >= 500) request.log.error({ err: error }, "a request failed");
     return reply.code(status).headers(headers).send(body);
   });
@@ -103,19 +103,12 @@ interface Answer {
 }
 
 /** Every error becomes an answer here and nowhere else. */
-function answerTo(error: unknown): Answer {
-  if (error instanceof ApiError)
-    return { status: error.status, body: error.body(), headers: error.headers };
+function answerTo(error: unknown, config: FastifyContextConfig): Answer {
+  const refusal = refusalOf(error, config);
+  if (refusal !== undefined)
+    return { status: refusal.status, body: refusal.body(), headers: refusal.headers };
   if (error instanceof BodyError)
     return { status: error.status, body: { detail: error.detail }, headers: {} };
-  if (error instanceof LoraFolderError) {
-    const missing = new ApiError(503, "LORA_FOLDER_NOT_AVAILABLE", error.message);
-    return { status: 503, body: missing.body(), headers: {} };
-  }
-  if (error instanceof InputError) {
-    const invalid = new ApiError(400, "INVALID_PARAMETER", error.message);
-    return { status: 400, body: invalid.body(), headers: {} };
-  }
   // Fastify's own refusals: a body that is too large, a header that is no header.
   const status =
     error instanceof Error && "statusCode" in error && typeof error.statusCode === "number"

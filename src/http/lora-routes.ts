@@ -1,16 +1,14 @@
 import { rm } from "node:fs/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { CanceledError, InputError } from "../errors.ts";
-import { admit, BusyError, describeInThread } from "../lora-files/describe.ts";
-import { LoraNotFoundError } from "../lora-files/local.ts";
+import { InputError } from "../errors.ts";
+import { admit, describeInThread } from "../lora-files/describe.ts";
 import { isUploadId, uploadPath } from "../lora-files/upload-path.ts";
-import { TransferError } from "../net/errors.ts";
 import { findLora } from "../node/find-loras.ts";
-import { UploadInUseError, UploadNotFoundError, UploadsFullError } from "../queue/errors.ts";
+import { UploadsFullError } from "../queue/errors.ts";
 import type { UploadRecord } from "../queue/upload-records.ts";
 import { formatTimestamp } from "../wire/from-job.ts";
 import type { DescribedUpload, Inspected, Upload, UploadPage } from "../wire/lora-answers.ts";
-import { ApiError, loraNotFound, uploadNotFound } from "./api-error.ts";
+import { ApiError, uploadNotFound } from "./api-error.ts";
 import { clientOf, ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { requireSameSite } from "./foreign-pages.ts";
@@ -21,6 +19,8 @@ import { receiveUpload, uploadName } from "./upload-body.ts";
 interface WithId {
   Params: { id: string };
 }
+
+const inputErrorCode = "LORA_NOT_USABLE";
 
 /** Uploaded LoRAs, and what any LoRA is. */
 export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
@@ -71,7 +71,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     }
   }
 
-  app.post("/v1/loras", { config: { largeBody: true } }, async (request, reply) => {
+  app.post("/v1/loras", { config: { largeBody: true, inputErrorCode } }, async (request, reply) => {
     const query = parseQuery(uploadQuery, request.query);
     try {
       const received = await receive(request);
@@ -82,7 +82,7 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
         .header("location", `/v1/loras/${record.sha256}`)
         .send(describedBody(record));
     } catch (error) {
-      throw refusalOf(error);
+      throw diskFull(error);
     }
   });
 
@@ -101,31 +101,21 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
 
   app.get<WithId>("/v1/loras/:id", async (request) => describedBody(await recordOf(request)));
 
-  app.get("/v1/loras/inspect", async (request, reply) => {
+  app.get("/v1/loras/inspect", { config: { inputErrorCode } }, async (request, reply) => {
     // It fetches what the path names: an image on a page could ask for that.
     requireSameSite(request, settings);
     const { path } = parseQuery(inspectQuery, request.query);
     const { owner, client, signal } = senderOf(request, reply);
     const wanted = { path, owner, hfToken: settings.hub.token, signal, onProgress: () => {} };
-    try {
-      return await admit(client, async (): Promise<Inspected> => {
-        const file = await findLora(wanted, settings, uploads);
-        return { description: await describeInThread(file, "The LoRA", { client, signal }) };
-      });
-    } catch (error) {
-      if (error instanceof LoraNotFoundError || error instanceof UploadNotFoundError)
-        throw loraNotFound(path, error.message);
-      throw refusalOf(error);
-    }
+    return admit(client, async (): Promise<Inspected> => {
+      const file = await findLora(wanted, settings, uploads);
+      return { description: await describeInThread(file, "The LoRA", { client, signal }) };
+    });
   });
 
   app.delete<WithId>("/v1/loras/:id", async (request, reply) => {
     const { sha256 } = await recordOf(request);
-    try {
-      if (!(await uploads.remove(ownerOf(request), sha256))) throw uploadNotFound(sha256);
-    } catch (error) {
-      throw refusalOf(error);
-    }
+    if (!(await uploads.remove(ownerOf(request), sha256))) throw uploadNotFound(sha256);
     return reply.code(204).send();
   });
 }
@@ -161,23 +151,9 @@ function describedBody(record: UploadRecord): DescribedUpload {
 /** The disk's own words for "full": no space, over quota, and a file larger than it takes. */
 const fullCodes: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
 
-function refusalOf(error: unknown): unknown {
-  if (error instanceof UploadsFullError) return new ApiError(507, "UPLOADS_FULL", error.message);
-  // Nobody reads it; the log says why the work ended.
-  if (error instanceof CanceledError) return new ApiError(499, "CLIENT_GONE", "The client left.");
-  if (error instanceof BusyError) {
-    const { message, retryAfterSeconds: retry_after } = error;
-    const headers = { "retry-after": String(retry_after) };
-    return new ApiError(503, "TOO_MANY_DESCRIPTIONS", message, { retry_after }, headers);
-  }
-  if (error instanceof UploadInUseError) {
-    return new ApiError(409, "LORA_IN_USE", error.message, { request_ids: error.requestIds });
-  }
-  if (error instanceof InputError) return new ApiError(400, "LORA_NOT_USABLE", error.message);
-  if (error instanceof TransferError) return new ApiError(502, "LORA_NOT_USABLE", error.message);
-  if (error instanceof Error && "code" in error && fullCodes.includes(String(error.code))) {
-    const message = "The disk that holds uploads is full. Nothing was kept; ask the operator.";
-    return new ApiError(507, "DISK_FULL", message);
-  }
-  return error;
+function diskFull(error: unknown): unknown {
+  if (!(error instanceof Error && "code" in error && fullCodes.includes(String(error.code))))
+    return error;
+  const message = "The disk that holds uploads is full. Nothing was kept; ask the operator.";
+  return new ApiError(507, "DISK_FULL", message);
 }

@@ -18,6 +18,13 @@ const form: JsonSchema = {
   properties: { file: binary, name: string.schema },
   required: ["file"],
 };
+/** What the id of an upload is good for. */
+const links = Object.fromEntries(
+  ["getLora", "deleteLora"].map((operationId) => [
+    operationId,
+    { operationId, parameters: { id: "$response.body#/id" } },
+  ]),
+);
 const location = {
   headers: { location: { schema: string.schema, description: "Where the upload is described" } },
 };
@@ -38,8 +45,8 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
           },
         },
         responses: {
-          "200": { ...json("It was there already", describedUpload), ...location },
-          "201": { ...json("Kept", describedUpload), ...location },
+          "200": { ...json("It was there already", describedUpload), ...location, links },
+          "201": { ...json("Kept", describedUpload), ...location, links },
           "400": json("No LoRA, or a form that can't be read", apiError),
           "408": json("The body comes too slowly", apiError),
           "413": json("Larger than a LoRA may be here", apiError),
@@ -80,6 +87,7 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
     "/v1/loras/{id}": {
       get: {
         tags,
+        operationId: "getLora",
         summary: "An uploaded LoRA, and what it is",
         parameters: [id],
         responses: {
@@ -90,6 +98,7 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
       },
       delete: {
         tags,
+        operationId: "deleteLora",
         summary: "Delete an uploaded LoRA",
         parameters: [id],
         responses: {

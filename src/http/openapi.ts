@@ -164,7 +164,10 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
           summary: "Stop a request",
           parameters: [id],
           responses: {
-            "200": json("Its status now; a running one ends within a step", status),
+            "200": json(
+              "Its status now: a waiting request has ended, a running one is told to end",
+              status,
+            ),
             ...notFound("request"),
             ...refusals,
           },

@@ -2,29 +2,26 @@ import { createHash, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Settings } from "../config/settings.ts";
 import { isHubLink, isLoraLink } from "../lora-files/link.ts";
-import { findLocalLora, LoraNotFoundError } from "../lora-files/local.ts";
-import { isUploadPath, uploadIdOf, uploadPath } from "../lora-files/upload-path.ts";
+import { findLocalLora } from "../lora-files/local.ts";
+import { noSuchUpload } from "../lora-files/not-found.ts";
+import { isUploadPath, uploadIdOf } from "../lora-files/upload-path.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { models } from "../models/registry.ts";
-import { IdempotencyConflictError, QueueFullError, UploadNotFoundError } from "../queue/errors.ts";
 import type { Idempotency } from "../queue/submission.ts";
 import { submitBody } from "../wire/from-job.ts";
 import type { InferenceRequest } from "../wire/request.ts";
 import { parseInferenceRequest } from "../wire/request.ts";
 import { jobFromRequest } from "../wire/to-job.ts";
-import { ApiError, loraNotFound } from "./api-error.ts";
+import { ApiError } from "./api-error.ts";
 import { ownerOf } from "./auth.ts";
 import { BodyError, readJsonBody } from "./body.ts";
 import type { AppContext } from "./context.ts";
 import { linksFor } from "./links.ts";
 
-const notAnUpload =
-  "An uploaded LoRA is named upload: and the id that its upload was answered with.";
-
 /**
  * The reference's checks of a well-formed request, in its order; the first that fails decides.
  *
- * @throws ApiError
+ * @throws ApiError, LoraNotFoundError
  */
 async function checkSubmission(
   { model: id, loras }: InferenceRequest,
@@ -61,15 +58,8 @@ async function checkSubmission(
   for (const { path } of loras) {
     // Whether its owner has it is asked when the request is kept.
     if (isUploadPath(path)) {
-      if (uploadIdOf(path) === undefined) throw loraNotFound(path, notAnUpload);
-      continue;
-    }
-    try {
-      if (!isLoraLink(path)) await findLocalLora(loraFolder, path);
-    } catch (error) {
-      if (!(error instanceof LoraNotFoundError)) throw error;
-      throw loraNotFound(path, error.message);
-    }
+      if (uploadIdOf(path) === undefined) throw noSuchUpload(path);
+    } else if (!isLoraLink(path)) await findLocalLora(loraFolder, path);
   }
   return model;
 }
@@ -94,30 +84,11 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
       uploads: request.loras.flatMap(({ path }) => uploadIdOf(path) ?? []),
       idempotency: idempotencyOf(http),
     };
-    try {
-      const { record, created } = await queue.submit(submission);
-      if (created) metrics.accepted(request.model);
-      http.log.info({ request_id: record.id, model: request.model, created }, "accepted");
-      return submitBody(record, linksFor(http, context));
-    } catch (error) {
-      throw refusalOf(error);
-    }
+    const { record, created } = await queue.submit(submission);
+    if (created) metrics.accepted(request.model);
+    http.log.info({ request_id: record.id, model: request.model, created }, "accepted");
+    return submitBody(record, linksFor(http, context));
   });
-}
-
-function refusalOf(error: unknown): unknown {
-  if (error instanceof QueueFullError) {
-    const { message, retryAfterSeconds } = error;
-    const details = { retry_after: retryAfterSeconds };
-    return new ApiError(429, "QUEUE_FULL", message, details, {
-      "retry-after": String(retryAfterSeconds),
-    });
-  }
-  if (error instanceof IdempotencyConflictError)
-    return new ApiError(409, "IDEMPOTENCY_CONFLICT", error.message);
-  if (error instanceof UploadNotFoundError)
-    return loraNotFound(uploadPath(error.sha256), error.message);
-  return error;
 }
 
 /** Whether there is a token and a link that it may open; an empty token is none, as in the reference. */

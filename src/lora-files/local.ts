@@ -1,19 +1,8 @@
 import { realpath, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import { messageOf } from "../errors.ts";
 import { peftConfig, peftWeights } from "../lora/places.ts";
-
-/** A LoRA path that names no usable file of the LoRA folder. `path` is as the client gave it. */
-export class LoraNotFoundError extends InputError {
-  readonly path: string;
-
-  constructor(path: string, why: string) {
-    super(
-      `The LoRA ${JSON.stringify(path)} can't be used: ${why}. Give a path of a .safetensors file inside the server's LoRA folder, or an https URL.`,
-    );
-    this.path = path;
-  }
-}
+import { LoraNotFoundError } from "./not-found.ts";
 
 /** The server's own folder of LoRAs is not there, whatever the client asked for. */
 export class LoraFolderError extends Error {
@@ -34,11 +23,11 @@ export class LoraFolderError extends Error {
  * @throws LoraNotFoundError, or LoraFolderError if the server has no such folder
  */
 export async function findLocalLora(folder: string, path: string): Promise<string> {
-  if (path === "" || path.includes("\0")) throw new LoraNotFoundError(path, "it names no file");
+  if (path === "" || path.includes("\0")) throw notFound(path, "it names no file");
   // Backslashes separate folders on Windows only; no LoRA has one in its name.
   const parts = path.split(/[/\\]/);
   if (parts.includes("..")) {
-    throw new LoraNotFoundError(path, "it leaves the LoRA folder");
+    throw notFound(path, "it leaves the LoRA folder");
   }
   const root = await realpath(folder).catch((error: unknown) => {
     throw new LoraFolderError(folder, error);
@@ -48,13 +37,13 @@ export async function findLocalLora(folder: string, path: string): Promise<strin
     // An absolute path is taken as one: clients of the reference may give the folder's own.
     file = await realpath(resolve(root, path));
   } catch {
-    throw new LoraNotFoundError(path, "there is no such file");
+    throw notFound(path, "there is no such file");
   }
   // A link or an absolute path may lead elsewhere.
-  if (!file.startsWith(root + sep)) throw new LoraNotFoundError(path, "there is no such file");
+  if (!file.startsWith(root + sep)) throw notFound(path, "there is no such file");
   const found = await stat(file);
   if (found.isFile() || (found.isDirectory() && (await isPeftFolder(file, root)))) return file;
-  throw new LoraNotFoundError(path, "it is not a file");
+  throw notFound(path, "it is not a file");
 }
 
 /** A folder as PEFT saves one, with both of its files in the LoRA folder. */
@@ -64,4 +53,11 @@ async function isPeftFolder(folder: string, root: string): Promise<boolean> {
     if (file === undefined || !file.startsWith(root + sep)) return false;
   }
   return true;
+}
+
+function notFound(path: string, why: string): LoraNotFoundError {
+  return new LoraNotFoundError(
+    path,
+    `The LoRA ${JSON.stringify(path)} can't be used: ${why}. Give a path of a .safetensors file inside the server's LoRA folder, or an https URL.`,
+  );
 }

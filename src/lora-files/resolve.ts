@@ -44,7 +44,7 @@ function remedy(status: number | undefined, isHub: boolean, sentToken: boolean):
 }
 
 export interface ResolveOptions {
-  /** Sent to the hub and nowhere else, and only for what it does not give without. */
+  /** Sent to the hub alone, and only for files that the hub does not give without a token. */
   readonly hfToken?: string;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: Progress) => void;

@@ -4,10 +4,10 @@ import { JobError } from "../job/job.ts";
 import type { Progress } from "../lora-files/download.ts";
 import { isLoraLink } from "../lora-files/link.ts";
 import { findLocalLora, LoraFolderError } from "../lora-files/local.ts";
+import { noSuchUpload } from "../lora-files/not-found.ts";
 import { resolveLoraSource } from "../lora-files/resolve.ts";
 import { isUploadPath, uploadIdOf } from "../lora-files/upload-path.ts";
 import { TransferError } from "../net/errors.ts";
-import { UploadNotFoundError } from "../queue/errors.ts";
 import type { RequestRecord } from "../queue/record.ts";
 import type { TokenSeal } from "../queue/token-seal.ts";
 import type { Uploads } from "../queue/upload-records.ts";
@@ -26,7 +26,7 @@ interface WantedLora {
 /**
  * The file on this machine of a LoRA that a client named.
  *
- * @throws InputError if it can't be used, TransferError if it can't be fetched, UploadNotFoundError
+ * @throws InputError if it can't be used, LoraNotFoundError if it isn't there, TransferError if it can't be fetched
  */
 export async function findLora(
   { path, owner, hfToken, signal, onProgress }: WantedLora,
@@ -36,7 +36,7 @@ export async function findLora(
   if (isUploadPath(path)) {
     const id = uploadIdOf(path);
     const record = id === undefined ? undefined : await uploads.get(owner, id);
-    if (record === undefined) throw new UploadNotFoundError(path);
+    if (record === undefined) throw noSuchUpload(path);
     return uploads.store.localFile(record.sha256, record.bytes, signal);
   }
   if (!isLoraLink(path)) return findLocalLora(loraFolder, path);
@@ -76,7 +76,7 @@ export async function lorasForRun(
   } catch (error) {
     if (error instanceof LoraFolderError)
       throw failure("LORA_FOLDER_NOT_AVAILABLE", error.message, error);
-    const known = [InputError, TransferError, UploadNotFoundError];
+    const known = [InputError, TransferError];
     if (error instanceof Error && known.some((kind) => error instanceof kind))
       throw failure("LORA_NOT_USABLE", error.message, error);
     throw error;

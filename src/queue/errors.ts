@@ -20,17 +20,6 @@ export class IdempotencyConflictError extends Error {
   }
 }
 
-/** A request names an upload that its owner doesn't have. */
-export class UploadNotFoundError extends Error {
-  override readonly name = "UploadNotFoundError";
-  readonly sha256: string;
-
-  constructor(sha256: string) {
-    super("There is no such upload: it was never made with this key, or was deleted.");
-    this.sha256 = sha256;
-  }
-}
-
 /** All uploads together would be larger than the server keeps. */
 export class UploadsFullError extends Error {
   override readonly name = "UploadsFullError";

@@ -154,7 +154,7 @@ describe.each(Object.keys(open))("the queue on %s", (kind) => {
     const finished = await queue.get(record.id);
     expect(finished).toMatchObject({ state: "succeeded", result: noImages, attempt: 1 });
     expect(finished?.progress).toMatchObject({ step: 2 });
-    // Whoever comes later sees the same, from where he left.
+    // A later reader gets the same events, from the first that it has not seen.
     const last = seen.at(-1)!;
     const again: NumberedEvent[] = [];
     for await (const event of queue.events(record.id, last.id - 1, never)) again.push(event);

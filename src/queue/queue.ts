@@ -91,7 +91,7 @@ export class Queue {
    * Keeps a request. When this returns it survives a crash.
    *
    * @returns the record, which an earlier call with the same idempotency key may have made
-   * @throws QueueFullError, IdempotencyConflictError, UploadNotFoundError
+   * @throws QueueFullError, IdempotencyConflictError, LoraNotFoundError
    */
   async submit(submission: Submission): Promise<{ record: RequestRecord; created: boolean }> {
     const { job, extra, priority, owner, sealedToken, idempotency } = submission;

@@ -20,7 +20,7 @@ export class Signals {
     return signals;
   }
 
-  /** Sent to all nodes when the surrounding transaction commits. */
+  /** Tells all nodes, once the surrounding transaction commits. */
   static async notify(sql: Sql, topic: Topic): Promise<void> {
     await sql.query("SELECT pg_notify($1, $2)", [channel, topic]);
   }

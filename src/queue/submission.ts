@@ -1,6 +1,8 @@
 import type { Job } from "../job/job.ts";
+import { noSuchUpload } from "../lora-files/not-found.ts";
+import { uploadPath } from "../lora-files/upload-path.ts";
 import type { Sql } from "./database.ts";
-import { IdempotencyConflictError, UploadNotFoundError } from "./errors.ts";
+import { IdempotencyConflictError } from "./errors.ts";
 import type { RequestRecord } from "./record.ts";
 import { parseRecord, recordColumns } from "./record.ts";
 
@@ -43,7 +45,7 @@ export async function findByKey(
   return parseRecord(record);
 }
 
-/** Notes which uploads a request needs, so that they stay. @throws UploadNotFoundError */
+/** Notes which uploads a request needs, so that they stay. @throws LoraNotFoundError */
 export async function holdUploads(
   sql: Sql,
   { job, owner, uploads }: Pick<Submission, "job" | "owner" | "uploads">,
@@ -55,6 +57,6 @@ export async function holdUploads(
        RETURNING sha256`,
       [job.id, owner, sha256],
     );
-    if (row === undefined) throw new UploadNotFoundError(sha256);
+    if (row === undefined) throw noSuchUpload(uploadPath(sha256));
   }
 }

@@ -35,7 +35,7 @@ class ByteReader {
     return this.#view.getBigUint64(this.#take(8), true);
   }
 
-  /** UTF-8; what is none becomes replacement characters. */
+  /** Text in UTF-8. Bytes that are not UTF-8 become replacement characters. */
   text(bytes: number): string {
     const start = this.#take(bytes);
     return new TextDecoder().decode(this.#bytes.subarray(start, start + bytes));
