@@ -34,8 +34,10 @@ export interface Selection {
   readonly files: readonly string[];
 }
 
-/** Some 40,000 files with their hashes. Strangers name repositories too, and a list is read on the server's thread. */
+/** Some 40,000 files with their hashes, in a repository that holds a model. */
 const largestList = 10_000_000;
+/** Some 50,000 names. Strangers choose the repository, and the list is read on the server's thread. */
+const largestNames = 2_000_000;
 const headersMs = 30_000;
 const listMs = 120_000;
 
@@ -91,8 +93,7 @@ async function fetchList<List>(
   schema: z.ZodType<List>,
   refusal: (response: SafeResponse) => Error,
 ): Promise<List> {
-  const limits = { ...request.limits, bytes: largestList };
-  const text = await safeFetch(url, { ...request, limits }, async (response) => {
+  const text = await safeFetch(url, request, async (response) => {
     if (response.status !== 200) throw refusal(response);
     const chunks: Uint8Array[] = [];
     for await (const chunk of response.body) chunks.push(chunk);
@@ -111,7 +112,10 @@ async function fetchList<List>(
 /** The names of a repository's files. */
 export async function listNames(hub: HubRepository, request: SafeRequest): Promise<string[]> {
   const url = hubListUrl(hub);
-  const list = await fetchList(url, request, namesSchema, (response) => statusError(url, response));
+  const limits = { ...request.limits, bytes: largestNames };
+  const list = await fetchList(url, { ...request, limits }, namesSchema, (response) =>
+    statusError(url, response),
+  );
   return list.siblings.map(({ rfilename }) => rfilename);
 }
 

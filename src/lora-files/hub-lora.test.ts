@@ -19,6 +19,7 @@ async function hub(): Promise<{ url: string; seen: [string, string | undefined][
     "o/one": ["README.md", "one.safetensors"],
     "o/two": ["b.safetensors", "a.safetensors"],
     "o/none": ["README.md"],
+    "o/many": Array.from({ length: 100_000 }, (_, i) => `${i}.txt`),
     "o/gated": ["gated.safetensors"],
   };
   const { url } = await site((request, response) => {
@@ -51,6 +52,10 @@ test("hf: takes the only file of a repository, or says which there are", async (
     "2 .safetensors files: b.safetensors, a.safetensors. Name one: hf:o/two/b.safetensors",
   );
   await expect(get("hf:o/none", { hubEndpoint })).rejects.toThrow("no .safetensors file at main");
+  // Half a second of a server's thread, were it read.
+  await expect(get("hf:o/many", { hubEndpoint })).rejects.toThrow(
+    "o/many on the hub holds too many files to look for a LoRA among them. Name it: hf:o/many/FILE",
+  );
   // The page's link leads to the same file.
   const page = `${hubEndpoint}/o/one/blob/main/one.safetensors`;
   expect(await get(page, { hubEndpoint })).toEqual({ file, cached: true });

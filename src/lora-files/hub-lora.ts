@@ -1,6 +1,7 @@
 import { InputError } from "../errors.ts";
 import { type HubRepository, hubFileUrl } from "../hub/connection.ts";
 import { listNames } from "../hub/file-list.ts";
+import { TooLargeError } from "../net/errors.ts";
 import type { Hop, SafeRequest } from "../net/safe-fetch.ts";
 import { isHub } from "./link.ts";
 
@@ -13,7 +14,13 @@ const mostNamed = 10;
  */
 export async function onlyFileOf(hub: HubRepository, request: SafeRequest): Promise<string> {
   const { repository, revision } = hub;
-  const names = await listNames(hub, request);
+  const names = await listNames(hub, request).catch((error: unknown) => {
+    if (!(error instanceof TooLargeError)) throw error;
+    throw new InputError(
+      `${repository} on the hub holds too many files to look for a LoRA among them. Name it: hf:${repository}/FILE.safetensors.`,
+      { cause: error },
+    );
+  });
   const files = names.filter((name) => name.endsWith(".safetensors"));
   const [only] = files;
   if (files.length === 1 && only !== undefined) return hubFileUrl(hub, only);

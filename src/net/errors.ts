@@ -30,3 +30,6 @@ export class TransferError extends Error {
     this.retryAfterMs = retryAfterMs;
   }
 }
+
+/** An answer longer than it may be; the rest of it was not received. */
+export class TooLargeError extends TransferError {}

@@ -1,7 +1,7 @@
 import { Agent, type Dispatcher, request as send } from "undici";
 import type { NetworkPolicy } from "../config/network.ts";
 import { CanceledError } from "../errors.ts";
-import { RefusedUrlError, TransferError } from "./errors.ts";
+import { RefusedUrlError, TooLargeError, TransferError } from "./errors.ts";
 import { checkedLookup, checkRedirect, checkUrl, type Resolve } from "./policy.ts";
 import { redactUrl } from "./redact.ts";
 import { retryAfterMs } from "./retry.ts";
@@ -193,7 +193,7 @@ async function* boundedBody(
     );
   }
   const tooLarge = () =>
-    new TransferError(
+    new TooLargeError(
       `${redactUrl(url)} is larger than the ${bytes} bytes allowed here. Use a smaller file, or ask the operator to raise the limit.`,
       { transient: false },
     );
