@@ -1,11 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { CanceledError } from "../src/errors.ts";
-import { admit, describeInThread } from "../src/lora-files/describe.ts";
+import { admit, BusyError, describeInThread } from "../src/lora-files/describe.ts";
 import { readSafetensors } from "../src/weights/safetensors.ts";
+import { goldenFolder } from "./golden.ts";
 import { lora, site, temporaryCache } from "./lora-site.ts";
 import { TestServer } from "./test-server.ts";
 
@@ -139,6 +140,49 @@ describe("descriptions", () => {
     for (const error of await Promise.all(asked)) expect(error).toBeInstanceOf(CanceledError);
     expect(ended).toEqual(["b's", ...Array(8).fill("slow")]);
     await describeInThread(quick, "quick", { client: "a", signal });
+  }, 60_000);
+
+  test("clients that hang up leave their places at once", async () => {
+    const loras = join(folder, "loras");
+    mkdirSync(loras);
+    writeFileSync(join(loras, "slow.safetensors"), manyModules());
+    writeFileSync(join(loras, "quick.safetensors"), lora);
+    const own = { DEVICE: "none", WORKFLOWS_BASE_PATH: loras };
+    const server = await TestServer.start(join(folder, "hung-up"), own);
+    const gone = new AbortController();
+    const slow = new URL("/v1/loras/inspect?path=slow.safetensors", server.url);
+    // All that one client may have, the best part of a minute's work.
+    const asked = Array.from({ length: 32 }, () => fetch(slow, { signal: gone.signal }));
+    const hungUp = Promise.allSettled(asked);
+    const isAdmitted = () =>
+      admit("127.0.0.1", async () => true).catch((error: unknown) => !(error instanceof BusyError));
+    await vi.waitFor(async () => expect(await isAdmitted()).toBe(false), { timeout: 20_000 });
+    gone.abort();
+    await hungUp;
+    await vi.waitFor(async () => expect(await isAdmitted()).toBe(true), { timeout: 10_000 });
+    const path = "/v1/loras/inspect?path=quick.safetensors";
+    expect((await server.call("GET", path)).status).toBe(200);
+    await server.stop();
+  }, 60_000);
+
+  test("a PEFT folder is described; no message says where it lies", async () => {
+    const loras = join(folder, "peft");
+    mkdirSync(loras);
+    cpSync(join(goldenFolder, "loras/files/peft"), join(loras, "whole"), { recursive: true });
+    cpSync(join(loras, "whole"), join(loras, "broken"), { recursive: true });
+    writeFileSync(join(loras, "broken", "adapter_config.json"), "{");
+    const own = { DEVICE: "none", WORKFLOWS_BASE_PATH: loras };
+    const server = await TestServer.start(join(folder, "peft-server"), own);
+    const inspect = (path: string) => server.call("GET", `/v1/loras/inspect?path=${path}`);
+    const { status, body } = await inspect("whole");
+    expect([status, body.description.format]).toEqual([200, "PEFT"]);
+    for (const path of ["broken", "broken/adapter_model.safetensors"]) {
+      const refused = await inspect(path);
+      expect(refused.status).toBe(400);
+      expect(refused.body.detail.error.message).toMatch(/adapter_config\.json/);
+      expect(JSON.stringify(refused.body)).not.toContain(folder);
+    }
+    await server.stop();
   }, 60_000);
 
   test("a client has a bound, and is told so", async () => {
