@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { redact, redactText, redactUrl } from "./redact.ts";
+import { redactText, redactUrl } from "./redact.ts";
 
 test.each([
   ["token hf_AbCdEfGhIjKlMnOpQr used", "token hf_*** used"],
@@ -26,50 +26,18 @@ test("a URL is shown without what may hold a secret", () => {
   expect(redactUrl("not a url")).toBe("(not a URL)");
 });
 
-test("objects: by the name of the field, deep, in errors, round in circles", () => {
-  const error = new Error("no access with hf_AbCdEfGhIjKl", { cause: "Bearer abcdef" });
-  const value: Record<string, unknown> = {
-    hf_token: "x",
-    hfToken: "x",
-    headers: { Cookie: "x", "X-Api-Key": "x", accept: "x" },
-    list: [{ password: 1 }, null, 3n],
-    map: new Map([["secret", "x"]]),
-    key: "loras/a.safetensors",
-    sampleToken: null,
-    bytes: new Uint8Array(3),
-    error,
-  };
-  value.self = value;
-  expect(redact(value)).toEqual({
-    hf_token: "***",
-    hfToken: "***",
-    headers: { Cookie: "***", "X-Api-Key": "***", accept: "x" },
-    list: [{ password: "***" }, null, 3n],
-    map: { secret: "***" },
-    key: "loras/a.safetensors",
-    sampleToken: null,
-    bytes: "[3 bytes]",
-    error: {
-      name: "Error",
-      message: "no access with hf_***",
-      stack: expect.not.stringContaining("AbCdEf"),
-      cause: "Bearer ***",
-    },
-    self: "[circular]",
-  });
-});
-
 test("whatever stands around it, a token is masked, and in good time", () => {
   const token = "hf_ZyXwVuTsRqPoNmLkJi";
   fc.assert(
     fc.property(fc.string(), fc.string(), (before, after) => {
       const text = `${before} ${token} ${after} https://h/?${encodeURIComponent(after)}&token=${token}`;
-      expect(JSON.stringify(redact({ text, [text]: [text] }))).not.toContain("ZyXwVuTs");
+      expect(redactText(text)).not.toContain("ZyXwVuTs");
     }),
   );
   for (const piece of ["token", "a.", "https://a?", "api_key=", "Bearer ", " ", "=", "-_"]) {
-    const started = performance.now();
+    // Time of the processor: a busy machine changes nothing. Quadratic work would take minutes of it.
+    const started = process.cpuUsage();
     redactText(piece.repeat(30_000));
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(process.cpuUsage(started).user).toBeLessThan(4_000_000);
   }
 });

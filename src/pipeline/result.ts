@@ -1,10 +1,16 @@
 import type { GenerateRequest } from "../job/request.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { version } from "../version.ts";
+import type { EffectiveAnswer } from "../wire/answers.ts";
 import { rawJson } from "../wire/python-json.ts";
 import type { Components } from "./components.ts";
 import type { Effective } from "./effective.ts";
 import type { LoadedLora } from "./loaded-lora.ts";
+
+/** What the API answers as `effective`, without what the worker adds; the seed is a piece of JSON. */
+type Description = Required<Omit<EffectiveAnswer, "seed" | "weights" | "warnings">> & {
+  readonly seed: object;
+};
 
 /**
  * All that decided how a picture looks, as it is written into the picture and
@@ -25,7 +31,7 @@ export function describeResult(
     readonly prompt: string;
     readonly loras: readonly LoadedLora[];
   },
-): Record<string, unknown> {
+): Description {
   return {
     software: `retake ${version}`,
     model: model.id,
@@ -47,7 +53,7 @@ export function describeResult(
     loras: loras.map(({ sha256, file }, i) => ({
       sha256,
       name: file.info.outputName,
-      network_multiplier: request.loras[i]?.multiplier,
+      network_multiplier: request.loras[i]!.multiplier,
     })),
   };
 }

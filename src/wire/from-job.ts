@@ -113,7 +113,7 @@ type ImageAnswer = NonNullable<Result["outputs"]>["images"][number];
 function imageOf(id: string, image: JobImage, links: Links): ImageAnswer {
   const { format, width, height, file } = image;
   const seed = seedOfText(image.seed);
-  // The worker writes it as this type; the queue keeps it as JSON.
+  // describeResult writes it as this type; the queue keeps it as JSON.
   const effective = image.effective as Omit<EffectiveAnswer, "seed">;
   return {
     format,
