@@ -82,6 +82,26 @@ test.each([
   }
 });
 
+test("a worker without a device is refused", async () => {
+  const { code, stdout, stderr } = await retake(["worker"], { DEVICE: "none" });
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  expect(stderr).toContain("DEVICE is none");
+});
+
+test.each(["0", "1.5", "1e400"])("keys add --rate %s is refused", async (rate) => {
+  const { code, stdout, stderr } = await retake([
+    "keys",
+    "add",
+    "a",
+    "--file",
+    "k",
+    "--rate",
+    rate,
+  ]);
+  expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+  expect(stderr).toMatch(/--rate.*(a whole number from 1 to 1000000|is not a number)/);
+});
+
 test("a file of API keys that is no text stops the start", async () => {
   for (const content of [Buffer.from("{}\0"), Buffer.from("\uFEFF{}", "utf16le")]) {
     writeFileSync(join(folder, "keys.json"), content);

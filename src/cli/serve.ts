@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import type { Logger } from "pino";
 import { pino } from "pino";
 import type { Settings } from "../config/settings.ts";
+import { InputError } from "../errors.ts";
 import { redactText } from "../net/redact.ts";
 import type { WorkNode } from "../node/node.ts";
 import { openNode } from "../node/node.ts";
@@ -76,6 +77,10 @@ async function runServe(flags: NodeFlags): Promise<void> {
 
 async function runWorker(flags: NodeFlags): Promise<void> {
   const settings = settingsOf(flags);
+  if (settings.devices.length === 0)
+    throw new InputError(
+      "DEVICE is none, which leaves the work to other processes: this one would have nothing to do. Name the devices that it works on.",
+    );
   const log = logFor(settings);
   const stop = stopSignal(log);
   const { Metrics, observe } = await import("../node/observe.ts");

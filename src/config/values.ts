@@ -77,6 +77,9 @@ export function word<const Words extends readonly [string, ...string[]]>(
     .register(variableTexts, { takes: words.join(", "), unset });
 }
 
+/** What can be a token of the hub: anything else can't go into a header. */
+export const tokenPattern = /^[\x21-\x7e]+$/;
+
 /** A text that is never shown. */
 export function secret(takes: string, pattern: RegExp, unset: string) {
   return z

@@ -45,7 +45,7 @@ const networkVariables = {
   HF_ENDPOINT: values.httpUrl("https://huggingface.co"),
   HF_TOKEN: values.secret(
     "a token: printable characters without spaces",
-    /^[\x21-\x7e]+$/,
+    values.tokenPattern,
     "what HF_TOKEN_PATH holds, for models only",
   ),
   HF_TOKEN_PATH: values.file("token in HF_HOME"),
@@ -66,6 +66,9 @@ export const linkVariables = {
   RETAKE_LORA_CACHE: values.gibibytes(50),
   RETAKE_MAX_LORA: values.gibibytes(8),
 };
+
+/** Of one API key. */
+export const requestsAMinute = { least: 1, most: 1_000_000 } as const;
 
 const mostPixelSteps = bounds.pixels.le ** 2 * bounds.steps.le;
 
@@ -94,7 +97,7 @@ export const serverVariables = {
   /** A hundred years: further back no date can be told. */
   RETAKE_RETENTION_DAYS: values.whole(1, 36_500, 30),
   RETAKE_API_KEYS: values.file("none"),
-  RETAKE_RATE_LIMIT: values.whole(1, 1_000_000, 600),
+  RETAKE_RATE_LIMIT: values.whole(requestsAMinute.least, requestsAMinute.most, 600),
   RETAKE_ALLOWED_HOSTS: values.hostNames,
   RETAKE_CORS_ORIGINS: values.origins,
   RETAKE_UPLOADS: values.place("uploads in RETAKE_DATA, or beside results in a bucket"),

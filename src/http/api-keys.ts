@@ -1,5 +1,6 @@
 import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
+import { requestsAMinute } from "../config/variables.ts";
 import { InputError, messageOf } from "../errors.ts";
 import { readTextFile } from "../files/text.ts";
 import { notWritable, writeWhole } from "../files/whole.ts";
@@ -13,7 +14,7 @@ const keyFileSchema = z.strictObject({
       sha256: z.string().regex(/^[0-9a-f]{64}$/, "is not a SHA-256 in hex"),
       created: z.iso.datetime(),
       /** Requests per minute; the server's setting if it is left out. */
-      rateLimit: z.int().min(1).optional(),
+      rateLimit: z.int().min(requestsAMinute.least).max(requestsAMinute.most).optional(),
     }),
   ),
 });

@@ -1,11 +1,13 @@
 import { readFile } from "node:fs/promises";
 import type { HubSettings } from "../config/hub.ts";
+import type { NetworkPolicy } from "../config/network.ts";
+import { tokenPattern } from "../config/values.ts";
 import { InputError } from "../errors.ts";
 import type { SafeRequest } from "../net/safe-fetch.ts";
 
 /** Whether a text can be a token: what can't go into a header is none. */
 export function isToken(text: string): boolean {
-  return /^[\x21-\x7e]+$/.test(text);
+  return tokenPattern.test(text);
 }
 
 /** The origins that a token of the hub may be sent to. */
@@ -45,12 +47,12 @@ function withoutSlash(url: string): string {
  * @throws InputError if it can't be one, without showing it
  */
 export async function readHubToken({ token, tokenFile }: HubSettings): Promise<string | undefined> {
-  const from = token === undefined ? tokenFile : "HF_TOKEN";
-  const text = (token ?? (await readFile(tokenFile, "utf8").catch(missing))).trim();
+  if (token !== undefined) return token;
+  const text = (await readFile(tokenFile, "utf8").catch(missing)).trim();
   if (text === "") return undefined;
   if (isToken(text)) return text;
   throw new InputError(
-    `${from} holds characters that no token has. Copy it again from the hub's page of access tokens.`,
+    `${tokenFile} holds characters that no token has. Copy it again from the hub's page of access tokens.`,
   );
 }
 
@@ -65,6 +67,7 @@ function missing(error: unknown): string {
 /** Whom to ask, and as whom. */
 export interface HubConnection {
   readonly settings: HubSettings;
+  readonly network: NetworkPolicy;
   readonly token: string | undefined;
   readonly signal: AbortSignal;
 }
@@ -74,10 +77,9 @@ export const longestWaitMs: number = 15 * 60_000;
 
 /** A request that takes the token to the endpoint's origin alone, redirected or not. */
 export function requestTo(
-  { settings, token, signal }: HubConnection,
+  { settings: { endpoint }, network, token, signal }: HubConnection,
   limits: SafeRequest["limits"],
 ): SafeRequest {
-  const { endpoint, network } = settings;
   return {
     policy: network,
     trustedOrigin: new URL(endpoint).origin,
