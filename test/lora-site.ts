@@ -6,6 +6,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { beforeEach, onTestFinished } from "vitest";
 import type { LoraSourceSettings } from "../src/config/network.ts";
+import type { LinkSettings } from "../src/config/settings.ts";
 import { parseLinkSettings } from "../src/config/settings.ts";
 import { type ResolvedLora, resolveLoraSource } from "../src/lora-files/resolve.ts";
 import { serve } from "./loopback.ts";
@@ -63,7 +64,12 @@ async function arrived(bytes: number): Promise<void> {
   while (partBytes() < bytes) await wait(5);
 }
 
-interface GetOptions extends Partial<LoraSourceSettings> {
+interface Changes extends Partial<LoraSourceSettings> {
+  readonly hubEndpoint?: string;
+  readonly network?: LinkSettings["network"];
+}
+
+interface GetOptions extends Changes {
   readonly hfToken?: string;
   readonly signal?: AbortSignal;
 }
@@ -72,7 +78,7 @@ interface TemporaryCache {
   readonly folder: () => string;
   /** The names of the LoRAs, and of what is left of their downloads, in it. */
   readonly list: () => string[];
-  readonly settings: (changes?: Partial<LoraSourceSettings>) => LoraSourceSettings;
+  readonly settings: (changes?: Changes) => LinkSettings;
   readonly get: (link: string, options?: GetOptions) => Promise<ResolvedLora>;
 }
 
@@ -82,13 +88,14 @@ export function temporaryCache(): TemporaryCache {
     cacheDir = mkdtempSync(join(tmpdir(), "retake-lora-cache-"));
     onTestFinished(() => rmSync(cacheDir, { recursive: true }));
   });
-  const settings = (changes: Partial<LoraSourceSettings> = {}): LoraSourceSettings => ({
-    ...parseLinkSettings({}).loraSource,
-    cacheDir,
-    retryMs: 5,
-    network: { schemes: ["http"], ports: [], allow: ["127.0.0.1"] },
-    ...changes,
-  });
+  const settings = ({
+    hubEndpoint,
+    network = { schemes: ["http"], ports: [], allow: ["127.0.0.1"] },
+    ...changes
+  }: Changes = {}): LinkSettings => {
+    const { hub, loraSource } = parseLinkSettings({ HF_ENDPOINT: hubEndpoint });
+    return { hub, network, loraSource: { ...loraSource, cacheDir, retryMs: 5, ...changes } };
+  };
   return {
     folder: () => cacheDir,
     list: () =>

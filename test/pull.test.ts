@@ -65,6 +65,7 @@ async function pullInside(env: Readonly<Record<string, string>> = {}): Promise<u
       {
         weights: settings.weights,
         settings: { ...settings.hub, retryMs: 10 },
+        network: settings.network,
         signal: new AbortController().signal,
         onProgress: none,
         onWait: none,

@@ -12,14 +12,15 @@ export async function loraFile(path: string, signal: AbortSignal): Promise<strin
   if (!isLoraLink(path)) return path;
   // What it needs of the network takes a while to load: only for those who use it.
   const { resolveLoraSource } = await import("../lora-files/resolve.ts");
-  const { loraSource, hub } = readLinkSettings();
+  const settings = readLinkSettings();
+  const hfToken = settings.hub.token;
   const progress = startProgress("{bar} {value}/{total} MB of the LoRA, {eta_formatted} left");
   const onProgress = ({ received, total }: { received: number; total: number | undefined }) => {
     if (total !== undefined) progress.update(megabytes(received), megabytes(total));
   };
-  const token = hub.token === undefined ? {} : { hfToken: hub.token };
+  const token = hfToken === undefined ? {} : { hfToken };
   try {
-    return (await resolveLoraSource(path, loraSource, { ...token, signal, onProgress })).file;
+    return (await resolveLoraSource(path, settings, { ...token, signal, onProgress })).file;
   } finally {
     progress.stop();
   }

@@ -38,7 +38,7 @@ export function addPullCommand(program: Command): void {
 
 async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Promise<void> {
   const wanted = ids.map(modelById);
-  const { weights, hub } = readStoreSettings({
+  const { weights, hub, network } = readStoreSettings({
     RETAKE_WEIGHTS: flags.weights ?? (hasOwnStore() ? undefined : "hub"),
     HF_HUB_OFFLINE: flags.offline === true ? "1" : undefined,
   });
@@ -58,6 +58,7 @@ async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Pr
     const pulled = await pull(selections, {
       weights,
       settings: hub,
+      network,
       signal,
       onProgress,
       onWait,

@@ -1,12 +1,11 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
-import type { NetworkPolicy } from "./network.ts";
 
 /** Where model weights come from. */
 export interface HubSettings {
   /** HF_ENDPOINT: the hub, or a mirror, which may be private and without TLS: the operator chose it. */
   readonly endpoint: string;
-  /** HF_TOKEN. Sent to the endpoint's origin alone. */
+  /** HF_TOKEN. Sent to the endpoint's origin alone, for models and for LoRAs. */
   readonly token: string | undefined;
   /** The file in which `hf auth login` keeps a token. */
   readonly tokenFile: string;
@@ -16,8 +15,6 @@ export interface HubSettings {
   readonly idleMs: number;
   /** Wait before the second attempt; doubled before each later one. */
   readonly retryMs: number;
-  /** For what the endpoint redirects to. */
-  readonly network: NetworkPolicy;
 }
 
 /** The user's folders, by the variables that name them. */

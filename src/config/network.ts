@@ -19,9 +19,6 @@ export interface LoraSourceSettings {
   readonly totalMs: number;
   /** Wait before the second attempt; doubled before each later one. */
   readonly retryMs: number;
-  /** The hub or a mirror of it. The only place that a Hugging Face token is sent to. */
-  readonly hubEndpoint: string;
-  readonly network: NetworkPolicy;
 }
 
 export interface WebhookSettings {
@@ -29,5 +26,4 @@ export interface WebhookSettings {
   readonly totalMs: number;
   /** Wait before the second attempt; doubled before each later one. */
   readonly retryMs: number;
-  readonly network: NetworkPolicy;
 }

@@ -39,11 +39,14 @@ export interface StoreSettings {
   /** A folder, or `demo`. */
   readonly weights: string;
   readonly hub: HubSettings;
+  /** For what the hub redirects to. */
+  readonly network: NetworkPolicy;
 }
 
 /** How LoRAs come from links. */
 export interface LinkSettings {
   readonly hub: HubSettings;
+  readonly network: NetworkPolicy;
   readonly loraSource: LoraSourceSettings;
 }
 
@@ -119,7 +122,7 @@ export function parseSettings(environment: Environment, known: Known): Settings 
       bytes: env.RETAKE_MAX_UPLOADS,
     },
     secret: env.RETAKE_SECRET,
-    webhooks: { totalMs: 300_000, retryMs: 2000, network: networkPolicy(env) },
+    webhooks: { totalMs: 300_000, retryMs: 2000 },
     keepOpen: env.OFFLOAD_MODE === "none" && !env.ENABLE_CPU_OFFLOAD,
     timeoutSeconds: env.INFERENCE_TIMEOUT,
     databaseUrl: env.DATABASE_URL,
@@ -188,21 +191,19 @@ function modelSettings(env: Read<typeof modelVariables>): ModelSettings {
 }
 
 function storeSettings(env: Read<typeof storeVariables>): StoreSettings {
-  return { weights: weightsFolder(env), hub: hubSettings(env) };
+  return { weights: weightsFolder(env), hub: hubSettings(env), network: networkPolicy(env) };
 }
 
 function linkSettings(env: Read<typeof linkVariables>): LinkSettings {
-  const hub = hubSettings(env);
   return {
-    hub,
+    hub: hubSettings(env),
+    network: networkPolicy(env),
     loraSource: {
       cacheDir: env.LORA_DOWNLOAD_CACHE_DIR ?? "/tmp/lora_cache",
       cacheBytes: env.RETAKE_LORA_CACHE,
       fileBytes: env.RETAKE_MAX_LORA,
       totalMs: 3_600_000,
       retryMs: 1000,
-      hubEndpoint: hub.endpoint,
-      network: hub.network,
     },
   };
 }
@@ -215,7 +216,6 @@ function hubSettings(env: Read<typeof storeVariables>): HubSettings {
     offline: env.HF_HUB_OFFLINE,
     idleMs: env.HF_HUB_DOWNLOAD_TIMEOUT * 1000,
     retryMs: 1000,
-    network: networkPolicy(env),
   };
 }
 

@@ -78,7 +78,7 @@ export function addSubmitRoute(app: FastifyInstance, context: AppContext): void 
       extra: { webhook_url: request.webhook_url, resolution: resolutionOf(request) },
       priority: Number(request.priority ?? 0n),
       owner: ownerOf(http),
-      sealedToken: opensLink(request, settings.loraSource.hubEndpoint)
+      sealedToken: opensLink(request, settings.hub.endpoint)
         ? seal.seal(request.hf_token, id)
         : null,
       uploads: request.loras.flatMap(({ path }) => uploadIdOf(path) ?? []),

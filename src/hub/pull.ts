@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { HubSettings } from "../config/hub.ts";
+import type { NetworkPolicy } from "../config/network.ts";
 import { InputError } from "../errors.ts";
 import { type Lock, LockError, LockLostError, withLock } from "../files/lock.ts";
 import { requireSpace } from "../files/space.ts";
@@ -25,6 +26,8 @@ export interface PullOptions {
   /** Model store: its hub cache grows. */
   readonly weights: string;
   readonly settings: HubSettings;
+  /** For what the hub redirects to. */
+  readonly network: NetworkPolicy;
   readonly signal: AbortSignal;
   /** Bytes that are there, and that there will be, of all that was missing. */
   readonly onProgress: (progress: { received: number; total: number }) => void;
@@ -66,8 +69,8 @@ export async function pull(
   options: PullOptions,
 ): Promise<Pulled[]> {
   try {
-    const { settings, signal } = options;
-    const hub = { settings, token: await readHubToken(settings), signal };
+    const { settings, network, signal } = options;
+    const hub = { settings, network, token: await readHubToken(settings), signal };
     const plans: Plan[] = [];
     for (const selection of selections) plans.push(await planPull(hub, selection, options.weights));
     const progress = new Progress(options.onProgress);

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { LoraSourceSettings } from "../config/network.ts";
+import type { LinkSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { hubListUrl, isToken, tokenOrigins } from "../hub/connection.ts";
 import { TransferError } from "../net/errors.ts";
@@ -71,14 +71,14 @@ const idleMs = 30_000;
  */
 export async function resolveLoraSource(
   link: string,
-  settings: LoraSourceSettings,
+  settings: LinkSettings,
   options: ResolveOptions,
 ): Promise<ResolvedLora> {
-  const parsed = parseLoraLink(link, settings.hubEndpoint);
-  const end = performance.now() + settings.totalMs;
+  const parsed = parseLoraLink(link, settings.hub.endpoint);
+  const end = performance.now() + settings.loraSource.totalMs;
   const download: Download = { settings, options, remainingMs: () => end - performance.now() };
   if (parsed.kind === "file") return await obtain(parsed.url, download);
-  const repository = { ...parsed, hubEndpoint: settings.hubEndpoint };
+  const repository = { ...parsed, hubEndpoint: settings.hub.endpoint };
   const url = await withTokenIfNeeded(hubListUrl(repository), download, (token) =>
     withRetries(download, token, (request) => onlyFileOf(repository, request)),
   );
@@ -86,7 +86,7 @@ export async function resolveLoraSource(
 }
 
 interface Download {
-  readonly settings: LoraSourceSettings;
+  readonly settings: LinkSettings;
   readonly options: ResolveOptions;
   readonly remainingMs: () => number;
 }
@@ -94,7 +94,7 @@ interface Download {
 async function obtain(url: string, download: Download): Promise<ResolvedLora> {
   const { settings, options } = download;
   const { signal, onProgress } = options;
-  const fileFor = (token?: string) => resolve(settings.cacheDir, cacheName(url, token));
+  const fileFor = (token?: string) => resolve(settings.loraSource.cacheDir, cacheName(url, token));
   const token = tokenFor(url, download);
   if (token !== undefined) {
     // Before the hub is asked without the token, to be refused once more.
@@ -112,7 +112,7 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
           url,
           file,
           request: { ...request, signal: lockedSignal },
-          hashOf: (hops) => hashFromHub(hops, settings.hubEndpoint),
+          hashOf: (hops) => hashFromHub(hops, settings.hub.endpoint),
           onProgress,
           lock,
         });
@@ -120,7 +120,8 @@ async function obtain(url: string, download: Download): Promise<ResolvedLora> {
       }),
     );
   });
-  if (!lora.cached) await trimCache(settings.cacheDir, settings.cacheBytes, signal);
+  if (!lora.cached)
+    await trimCache(settings.loraSource.cacheDir, settings.loraSource.cacheBytes, signal);
   return lora;
 }
 
@@ -131,20 +132,20 @@ async function withRetries<T>(
 ): Promise<T> {
   const request = (totalMs: number): SafeRequest => ({
     policy: settings.network,
-    limits: { headersMs, idleMs, totalMs, bytes: settings.fileBytes },
+    limits: { headersMs, idleMs, totalMs, bytes: settings.loraSource.fileBytes },
     signal,
     ...(token === undefined
       ? {}
       : {
           authorization: {
             value: `Bearer ${token}`,
-            origins: tokenOrigins(settings.hubEndpoint),
+            origins: tokenOrigins(settings.hub.endpoint),
           },
         }),
   });
   return await retryTransfers((totalMs) => attempt(request(totalMs)), {
     retries,
-    firstWaitMs: settings.retryMs,
+    firstWaitMs: settings.loraSource.retryMs,
     totalMs: remainingMs(),
     signal,
   });
@@ -165,7 +166,7 @@ async function withTokenIfNeeded<T>(
   } catch (error) {
     if (!isNoAccess(error)) throw error;
     throw noAccess(url, error, {
-      isHub: isHub(new URL(url), download.settings.hubEndpoint),
+      isHub: isHub(new URL(url), download.settings.hub.endpoint),
       sentToken: token !== undefined,
     });
   }
@@ -174,7 +175,7 @@ async function withTokenIfNeeded<T>(
 function tokenFor(url: string, { settings, options }: Download): string | undefined {
   const { hfToken } = options;
   if (hfToken === undefined || hfToken === "") return undefined;
-  if (!tokenOrigins(settings.hubEndpoint).includes(new URL(url).origin)) return undefined;
+  if (!tokenOrigins(settings.hub.endpoint).includes(new URL(url).origin)) return undefined;
   if (isToken(hfToken)) return hfToken;
   throw new InputError(
     "hf_token holds characters that no token has. Copy it again from the hub's page of access tokens.",

@@ -11,7 +11,7 @@ import { type SafeRequest, safeFetch, statusError } from "./safe-fetch.ts";
 
 const limits = { headersMs: 5000, idleMs: 5000, totalMs: 10_000, bytes: 1_000_000 };
 /** As in production, but for plain http, which the test servers speak. */
-const standard: NetworkPolicy = parseStoreSettings({}).hub.network;
+const standard: NetworkPolicy = parseStoreSettings({}).network;
 const strict: NetworkPolicy = { ...standard, schemes: ["http", "https"] };
 const local: NetworkPolicy = { ...strict, allow: ["127.0.0.1"] };
 

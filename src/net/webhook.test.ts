@@ -5,12 +5,12 @@ import { text } from "node:stream/consumers";
 import { Webhook } from "standardwebhooks";
 import { expect, test } from "vitest";
 import { serve } from "../../test/loopback.ts";
-import type { WebhookSettings } from "../config/network.ts";
+import type { NetworkPolicy, WebhookSettings } from "../config/network.ts";
 import { signingKey } from "../config/values.ts";
 import { CanceledError, InputError } from "../errors.ts";
 import { deliverWebhook } from "./webhook.ts";
 
-const settings: WebhookSettings = {
+const settings: WebhookSettings & { network: NetworkPolicy } = {
   totalMs: 300_000,
   retryMs: 5,
   network: { schemes: ["http"], ports: [], allow: ["127.0.0.1"] },

@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import type { WebhookSettings } from "../config/network.ts";
+import type { NetworkPolicy, WebhookSettings } from "../config/network.ts";
 import { retryTransfers } from "./retry.ts";
 import { safeFetch, statusError } from "./safe-fetch.ts";
 
@@ -26,7 +26,7 @@ const attemptMs = 15_000;
  */
 export async function deliverWebhook(
   { url, key, body, id }: Webhook,
-  { network, totalMs, retryMs }: WebhookSettings,
+  { network, totalMs, retryMs }: WebhookSettings & { readonly network: NetworkPolicy },
   signal?: AbortSignal,
 ): Promise<void> {
   const stoppable = signal === undefined ? {} : { signal };

@@ -37,7 +37,7 @@ export interface Models {
   ended(): Promise<void>;
 }
 
-type ModelSettings = Pick<Settings, "autoPull" | "weights" | "hub" | "transformers">;
+type ModelSettings = Pick<Settings, "autoPull" | "weights" | "hub" | "network" | "transformers">;
 
 /** With RETAKE_AUTO_PULL, models that are missing or were left incomplete are fetched when requests wait for them. */
 export function openModels(settings: ModelSettings, options: FetchOptions): Models {
@@ -135,7 +135,7 @@ class FetchedModels implements Models {
 
   async #pull(model: ModelDefinition, signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
-    const { weights, hub } = this.#settings;
+    const { weights, hub, network } = this.#settings;
     const fields = { model: model.id };
     const replaced = this.#replaced(model);
     const selections = repositoriesOf([model])
@@ -147,7 +147,7 @@ class FetchedModels implements Models {
       .filter(({ folders }) => folders.length > 0);
     const onProgress = progressLog(log, fields, "fetching the model");
     const onWait = () => log.info(fields, "another process fetches the model");
-    await pull(selections, { weights, settings: hub, signal, onProgress, onWait });
+    await pull(selections, { weights, settings: hub, network, signal, onProgress, onWait });
   }
 
   /** A client is told the reason, not where this machine keeps things or whom it asks. */

@@ -1,4 +1,4 @@
-import type { Settings } from "../config/settings.ts";
+import type { LinkSettings, Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { JobError } from "../job/job.ts";
 import type { Progress } from "../lora-files/download.ts";
@@ -30,7 +30,7 @@ interface WantedLora {
  */
 export async function findLora(
   { path, owner, hfToken, signal, onProgress }: WantedLora,
-  { loraFolder, loraSource }: Pick<Settings, "loraFolder" | "loraSource">,
+  settings: LinkSettings & Pick<Settings, "loraFolder">,
   uploads: Uploads,
 ): Promise<string> {
   if (isUploadPath(path)) {
@@ -39,9 +39,9 @@ export async function findLora(
     if (record === undefined) throw noSuchUpload(path);
     return uploads.store.localFile(record.sha256, record.bytes, signal);
   }
-  if (!isLoraLink(path)) return findLocalLora(loraFolder, path);
+  if (!isLoraLink(path)) return findLocalLora(settings.loraFolder, path);
   const token = hfToken === undefined ? {} : { hfToken };
-  const found = await resolveLoraSource(path, loraSource, { ...token, signal, onProgress });
+  const found = await resolveLoraSource(path, settings, { ...token, signal, onProgress });
   return found.file;
 }
 

@@ -15,7 +15,7 @@ interface WebhookLog {
 /** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
 export async function sendWebhooks(
   queue: Queue,
-  { webhookKey: key, webhooks }: Pick<Settings, "webhookKey" | "webhooks">,
+  { webhookKey: key, webhooks, network }: Pick<Settings, "webhookKey" | "webhooks" | "network">,
   links: Links,
   log: WebhookLog,
 ): Promise<void> {
@@ -27,7 +27,7 @@ export async function sendWebhooks(
     if (record === undefined || typeof url !== "string") return;
     const message = { url, key, id: record.id, body: writeJson(resultBody(record, links)) };
     try {
-      await deliverWebhook(message, webhooks, job!.signal);
+      await deliverWebhook(message, { ...webhooks, network }, job!.signal);
     } catch (error) {
       const again = error instanceof TransferError && error.transient;
       log.warn({ request_id: record.id, again, error: messageOf(error) }, "webhook not delivered");
