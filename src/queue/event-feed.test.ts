@@ -1,16 +1,15 @@
-import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { PostgresServer } from "../../test/postgres.ts";
+import { prepareQueue } from "../../test/prepared.ts";
+import { queueSettings, submission } from "../../test/test-queue.ts";
 import type { Database } from "./database.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
 import { Queue } from "./queue.ts";
 
-const onError = (error: Error) => {
-  throw error;
-};
+const { onError } = queueSettings;
 
 let postgres: PostgresServer;
 beforeAll(async () => {
@@ -32,21 +31,10 @@ function counting(database: Database): { database: Database; asked: string[] } {
 /** A queue with one waiting request, which so many streams follow; all have its first event. */
 async function followed(opened: Database, streams: number) {
   const { database, asked } = counting(opened);
-  const queue = await Queue.open(database, { maxQueued: 5, onError });
-  const id = randomUUID();
-  const prompt = { prompt: "", negativePrompt: "", triggerWord: null, width: null, height: null };
-  const job = {
-    id,
-    model: "zimage_turbo",
-    loras: [],
-    prompts: [{ ...prompt, steps: null, guidanceScale: null, seed: "1" }],
-    profile: "reference",
-    format: "jpeg",
-    previewEvery: null,
-  } as const;
-  const none = { extra: {}, priority: 0, owner: "", sealedToken: null, uploads: [] };
+  const queue = await Queue.open(database, queueSettings);
   vi.useFakeTimers({ toFake: ["setInterval", "setTimeout"] });
-  await queue.submit({ ...none, job: { ...job, loras: [], prompts: [...job.prompts] } });
+  const { record } = await queue.submit(submission());
+  const { id } = record;
   const stop = new AbortController();
   const events = Array.from({ length: streams }, () => queue.events(id, 0, stop.signal));
   for (const stream of events) await stream.next();
@@ -77,6 +65,7 @@ test("idle streams of a Postgres ask one question together, which finds what was
 
 test("idle streams of an embedded queue hardly ask, and hear of what happens", async () => {
   const folder = mkdtempSync(join(tmpdir(), "retake-feed-"));
+  await prepareQueue(folder);
   const opened = await openEmbedded(folder);
   const { queue, id, asked, next, stop, close } = await followed(opened, 20);
   const before = asked.length;

@@ -1,0 +1,98 @@
+import { expect, test } from "vitest";
+import {
+  jobFor,
+  noImages,
+  onBothDatabases,
+  submission,
+  untilAborted,
+} from "../../test/test-queue.ts";
+import { queueName } from "./queue.ts";
+
+onBothDatabases("the order", (at) => {
+  test("takes the higher priority first, then the older, and the loaded model for a while", async () => {
+    const order: string[] = [];
+    const names = new Map<string, string>();
+    const add = async (name: string, model: string, priority: number) => {
+      const { record } = await at().queue.submit(submission({ job: jobFor({ model }), priority }));
+      names.set(record.id, name);
+      return record.id;
+    };
+    await add("a1", "a", 0);
+    await add("b1", "b", 0);
+    await add("a2", "a", 0);
+    await add("b-urgent", "b", 5);
+    const last = await add("a3", "a", 0);
+    at().startConsumer(async ({ id }) => {
+      order.push(names.get(id)!);
+      return noImages;
+    });
+    await at().ended(last);
+    while (order.length < 5) await new Promise((done) => setTimeout(done, 10));
+    // The urgent one brings model b in; its next request then goes ahead of the older a1.
+    expect(order).toEqual(["b-urgent", "b1", "a1", "a2", "a3"]);
+  });
+
+  /** Requests by name; while the first of them runs, a second worker takes the others. */
+  async function takenBeside(
+    running: [model: string, priority: number],
+    waiting: [name: string, model: string, priority: number][],
+    meanwhile: (runningId: string) => Promise<unknown> = async () => {},
+  ): Promise<string[]> {
+    const order: string[] = [];
+    const names = new Map<string, string>();
+    const add = async (name: string, model: string, priority: number) => {
+      const { record } = await at().queue.submit(submission({ job: jobFor({ model }), priority }));
+      names.set(record.id, name);
+      return record.id;
+    };
+    const first = await add("running", ...running);
+    // Even when it is taken over: it shall take no other.
+    at().startConsumer(() => untilAborted(at().stop.signal).catch(() => noImages));
+    while ((await at().queue.get(first))?.state !== "in_progress");
+    await meanwhile(first);
+    const others: string[] = [];
+    for (const request of waiting) others.push(await add(...request));
+    at().startConsumer(async ({ id }) => {
+      order.push(names.get(id)!);
+      return noImages;
+    });
+    for (const id of others) expect((await at().ended(id))?.state).toBe("succeeded");
+    return order;
+  }
+
+  test("a running request does not stand for those of its model that wait", async () => {
+    expect(
+      await takenBeside(
+        ["a", 10],
+        [
+          ["a-low", "a", -10],
+          ["b-high", "b", 5],
+        ],
+      ),
+    ).toEqual(["b-high", "a-low"]);
+    await at().stopConsumers();
+    expect(
+      await takenBeside(
+        ["a", 0],
+        [
+          ["b-older", "b", 0],
+          ["a-younger", "a", 0],
+        ],
+      ),
+    ).toEqual(["b-older", "a-younger"]);
+  });
+
+  test("a request whose worker was given up stands in its old place", async () => {
+    const giveUp = (id: string) => at().queue.boss.fail(queueName("a"), id);
+    expect(
+      await takenBeside(
+        ["a", 10],
+        [
+          ["b-middle", "b", 5],
+          ["a-low", "a", -10],
+        ],
+        giveUp,
+      ),
+    ).toEqual(["running", "b-middle", "a-low"]);
+  });
+});
