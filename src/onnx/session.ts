@@ -15,7 +15,6 @@ export type Feeds = Readonly<Record<string, Tensor | IntTensor>>;
 
 /** One loaded graph. It holds native memory: release it. */
 export interface Session {
-  readonly inputNames: readonly string[];
   /** Blocks the event loop while the graph runs; only the time between runs can be interrupted. */
   run(feeds: Feeds): Promise<Record<string, Tensor>>;
   release(): Promise<void>;
@@ -54,7 +53,6 @@ export async function openSession({ bytes, weightsRoot }: Model, device: Device)
     );
   }
   return {
-    inputNames: session.inputNames,
     async run(feeds) {
       const results = await session.run(
         Object.fromEntries(Object.entries(feeds).map(([name, feed]) => [name, toOrt(feed)])),

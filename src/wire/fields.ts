@@ -215,7 +215,7 @@ export function required<Value>(field: Field<Value>): Member<Value> {
   return { ...field, required: true };
 }
 
-/** May be left out or null: null either way. */
+/** A field that may be left out or null; both are read as null. */
 export function optional<Value>(field: Field<Value>): Member<Value | null> {
   return {
     required: false,

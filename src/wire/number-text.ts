@@ -5,13 +5,16 @@
 const space = /^\p{White_Space}$/u;
 /** Digits with single underscores between them; a fraction of zeros is no fraction. */
 const integer = /^([+-]?)(\d+(?:_\d+)*)(?:\.0+)?$/;
-/** Python's bound on integers in text, a minus counted: the time to read them grows faster than they do. */
-const mostDigits = 4300;
+/** Python reads no longer integers, because the time to read one grows faster than its digits do. */
+export const mostDigits = 4300;
 const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 const word = /^([+-]?)(nan|inf|infinity)$/i;
 const singleUnderscores = /^[^_]+(?:_[^_]+)+$/;
 
-/** Unlike there, a sign or several underscores after a leading zero are refused: "0-1" is no -1. */
+/**
+ * pydantic also takes a sign or several underscores after a leading zero; here they are refused:
+ * "0-1" is not -1. A minus counts as a digit there, and here.
+ */
 export function parseIntegerText(text: string): bigint | "int_parsing" | "int_parsing_size" {
   const [, sign, digits] = integer.exec(trim(text)) ?? [];
   if (digits === undefined) return "int_parsing";
@@ -24,7 +27,7 @@ export function parseIntegerText(text: string): bigint | "int_parsing" | "int_pa
 export function parseDecimalText(text: string): number | undefined {
   const number = toDecimal(trim(text));
   if (number !== undefined || !singleUnderscores.test(text)) return number;
-  // Not trimmed: white space and underscores together are refused there.
+  // pydantic refuses white space and underscores together, so the text is not trimmed.
   return toDecimal(text.replaceAll("_", ""));
 }
 

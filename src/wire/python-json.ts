@@ -1,3 +1,5 @@
+import { mostDigits } from "./number-text.ts";
+
 /**
  * Text that is no JSON. Message and offset are those of Python's `json`, which
  * the reference's clients have seen: they are part of the API.
@@ -22,9 +24,6 @@ export type JsonValue =
   | bigint
   | JsonValue[]
   | { [key: string]: JsonValue };
-
-/** Python's own bound: the time to read an integer grows faster than its digits do. */
-const mostDigits = 4300;
 
 /** Deeper than any request; Python's own limit is about 1,000. */
 const deepest = 64;

@@ -47,7 +47,7 @@ function isTokenField(name: unknown): boolean {
 
 /** What the server bounds and the reference doesn't. */
 export interface RequestLimits {
-  /** LoRAs of one request; for the documentation: more get the reference's own answer. */
+  /** LoRAs of one request, for the documentation. A request with more gets the reference's own answer. */
   readonly loras: number;
   readonly prompts: number;
   readonly promptCharacters: number;
@@ -57,7 +57,7 @@ export interface RequestLimits {
 
 /** Longer paths, words and URLs are refused; nothing real comes near. */
 const mostCharacters = 4096;
-/** Control images are read past: Z-Image takes none. The body's own bound holds for them. */
+/** Control images are ignored: Z-Image takes none. Only the bound of the whole body holds for them. */
 const anyText = text();
 
 /**
@@ -135,7 +135,7 @@ export function parseInferenceRequest(body: JsonValue, limits: RequestLimits): P
   return excess.length > 0 ? { errors: excess } : { request };
 }
 
-/** What the reference lets through and fails later, or never ends. */
+/** Refuses what the reference accepts, and then fails at or never finishes. */
 function excessOf(
   { seed, width, height, sample_steps }: InferenceRequest["prompts"][number],
   index: number,

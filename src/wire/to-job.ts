@@ -35,7 +35,7 @@ function wordOf(word: string | null): string | null {
   return word === "" ? null : word;
 }
 
-/** Bounded by the schema, far below 2^53. */
+/** The bounds of these fields are far below 2^53. */
 function numberOrNull(value: bigint | null): number | null {
   return value === null ? null : Number(value);
 }
