@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -6,6 +7,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -131,6 +133,31 @@ test("a lock that another took over ends the work, and stays the other's", async
   await expect(work).rejects.toThrow(/was removed while it was held, and another process took/);
   expect(Lock.tryTake(file)).toBeUndefined();
 });
+
+test("who lost a lock without noticing leaves the next holder's alone", () => {
+  const file = join(folder, "a");
+  const first = Lock.tryTake(file);
+  rmSync(`${file}.lock`);
+  const second = Lock.tryTake(file);
+  first?.release();
+  expect(existsSync(`${file}.lock`)).toBe(true);
+  expect(Lock.tryTake(file)).toBeUndefined();
+  second?.release();
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+// Such as the ESTALE of a network file system: here a folder that leads to itself.
+test.skipIf(process.platform === "win32")(
+  "a lock file that can't be looked at is lost, and the process goes on",
+  async () => {
+    const lock = Lock.tryTake(join(folder, "a"));
+    rmSync(folder, { recursive: true });
+    symlinkSync(folder, folder);
+    await once(lock!.lost, "abort");
+    expect(() => lock?.requireHeld()).toThrow(/ELOOP/);
+    lock?.release();
+  },
+);
 
 test("a folder that is removed in the middle of the work ends the work, not the process", async () => {
   const work = withLock(join(folder, "a"), { signal: never }, async (signal) => {

@@ -65,10 +65,11 @@ export class Lock {
 
   /** A lock file that somebody removed is made again, unless another process was faster or the folder is gone. */
   #look(): void {
-    if (this.#lost.signal.aborted || isSame(look(this.#file), this.#held.identity)) return;
-    this.#held.connection.close();
+    if (this.#lost.signal.aborted) return;
     let why = "another process took the lock";
     try {
+      if (isSame(look(this.#file), this.#held.identity)) return;
+      this.#held.connection.close();
       const again = take(this.#file);
       if (again !== undefined) {
         this.#held = again;
@@ -162,11 +163,12 @@ function take(file: string): Held | undefined {
 }
 
 /** Removes the lock file and ends the lock: whoever waits for the removed file sees that, and asks for a new one. */
-function letGo(file: string, { connection }: Held): void {
+function letGo(file: string, { connection, identity }: Held): void {
   // Windows removes no open file, nor one that the next holder has opened already.
   if (process.platform === "win32") connection.close();
   try {
-    rmSync(file, { force: true });
+    // Somebody may have removed it, and another may hold the one that has its name now.
+    if (isSame(look(file), identity)) rmSync(file);
   } catch {
     // It stays for the next holder.
   }
@@ -191,9 +193,12 @@ function lockedConnection(file: string): DatabaseSync | undefined {
 function create(file: string): BigIntStats | undefined {
   new DatabaseSync(file).close();
   const { mode } = statSync(dirname(file));
-  // Another user's file can't be changed, and need not be: that user did it.
-  if ((mode & 0o022) !== 0 && look(file)?.uid === BigInt(process.getuid?.() ?? -1)) {
-    chmodSync(file, 0o644 | (mode & 0o022));
+  if ((mode & 0o022) !== 0) {
+    try {
+      chmodSync(file, 0o644 | (mode & 0o022));
+    } catch {
+      // Another user made it first, who does the same, or the file system has no modes.
+    }
   }
   return look(file);
 }
