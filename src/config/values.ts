@@ -43,13 +43,13 @@ export function whole(min: number, max: number, unset: number) {
 }
 
 /** setTimeout counts milliseconds in 31 bits; beyond them it fires at once. */
-const mostSeconds = Math.floor((2 ** 31 - 1) / 1000);
+const mostTimerSeconds = Math.floor((2 ** 31 - 1) / 1000);
 
-export function seconds(unset: number) {
-  return digits(1, mostSeconds)
+export function seconds(unset: number, most: number = mostTimerSeconds) {
+  return digits(1, most)
     .default(unset)
     .register(variableTexts, {
-      takes: `whole seconds from 1 to ${mostSeconds}`,
+      takes: `whole seconds from 1 to ${most}`,
       unset: String(unset),
     });
 }
@@ -80,15 +80,22 @@ export function word<const Words extends readonly [string, ...string[]]>(
 /** What can be a token of the hub: anything else can't go into a header. */
 export const tokenPattern = /^[\x21-\x7e]+$/;
 
-/** A text that is never shown. */
-export function secret(takes: string, pattern: RegExp, unset: string) {
-  return z
-    .string()
-    .trim()
-    .regex(pattern)
-    .optional()
-    .register(variableTexts, { takes, unset, secret: true });
-}
+export const token = z.string().trim().regex(tokenPattern).optional().register(variableTexts, {
+  takes: "a token: printable characters without spaces",
+  unset: "what HF_TOKEN_PATH holds, for models only",
+  secret: true,
+});
+
+/** Characters that a key is made from. */
+export const sealSecret = z
+  .string()
+  .regex(/^.{32,512}$/s)
+  .optional()
+  .register(variableTexts, {
+    takes: "a text of 32 to 512 characters",
+    unset: "one for each process",
+    secret: true,
+  });
 
 /** Adds why a value is not taken, where what is taken doesn't say it. */
 function refuse(context: z.core.$RefinementCtx<unknown>, message: string): never {
@@ -163,7 +170,7 @@ export const databaseUrl = z
 /** Where a server listens. */
 export const host = z
   .string()
-  .refine((given) => isIP(given) !== 0 || /^[a-z\d]([a-z\d.-]*[a-z\d])?$/i.test(given))
+  .refine((given) => isIP(given) !== 0 || /^[a-z\d]([a-z\d._-]*[a-z\d])?$/i.test(given))
   .default("127.0.0.1")
   .register(variableTexts, {
     takes: "an address or a host name, without port and brackets",
@@ -278,7 +285,6 @@ const signingTextBytes = { least: 16, most: 512 } as const;
  */
 export const signingKey = z
   .string()
-  .trim()
   .transform((given, context) => {
     const [, base64] = /^whsec_(.*)$/s.exec(given) ?? [];
     const key = Buffer.from(base64 ?? given, base64 === undefined ? "utf8" : "base64");

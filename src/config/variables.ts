@@ -43,11 +43,7 @@ export const modelVariables = {
 const networkVariables = {
   ...weightsVariables,
   HF_ENDPOINT: values.httpUrl("https://huggingface.co"),
-  HF_TOKEN: values.secret(
-    "a token: printable characters without spaces",
-    values.tokenPattern,
-    "what HF_TOKEN_PATH holds, for models only",
-  ),
+  HF_TOKEN: values.token,
   HF_TOKEN_PATH: values.file("token in HF_HOME"),
   HF_HUB_OFFLINE: values.flag,
   /** Silence after which a connection is begun again. */
@@ -67,6 +63,9 @@ export const linkVariables = {
   RETAKE_MAX_LORA: values.gibibytes(8),
 };
 
+/** The queue gives a run up an hour later: time enough to stop it. */
+export const mostRunSeconds: number = 23 * 60 * 60;
+
 /** Of one API key. */
 export const requestsAMinute = { least: 1, most: 1_000_000 } as const;
 
@@ -82,7 +81,7 @@ export const serverVariables = {
   OUTPUT_BASE_PATH: values.place("/tmp/inference_output"),
   OFFLOAD_MODE: values.word(["none", "model", "sequential"], "none"),
   ENABLE_CPU_OFFLOAD: values.flag,
-  INFERENCE_TIMEOUT: values.seconds(3600),
+  INFERENCE_TIMEOUT: values.seconds(3600, mostRunSeconds),
   DATABASE_URL: values.databaseUrl,
   RETAKE_DATA: values.file("retake in XDG_DATA_HOME"),
   RETAKE_AUTO_PULL: values.flag,
@@ -102,11 +101,7 @@ export const serverVariables = {
   RETAKE_CORS_ORIGINS: values.origins,
   RETAKE_UPLOADS: values.place("uploads in RETAKE_DATA, or beside results in a bucket"),
   RETAKE_MAX_UPLOADS: values.gibibytes(50),
-  RETAKE_SECRET: values.secret(
-    "a text of 32 to 512 characters",
-    /^.{32,512}$/s,
-    "one for each process",
-  ),
+  RETAKE_SECRET: values.sealSecret,
   RETAKE_WEBHOOK_SECRET: values.signingKey,
   RETAKE_LOG_LEVEL: values.word(
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],

@@ -1,4 +1,5 @@
 import { PgBoss } from "pg-boss";
+import { mostRunSeconds } from "../config/variables.ts";
 import type { JobState } from "../job/job.ts";
 import type { Database, Sql } from "./database.ts";
 import { endRequest, webhookQueue } from "./end-request.ts";
@@ -227,7 +228,7 @@ export class Queue {
     await this.boss.createQueue(queueName(model), {
       heartbeatSeconds,
       // The consumer ends a job that takes too long; this is for one that can't.
-      expireInSeconds: 24 * 60 * 60,
+      expireInSeconds: mostRunSeconds + 60 * 60,
       // How often a job runs is counted in its record, with the reason.
       retryLimit: 1000,
       retentionSeconds: 365 * 24 * 60 * 60,
