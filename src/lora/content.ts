@@ -20,7 +20,8 @@ export async function readHeld(file: string): Promise<Uint8Array<ArrayBuffer> | 
 export async function hashLora(
   file: string,
   held: Uint8Array<ArrayBuffer> | undefined,
+  signal?: AbortSignal,
 ): Promise<string> {
-  if (held === undefined) return hashFile(file, "sha256");
+  if (held === undefined) return hashFile(file, "sha256", signal);
   return Buffer.from(await crypto.subtle.digest("SHA-256", held)).toString("hex");
 }

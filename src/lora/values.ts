@@ -1,5 +1,6 @@
 import { InputError } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import { stopPoint } from "../stop-point.ts";
 import { roundToDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { firstNonFinite } from "../tensor/tensor.ts";
@@ -22,16 +23,22 @@ export interface AdapterValues {
   readonly magnitude: { readonly values: Tensor; readonly rule: DoraRule } | null;
 }
 
+export interface Reading {
+  /** The file's bytes, where they are in memory anyhow. */
+  readonly held?: Uint8Array<ArrayBuffer> | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
- * @param held the file's bytes, where they are in memory anyhow
+ * @throws CanceledError at the module after the signal
  * @throws InputError naming the tensor that holds NaN or infinity, or an alpha
  * that isn't above 0, and if the whole LoRA is zero
  */
 export async function loadAdapter(
   lora: LoraFile,
-  held?: Uint8Array<ArrayBuffer>,
+  reading: Reading = {},
 ): Promise<Map<string, AdapterValues>> {
-  const { values, damaged } = await loadModules(lora, held);
+  const { values, damaged } = await loadModules(lora, reading);
   const [first] = damaged;
   if (first !== undefined) throw first;
   if ([...values.values()].every(doesNothing)) {
@@ -45,12 +52,13 @@ export async function loadAdapter(
 /** Reads every module that can be read, and says what is wrong with the others. */
 export async function loadModules(
   lora: LoraFile,
-  held?: Uint8Array<ArrayBuffer>,
+  { held, signal }: Reading = {},
 ): Promise<{ values: Map<string, AdapterValues>; damaged: InputError[] }> {
   const values = new Map<string, AdapterValues>();
   const damaged: InputError[] = [];
   const read = readerOf(lora, held);
   for (const [name, module] of lora.modules) {
+    await stopPoint(signal);
     try {
       values.set(name, await loadModule(name, module, read));
     } catch (error) {

@@ -11,7 +11,7 @@ import { Uploads } from "../queue/upload-records.ts";
 import { openResults } from "../storage/open-results.ts";
 import type { ResultStore } from "../storage/results.ts";
 import type { WorkerLog } from "../worker/process.ts";
-import { WorkerProcess } from "../worker/process.ts";
+import { WorkerSlot } from "../worker/slot.ts";
 import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
 import { lorasForRun } from "./find-loras.ts";
@@ -102,7 +102,7 @@ export async function openNode(
       const workers = settings.devices.map((device) => {
         const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
         const own = { device, outputFolder, keepOpen, memoryBudget };
-        return new WorkerProcess({ ...own, weights, transformers, quantize, cacheFolder }, log);
+        return new WorkerSlot({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
       const fetched = openModels(settings, {
         queue,

@@ -3,7 +3,7 @@ import type { JobEvent, JobFailure, JobResult } from "../job/job.ts";
 import { consume } from "../queue/consumer.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
-import type { WorkerProcess } from "../worker/process.ts";
+import type { WorkerSlot } from "../worker/slot.ts";
 
 /** What a node is told of the runs on it. */
 export interface RunObserver {
@@ -16,7 +16,7 @@ export interface RunObserver {
 
 export interface WorkersOptions {
   readonly node: string;
-  readonly workers: readonly WorkerProcess[];
+  readonly workers: readonly WorkerSlot[];
   readonly timeoutSeconds: number;
   /** Whether requests for a model may be taken now. */
   readonly isReady: (model: string) => Promise<boolean>;

@@ -7,6 +7,7 @@ import type { WeightLookup, WeightSpan } from "../onnx/graph.ts";
 import type { Tokenizer } from "../prompt/tokenizer.ts";
 import { loadTokenizer } from "../prompt/tokenizer.ts";
 import { parseSchedulerConfig } from "../sampler/schedule.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { TextEncoderConfig } from "../text-encoder/config.ts";
 import { parseTextEncoderConfig, textEncoderWeights } from "../text-encoder/config.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
@@ -67,6 +68,7 @@ export interface Components {
  *
  * @param weights a folder with the hub's names, a hub cache folder, or `demo`
  * @throws InputError naming the file and the repository of what is missing or wrong
+ * @throws CanceledError between two parts after the signal
  */
 export async function openComponents(
   weights: string,
@@ -74,9 +76,12 @@ export async function openComponents(
   options?: ComponentOptions,
 ): Promise<Components> {
   const { rest } = sourcesOf(model);
+  const signal = options?.signal;
   const folder = await repositoryFolder(weights, rest);
   const textEncoder = await openPart(folder, rest, parts.textEncoder);
+  await stopPoint(signal);
   const transformer = await openTransformer(weights, model, options);
+  await stopPoint(signal);
   const vae = await openPart(folder, rest, parts.vae);
   if (transformer.config.captionDim !== textEncoder.config.hiddenSize) {
     throw new InputError(
@@ -92,6 +97,7 @@ export async function openComponents(
         `together. Fetch both again: retake pull ${model.id}.`,
     );
   }
+  await stopPoint(signal);
   return {
     model,
     tokenizer: await loadTokenizer(join(folder, "tokenizer"), rest),

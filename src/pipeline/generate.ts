@@ -5,6 +5,7 @@ import { denoise, guide, negate } from "../sampler/denoise.ts";
 import { randn } from "../sampler/noise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
 import type { Components } from "./components.ts";
@@ -28,8 +29,19 @@ export interface StepProgress {
   readonly sigma: number;
 }
 
+/** What a picture is made in. None of it can be interrupted in its middle but the first, by module. */
+export const generateStages = [
+  "reading LoRAs",
+  "encoding",
+  "preparing",
+  "step",
+  "decoding",
+] as const;
+
 export interface GenerateOptions {
   readonly signal?: AbortSignal;
+  /** Told before each stage, and before each step. */
+  readonly onStage?: (stage: (typeof generateStages)[number]) => void;
   /** The next step waits for what it returns. */
   readonly onStep?: (progress: StepProgress) => Promise<void> | void;
   /** Collects every stage's tensors for comparison with the reference. */
@@ -57,23 +69,30 @@ export interface Generated {
  * decoding.
  *
  * @throws InputError if something about the request, the LoRA or the weights is wrong
- * @throws CanceledError at the next step after the signal
+ * @throws CanceledError after the signal, when the stage or the step that runs has ended
  */
 export async function generate(
   pipeline: Pipeline,
   request: GenerateRequest,
-  { signal, onStep, trace }: GenerateOptions,
+  { signal, onStage, onStep, trace }: GenerateOptions,
 ): Promise<Generated> {
+  const begin = async (stage: (typeof generateStages)[number]) => {
+    await stopPoint(signal);
+    onStage?.(stage);
+  };
   const { components } = pipeline;
   const effective = effectiveParameters(request, components.model);
   const latentShape = latentShapeFor(components, effective);
-  const { loras, loaded } = await openLoras(pipeline, request.loras);
+  await begin("reading LoRAs");
+  const { loras, loaded } = await openLoras(pipeline, request.loras, signal);
   const guided = effective.guidanceWeight > 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
   const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
   const negative = encodePrompt(components.tokenizer, request.negativePrompt);
-  const promptEmbeds = await pipeline.encode(guided ? [inputIds, negative.inputIds] : [inputIds]);
+  await begin("encoding");
+  const texts = guided ? [inputIds, negative.inputIds] : [inputIds];
+  const promptEmbeds = await pipeline.encode(texts, signal);
   const warnings = [cutWarning("prompt", cutText)];
   if (guided) warnings.push(cutWarning("negative prompt", negative.cutText));
 
@@ -90,14 +109,17 @@ export async function generate(
     schedule,
     noise,
     guidanceWeight: effective.guidanceWeight,
-    ...(signal === undefined ? {} : { signal }),
+    signal,
+    onStage,
     onStep: async ({ step, ...rest }) => {
       trace?.step(step, rest.noisePred, rest.latents);
       await onStep?.({ step: step + 1, ...rest });
     },
   });
 
+  await begin("decoding");
   const image = await pipeline.decode(latents);
+  await stopPoint(signal);
   trace?.image(image);
   return {
     image,
@@ -117,9 +139,11 @@ export async function generate(
 async function openLoras(
   pipeline: Pipeline,
   requested: GenerateRequest["loras"],
+  signal: AbortSignal | undefined,
 ): Promise<{ loras: ActiveLora[]; loaded: Generated["loaded"] }> {
   const startedAt = performance.now();
-  const { loras, cached } = await pipeline.openLoras(requested.map(({ path }) => path));
+  const paths = requested.map(({ path }) => path);
+  const { loras, cached } = await pipeline.openLoras(paths, signal);
   return {
     loras: requested.map(({ multiplier }, i) => ({ lora: loras[i]!, multiplier })),
     loaded: { cached, seconds: (performance.now() - startedAt) / 1000 },
@@ -143,26 +167,30 @@ interface Denoising {
   readonly schedule: Schedule;
   readonly noise: Tensor;
   readonly guidanceWeight: number;
-  readonly signal?: AbortSignal;
+  readonly signal: AbortSignal | undefined;
+  readonly onStage: GenerateOptions["onStage"];
   readonly onStep: Parameters<typeof denoise>[0]["onStep"];
 }
 
 function denoiseLatents(
   pipeline: Pipeline,
   adapter: AdapterModules,
-  { promptEmbeds, schedule, noise, guidanceWeight, signal, onStep }: Denoising,
+  { promptEmbeds, schedule, noise, guidanceWeight, signal, onStage, onStep }: Denoising,
 ): Promise<Tensor> {
   return pipeline.withTransformer(async (transformer) => {
+    onStage?.("preparing");
     const predict = await transformer.prepare({
       promptEmbeds,
       timesteps: schedule.timesteps,
       latentShape: noise.shape,
       adapter,
+      signal,
     });
     return await denoise({
       latents: noise,
       schedule,
       predict: async (latents, stepIndex) => {
+        onStage?.("step");
         const [positive, negative] = await predict(latents, stepIndex);
         const noisePred = negate(
           negative === undefined ? positive! : guide(positive!, negative, guidanceWeight),
@@ -171,7 +199,7 @@ function denoiseLatents(
         await requireFinite(`step ${stepIndex + 1}`, noisePred, components.transformer, compute);
         return noisePred;
       },
-      ...(signal === undefined ? {} : { signal }),
+      signal,
       onStep,
     });
   });

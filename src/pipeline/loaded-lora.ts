@@ -5,6 +5,7 @@ import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
 import type { AdapterValues } from "../lora/values.ts";
 import { loadAdapter } from "../lora/values.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { RowNorms } from "../transformer/weight-norms.ts";
 import { rowNorms } from "../transformer/weight-norms.ts";
@@ -24,18 +25,28 @@ export interface LoadedLora {
   readonly modules: ReadonlyMap<string, LoadedModule>;
 }
 
-/** Reads a LoRA and checks it against the model. @throws InputError saying what doesn't fit */
+/**
+ * Reads a LoRA and checks it against the model.
+ *
+ * @throws InputError saying what doesn't fit
+ * @throws CanceledError at the module after the signal
+ */
 export async function openLora(
   { transformer }: Components,
   path: string,
   device: Device,
+  signal?: AbortSignal,
 ): Promise<LoadedLora> {
   const file = await readLora(path);
   matchLora(file, linearModules(transformer.config));
   const held = await readHeld(file.file);
-  const [sha256, adapter] = await Promise.all([hashLora(file.file, held), loadAdapter(file, held)]);
+  const [sha256, adapter] = await Promise.all([
+    hashLora(file.file, held, signal),
+    loadAdapter(file, { held, signal }),
+  ]);
   const modules = new Map<string, LoadedModule>();
   for (const [name, values] of adapter) {
+    if (values.magnitude !== null) await stopPoint(signal);
     const norms =
       values.magnitude === null
         ? null

@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Device } from "../config/model-options.ts";
 import { loraIdentity } from "../lora/places.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoder } from "../text-encoder/encode.ts";
@@ -72,8 +73,12 @@ export class Pipeline {
    *
    * @returns `cached` if all were in memory already
    * @throws InputError if a file can't be used with this model
+   * @throws CanceledError at a module after the signal
    */
-  async openLoras(paths: readonly string[]): Promise<{ loras: LoadedLora[]; cached: boolean }> {
+  async openLoras(
+    paths: readonly string[],
+    signal?: AbortSignal,
+  ): Promise<{ loras: LoadedLora[]; cached: boolean }> {
     const identities = await Promise.all(paths.map(loraIdentity));
     // What this request doesn't use goes before others come.
     for (const identity of this.#loras.keys())
@@ -84,7 +89,7 @@ export class Pipeline {
       let lora = this.#loras.get(identity) ?? this.#earlierLoras?.get(identity);
       if (lora === undefined) {
         cached = false;
-        lora = await openLora(this.components, paths[i]!, this.#device);
+        lora = await openLora(this.components, paths[i]!, this.#device, signal);
       }
       this.#loras.set(identity, lora);
       this.#earlierLoras?.set(identity, lora);
@@ -93,13 +98,14 @@ export class Pipeline {
     return { loras, cached };
   }
 
-  /** Prompt embeds [length, captionDim] for each text's token ids. */
-  async encode(texts: readonly (readonly number[])[]): Promise<Tensor[]> {
+  /** Prompt embeds [length, captionDim] for each text's token ids. @throws CanceledError between two of them */
+  async encode(texts: readonly (readonly number[])[], signal?: AbortSignal): Promise<Tensor[]> {
     const cached = texts.map((ids) => this.#embeds?.get(ids.join()));
     if (cached.every((embeds) => embeds !== undefined)) return cached;
     return this.#textEncoder.use(async (encoder) => {
       const all: Tensor[] = [];
       for (const [i, inputIds] of texts.entries()) {
+        await stopPoint(signal);
         const embeds = cached[i] ?? (await encoder.encode(inputIds));
         await requireFinite("the prompt embeds", embeds, this.components.textEncoder, this.compute);
         this.#embeds?.set(inputIds.join(), embeds);

@@ -171,7 +171,7 @@ export class Queue {
   }
 
   /**
-   * A waiting request is canceled at once, a running one within its step; one
+   * A waiting request is canceled at once, a running one when its step has ended; one
    * that has ended stays as it is.
    *
    * @returns how it stands now, or undefined if there is none

@@ -1,4 +1,5 @@
 import { messageOf } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
 import type { JobFailure, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { Sql } from "./database.ts";
@@ -29,7 +30,12 @@ export function outcomeOf(error: unknown, signal: AbortSignal, timeoutSeconds: n
   const failure: JobFailure =
     error instanceof JobError
       ? error.failure
-      : { code: "INFERENCE_ERROR", message: messageOf(error), promptIndex: null, images: [] };
+      : {
+          code: "INFERENCE_ERROR",
+          message: withoutPaths(messageOf(error)),
+          promptIndex: null,
+          images: [],
+        };
   const reason: AbortReason | undefined = signal.aborted ? signal.reason : undefined; // set by stopFor alone
   switch (reason) {
     case "canceled":

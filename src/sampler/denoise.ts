@@ -1,5 +1,4 @@
-import { setImmediate } from "node:timers/promises";
-import { CanceledError } from "../errors.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Schedule } from "./schedule.ts";
 
@@ -38,7 +37,7 @@ export interface DenoiseOptions {
   readonly schedule: Schedule;
   /** noisePred for the latents at a step of the schedule; same shape. */
   readonly predict: (latents: Tensor, stepIndex: number) => Promise<Tensor>;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   readonly onStep: (step: Step) => Promise<void> | void;
 }
 
@@ -54,15 +53,12 @@ export async function denoise(options: DenoiseOptions): Promise<Tensor> {
   const useful = Array.from(schedule.timesteps.keys()).filter((i) => sigmas[i] !== sigmas[i + 1]);
   let latents = options.latents;
   for (const [step, i] of useful.entries()) {
-    // A run blocks the event loop: signals are seen here.
-    await setImmediate();
-    if (signal?.aborted) throw new CanceledError();
+    await stopPoint(signal);
     const noisePred = await predict(latents, i);
     latents = eulerStep(latents, noisePred, sigmas[i]!, sigmas[i + 1]!);
     await onStep({ step, total: useful.length, noisePred, latents, sigma: sigmas[i + 1]! });
   }
-  await setImmediate();
-  if (signal?.aborted) throw new CanceledError();
+  await stopPoint(signal);
   return latents;
 }
 

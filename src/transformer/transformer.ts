@@ -1,6 +1,7 @@
 import type { Device } from "../config/model-options.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import type { Feeds, IntTensor } from "../onnx/session.ts";
+import { stopPoint } from "../stop-point.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdaptableSession } from "./adaptable-session.ts";
@@ -24,6 +25,7 @@ export interface Conditions {
   /** [1, channels, height, width] */
   readonly latentShape: readonly number[];
   readonly adapter: AdapterModules;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The network's output for each prompt, [1, channels, height, width], not negated. */
@@ -61,12 +63,17 @@ export class Transformer {
     this.#steps = [step(1), step(2)];
   }
 
-  /** Computes what does not depend on the latents, and answers with the step that does. */
+  /**
+   * Computes what does not depend on the latents, and answers with the step that does.
+   *
+   * @throws CanceledError between two graphs after the signal
+   */
   async prepare({
     promptEmbeds,
     timesteps,
     latentShape,
     adapter,
+    signal,
   }: Conditions): Promise<PredictStep> {
     const config = this.#config;
     const rows = latentShape[2]! / patchSize;
@@ -77,6 +84,7 @@ export class Transformer {
     const imageRopes: RopeTable[] = [];
     const joinedRopes: RopeTable[] = [];
     for (const embeds of promptEmbeds) {
+      await stopPoint(signal);
       const padded = embeds.shape[0]! + padsOf(embeds.shape[0]!);
       const captionRope = ropeTable(config, captionPositions(padded));
       const imageRope = ropeTable(config, imagePositions(padded, rows, columns, pads));
@@ -85,6 +93,7 @@ export class Transformer {
       joinedRopes.push(imageRope, captionRope);
     }
 
+    await stopPoint(signal);
     const time = timeVectors(timesteps, config.timeScale);
     const { scales, final_scale } = await this.#modulation.run({ time }, adapter);
     const imageRope = concatRopes(imageRopes);

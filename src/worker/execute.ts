@@ -1,4 +1,5 @@
 import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
 import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
@@ -11,6 +12,7 @@ import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import type { ResultStore } from "../storage/results.ts";
 import { outputName, previewName } from "../storage/results.ts";
 import type { Pipelines } from "./pipelines.ts";
+import type { Stage } from "./stages.ts";
 import { previewOf } from "./step-preview.ts";
 
 export interface Execution {
@@ -18,10 +20,13 @@ export interface Execution {
   readonly results: ResultStore;
   /** Where the job's LoRAs lie, in their order. */
   readonly loraFiles: readonly string[];
-  /** Paths of this machine and what stands for them in messages to the client. */
-  readonly hiddenPaths: ReadonlyMap<string, string>;
+  /** Paths of this machine that the client knows by another name. */
+  readonly pathNames: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
   readonly onEvent: (event: JobEvent) => void;
+  readonly onStage: (stage: Stage) => void;
+  /** What only the operator may read. */
+  readonly log: (error: unknown, message: string) => void;
 }
 
 type Description = Generated["parameters"] & { readonly weights: WeightsFingerprint };
@@ -41,6 +46,7 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
   let promptIndex: number | null = null;
   try {
     const loading = performance.now();
+    execution.onStage("loading");
     const loaded = await execution.pipelines.get(job.model, execution.signal);
     const loadModel = seconds(performance.now() - loading);
     const loraLoads: Generated["loaded"][] = [];
@@ -91,15 +97,17 @@ async function makeImage(
   job: Job,
   promptIndex: number,
   { pipeline, fingerprint }: LoadedPipeline,
-  { results, loraFiles, signal, onEvent }: Execution,
+  execution: Execution,
   clock: StepClock,
 ): Promise<{
   image: JobImage;
   timings: { generate: number; save: number };
   loaded: Generated["loaded"];
 }> {
+  const { results, loraFiles, signal, onEvent, onStage, log } = execution;
   const request = requestFor(job, promptIndex, loraFiles);
   const generating = performance.now();
+  let previewFailed = false;
   const onStep = async (progress: StepProgress) => {
     const { step, total } = progress;
     onEvent({
@@ -111,10 +119,17 @@ async function makeImage(
     });
     if (job.previewEvery === null || step % job.previewEvery !== 0 || step === total) return;
     const file = previewName(job, promptIndex, step);
-    await results.write(file, await encodeImage(await previewOf(pipeline, progress), "jpeg", {}));
-    onEvent({ type: "preview", promptIndex, step, file });
+    try {
+      await results.write(file, await encodeImage(await previewOf(pipeline, progress), "jpeg", {}));
+      onEvent({ type: "preview", promptIndex, step, file });
+    } catch (error) {
+      // The picture is what was asked for: it goes on without. A later one is tried again.
+      if (!previewFailed) log(error, "a preview was dropped");
+      previewFailed = true;
+    }
   };
-  const generated = await pipeline.generate(request, { signal, onStep });
+  const generated = await pipeline.generate(request, { signal, onStage, onStep });
+  onStage("saving");
   const saving = performance.now();
   const described: Description = { ...generated.parameters, weights: fingerprint };
   // Beside it in the record, in digits.
@@ -222,7 +237,7 @@ function failureOf(
     prompts,
     images,
   }: { model: string; promptIndex: number | null; prompts: number; images: JobImage[] },
-  { hiddenPaths }: Execution,
+  { pathNames, log }: Execution,
 ): JobError {
   if (error instanceof CanceledError) {
     return new JobError({ code: "CANCELED", message: "Canceled.", promptIndex, images }, false, {
@@ -233,11 +248,12 @@ function failureOf(
     promptIndex === null || prompts === 1 ? "" : `prompt ${promptIndex + 1} of ${prompts}: `;
   const code = codeOf(error, promptIndex);
   const cause = code === "MODEL_NOT_AVAILABLE" ? `The server can't run ${model}: ` : where;
-  let message =
+  const message =
     code === "DEVICE_NOT_AVAILABLE"
       ? "The device that the server computes on can't be used. Its operator finds the reason in the log."
-      : `${cause}${messageOf(error)}`;
-  for (const [path, name] of hiddenPaths) message = message.replaceAll(path, name);
+      : `${cause}${withoutPaths(messageOf(error), pathNames)}`;
+  // The client is told what went wrong; where in the code, is for the operator.
+  if (code === "INFERENCE_ERROR" || code === "DEVICE_NOT_AVAILABLE") log(error, "a run failed");
   return new JobError({ code, message, promptIndex, images }, false, { cause: error });
 }
 

@@ -1,6 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { messageOf } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
 import type { Job, JobFailure } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import { openResults } from "../storage/open-results.ts";
@@ -17,6 +18,7 @@ let results: ResultStore;
 let weights: string;
 let transformers: readonly string[];
 let cacheFolder: string;
+let outputFolder: string;
 let running: AbortController | undefined;
 
 process.on("message", (message) => {
@@ -44,7 +46,8 @@ async function start(options: WorkerOptions): Promise<void> {
   );
   transformers = files.map(([, file]) => file);
   cacheFolder = options.cacheFolder;
-  const { outputFolder, ...own } = options;
+  const { outputFolder: folder, ...own } = options;
+  outputFolder = folder;
   pipelines = new Pipelines({ ...own, transformers: Object.fromEntries(files) });
   results = await openResults(outputFolder);
   send({ type: "ready" });
@@ -57,9 +60,14 @@ async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Prom
       pipelines,
       results,
       loraFiles,
-      hiddenPaths: await hiddenPaths(job, loraFiles),
+      pathNames: await pathNames(job, loraFiles),
       signal: running.signal,
       onEvent: (event) => send({ type: "event", event }),
+      onStage: (stage) => send({ type: "stage", stage }),
+      log: (error, text) => {
+        const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        send({ type: "log", fields: { request_id: job.id, error: what }, message: text });
+      },
     });
     send({ type: "result", result });
   } catch (error) {
@@ -69,34 +77,30 @@ async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Prom
   }
 }
 
-async function hiddenPaths(
+/** Paths of this machine that a client knows by another name; of any other it sees the last part alone. */
+async function pathNames(
   { loras }: Job,
   loraFiles: readonly string[],
 ): Promise<Map<string, string>> {
-  const hidden = new Map<string, string>();
-  for (const [i, file] of loraFiles.entries()) hidden.set(file, loras[i]?.path ?? "the LoRA");
-  hidden.set(cacheFolder, "the cache");
+  const names = new Map<string, string>();
+  for (const [i, file] of loraFiles.entries()) names.set(file, loras[i]?.path ?? "the LoRA");
+  names.set(cacheFolder, "the cache");
+  names.set(resolve(outputFolder), "the results");
   for (const file of transformers) {
     const real = await realpath(file).catch(() => file);
-    for (const path of [file, real]) hidden.set(path, basename(path));
+    for (const path of [file, real]) names.set(path, basename(path));
     for (const folder of [dirname(file), dirname(real)]) {
-      if (folder !== dirname(folder)) hidden.set(folder, "the transformer's folder");
+      if (folder !== dirname(folder)) names.set(folder, "the transformer's folder");
     }
   }
-  if (weights !== "demo") hidden.set(resolve(weights), "the model store");
-  return hidden;
+  if (weights !== "demo") names.set(resolve(weights), "the model store");
+  return names;
 }
 
 function failureOf(error: unknown): JobFailure {
-  if (error instanceof JobError) {
-    // The client is told what went wrong; where in the code, is for the log.
-    if (["INFERENCE_ERROR", "DEVICE_NOT_AVAILABLE"].includes(error.failure.code)) {
-      const cause = error.cause instanceof Error ? error.cause.stack : error.message;
-      process.stderr.write(`${cause}\n`);
-    }
-    return error.failure;
-  }
-  return { code: "INFERENCE_ERROR", message: messageOf(error), promptIndex: null, images: [] };
+  if (error instanceof JobError) return error.failure;
+  const message = withoutPaths(messageOf(error));
+  return { code: "INFERENCE_ERROR", message, promptIndex: null, images: [] };
 }
 
 function send(message: FromWorker): void {

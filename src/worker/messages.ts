@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { modelOptionsSchema } from "../config/model-options.ts";
 import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../job/job.ts";
+import { stages } from "./stages.ts";
 
 /** What a worker process needs to know when it starts; it gets no other environment of ours. */
 const workerOptionsSchema = modelOptionsSchema.extend({
@@ -28,8 +29,15 @@ export type ToWorker = z.output<typeof toWorkerSchema>;
 /** From a worker process to its server. */
 export const fromWorkerSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("ready") }),
+  z.strictObject({ type: z.literal("stage"), stage: z.enum(stages) }),
   z.strictObject({ type: z.literal("event"), event: jobEventSchema }),
   z.strictObject({ type: z.literal("result"), result: jobResultSchema }),
   z.strictObject({ type: z.literal("failure"), failure: jobFailureSchema }),
+  /** A line for the server's log, never for a client. */
+  z.strictObject({
+    type: z.literal("log"),
+    fields: z.record(z.string(), z.json()),
+    message: z.string(),
+  }),
 ]);
 export type FromWorker = z.output<typeof fromWorkerSchema>;

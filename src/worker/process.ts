@@ -1,193 +1,291 @@
 import type { ChildProcess } from "node:child_process";
 import { fork } from "node:child_process";
-import { readFile } from "node:fs/promises";
-import { setPriority } from "node:os";
-import type { Job, JobEvent, JobResult } from "../job/job.ts";
+import { getPriority, setPriority } from "node:os";
+import { messageOf } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
+import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import { entryBeside } from "../paths.ts";
-import type { ToWorker, WorkerOptions } from "./messages.ts";
+import { workerEnvironment } from "./environment.ts";
+import { HangWatch } from "./hang-watch.ts";
+import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
 import { fromWorkerSchema } from "./messages.ts";
+import type { Patience } from "./stages.ts";
+import { StageClock } from "./stages.ts";
 
 const entry = entryBeside(import.meta.url, "main");
 
-/** A worker that shows neither a message nor any use of a processor for so long hangs. A slow step uses one all the time. */
-const hangMilliseconds = 120_000;
-const watchMilliseconds = 5000;
-/** A canceled job ends within its step; a step that takes longer than this ends with its process. */
-const cancelGraceMilliseconds = 10_000;
-const shortestBackOff = 250;
-const longestBackOff = 30_000;
 /** As `nice` counts: 0 is everybody's, 19 the lowest. */
 const workerPriority = 5;
 /** How much of a dead worker's last words is kept. */
 const stderrCharacters = 4000;
-
-/** What a worker's environment may hold: no tokens, no database. */
-const passedOn =
-  /^(?:PATH|HOME|LANG|LC_.*|TZ|TMPDIR|TEMP|SYSTEMROOT|NODE_COMPILE_CACHE|LD_LIBRARY_PATH|CUDA_.*|AWS_.*|NVIDIA_.*|OMP_.*|ORT_.*)$/i;
 
 export interface WorkerLog {
   readonly info: (fields: object, message: string) => void;
   readonly warn: (fields: object, message: string) => void;
 }
 
-interface Running {
-  readonly job: Job;
-  readonly onEvent: (event: JobEvent) => void;
-  readonly resolve: (result: JobResult) => void;
-  readonly reject: (error: JobError) => void;
+export interface WorkerLimits extends Patience {
+  /** A worker that shows neither a message nor any use of a processor for so long hangs. */
+  readonly hangMs: number;
+  readonly watchMs: number;
 }
 
-/** One worker process and its successors: a crash ends a run, never the server. */
+/** What a worker process is doing, and what may follow. */
+const followers = {
+  /** It was forked and has not said that it is ready. */
+  starting: ["idle", "ending", "dead"],
+  idle: ["running", "ending", "dead"],
+  running: ["idle", "ending", "dead"],
+  /** It was killed from here and has not exited. */
+  ending: ["dead"],
+  dead: [],
+} as const satisfies Record<string, readonly string[]>;
+type WorkerState = keyof typeof followers;
+
+export interface RunOptions {
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: JobEvent) => void;
+}
+
+/** Why a process ended. */
+export interface WorkerEnd {
+  readonly reason: string;
+  /** It was ended from here because its run was told to stop, or the server stops: nothing went wrong with it. */
+  readonly meant: boolean;
+}
+
+interface Run {
+  readonly onEvent: (event: JobEvent) => void;
+  /** Pictures that were announced: they stay whatever becomes of the process. */
+  readonly images: JobImage[];
+  readonly stages: StageClock;
+  readonly result: PromiseWithResolvers<JobResult>;
+}
+
+/** Of all slots: none outlives this process, not even in the middle of a step. */
+const living = new Set<ChildProcess>();
+process.once("exit", () => {
+  for (const child of living) child.kill("SIGKILL");
+});
+
+/** One process that makes pictures. It ends in `dead`, for whatever reason, and has no second life. */
 export class WorkerProcess {
-  readonly #options: WorkerOptions;
+  readonly #device: string;
   readonly #log: WorkerLog;
-  #child: ChildProcess | undefined;
-  #ready: Promise<void> | undefined;
-  #running: Running | undefined;
-  #lastSign = 0;
-  #backOff = shortestBackOff;
-  #restartAt = 0;
-  #restarts = 0;
-  #stopped = false;
-  /** The process was ended because it hung. */
-  #hung = false;
+  readonly #limits: WorkerLimits;
+  readonly #child: ChildProcess | undefined;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<WorkerEnd>();
+  #state: WorkerState = "starting";
+  #run: Run | undefined;
+  #hangWatch: HangWatch | undefined;
+  /** Why it was ended from here. */
+  #killed: WorkerEnd | undefined;
+  #lastWords = "";
 
-  constructor(options: WorkerOptions, log: WorkerLog) {
-    this.#options = options;
+  constructor(options: WorkerOptions, log: WorkerLog, limits: WorkerLimits) {
+    this.#device = options.device;
     this.#log = log;
+    this.#limits = limits;
+    // Whoever starts a run waits for it; nobody else is told.
+    this.#ready.promise.catch(() => {});
+    try {
+      this.#child = fork(entry, {
+        env: workerEnvironment(process.env, options.outputFolder),
+        stdio: ["ignore", "inherit", "pipe", "ipc"],
+        execArgv: [],
+      });
+      this.#listen(this.#child);
+      this.#send({ type: "start", options });
+    } catch (error) {
+      // Without memory for a process fork throws; without a process to spare it emits an error.
+      this.#become(
+        "dead",
+        `The worker on ${this.#device} could not be started: ${messageOf(error)}`,
+      );
+    }
   }
 
-  get restarts(): number {
-    return this.#restarts;
+  get state(): WorkerState {
+    return this.#state;
   }
 
-  /**
-   * Runs a job in the process, which is started when there is none.
-   *
-   * @throws JobError; retryable if the process died
-   */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  get lastWords(): string {
+    return this.#lastWords;
+  }
+
+  /** Settles when it can run jobs. @throws JobError if it ended before */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
+  }
+
+  get ended(): Promise<WorkerEnd> {
+    return this.#ended.promise;
+  }
+
+  /** Runs a job; only when idle. @throws JobError; retryable if the process ended in its middle */
   async run(
     job: Job,
     loraFiles: readonly string[],
-    { signal, onEvent }: { signal: AbortSignal; onEvent: (event: JobEvent) => void },
+    { signal, onEvent }: RunOptions,
   ): Promise<JobResult> {
-    if (this.#running !== undefined) throw new Error("a worker runs one job at a time");
-    const child = await this.#start();
-    if (signal.aborted) throw canceled(job);
-    let killTimer: NodeJS.Timeout | undefined;
+    if (!this.#become("running")) throw new Error(`a worker that is ${this.#state} runs no job`);
+    const run: Run = {
+      onEvent,
+      images: [],
+      stages: new StageClock(),
+      result: Promise.withResolvers(),
+    };
+    this.#run = run;
+    let patience: NodeJS.Timeout | undefined;
     const cancel = () => {
       this.#send({ type: "cancel" });
-      killTimer = setTimeout(() => child.kill("SIGKILL"), cancelGraceMilliseconds);
+      const milliseconds = run.stages.patience(this.#limits);
+      patience = setTimeout(() => {
+        const what = `its run was told to stop (${String(signal.reason)})`;
+        const seconds = Math.round(milliseconds / 1000);
+        this.#end(
+          `${what}, and its ${run.stages.stage} did not end within ${seconds} seconds`,
+          true,
+        );
+      }, milliseconds);
     };
-    const watch = this.#watchForHang(child);
+    this.#send({ type: "run", job, loraFiles: [...loraFiles] });
+    signal.addEventListener("abort", cancel, { once: true });
+    if (signal.aborted) cancel();
     try {
-      return await new Promise<JobResult>((resolve, reject) => {
-        this.#running = { job, onEvent, resolve, reject };
-        this.#lastSign = performance.now();
-        this.#send({ type: "run", job, loraFiles: [...loraFiles] });
-        signal.addEventListener("abort", cancel, { once: true });
-      });
+      return await run.result.promise;
     } finally {
-      this.#running = undefined;
       signal.removeEventListener("abort", cancel);
-      clearTimeout(killTimer);
-      clearInterval(watch);
+      clearTimeout(patience);
     }
   }
 
-  /** Ends the process at once: whoever waits for a run is told that it died. */
+  /** Ends it at once: whoever waits for a run is told why. */
   async stop(): Promise<void> {
-    this.#stopped = true;
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = new Promise((done) => child.once("exit", done));
-    child.kill("SIGKILL");
-    await exited;
+    this.#end("the server stops", true);
+    await this.#ended.promise;
   }
 
-  async #start(): Promise<ChildProcess> {
-    while (this.#child === undefined) {
-      if (this.#stopped) throw died("The server is stopping.", undefined);
-      const wait = this.#restartAt - performance.now();
-      if (wait > 0) await new Promise((done) => setTimeout(done, wait));
-      if (this.#child === undefined && !this.#stopped) this.#fork();
+  /** Kills it, once. @param why a clause: who or what ended it is said around it */
+  #end(why: string, meant = false): void {
+    if (!this.#become("ending")) return;
+    this.#killed = { reason: `The server ended the worker on ${this.#device}: ${why}.`, meant };
+    this.#child?.kill("SIGKILL");
+  }
+
+  /**
+   * The one place where the state changes. What can't follow is ignored: an
+   * exit after a failed start, a kill of what is dead.
+   *
+   * @param reason of a death that was not decided here
+   */
+  #become(next: WorkerState, reason = ""): boolean {
+    const allowed: readonly WorkerState[] = followers[this.#state];
+    if (!allowed.includes(next)) return false;
+    this.#state = next;
+    if (next === "idle") {
+      this.#run = undefined;
+      this.#ready.resolve();
     }
-    const child = this.#child;
-    await this.#ready;
-    return child;
+    if (next === "running") this.#watch();
+    else this.#hangWatch?.end();
+    if (next === "dead") this.#died(this.#killed ?? { reason, meant: false });
+    return true;
   }
 
-  #fork(): void {
-    const environment = Object.entries(process.env).filter(([name]) => passedOn.test(name));
-    const child = fork(entry, {
-      env: Object.fromEntries(environment),
-      stdio: ["ignore", "inherit", "pipe", "ipc"],
-      execArgv: [],
-    });
-    this.#child = child;
-    // Clients wait for milliseconds, pictures take seconds: the server goes first where they share a processor.
-    if (child.pid !== undefined) setPriority(child.pid, workerPriority);
-    let lastWords = "";
+  #died(end: WorkerEnd): void {
+    if (this.#child !== undefined) living.delete(this.#child);
+    const failure = {
+      code: "WORKER_DIED",
+      message: withoutPaths(end.reason),
+      promptIndex: null,
+      images: this.#run?.images ?? [],
+    };
+    const error = new JobError(failure, true);
+    this.#ready.reject(error);
+    this.#run?.result.reject(error);
+    this.#ended.resolve(end);
+  }
+
+  #watch(): void {
+    if (this.pid === undefined) return;
+    const seconds = this.#limits.hangMs / 1000;
+    this.#hangWatch = new HangWatch(this.pid, this.#limits, () =>
+      this.#end(`it showed no sign of life for ${seconds} seconds`),
+    );
+  }
+
+  #listen(child: ChildProcess): void {
+    living.add(child);
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      lastWords = (lastWords + text).slice(-stderrCharacters);
+      this.#lastWords = (this.#lastWords + text).slice(-stderrCharacters);
     });
-    this.#ready = new Promise((ready, fail) => {
-      child.on("message", (message) => {
-        this.#lastSign = performance.now();
-        const parsed = fromWorkerSchema.parse(message);
-        if (parsed.type === "ready") ready();
-        else if (parsed.type === "event") this.#running?.onEvent(parsed.event);
-        else if (parsed.type === "result") {
-          // It can do its work: the next start is quick again.
-          this.#backOff = shortestBackOff;
-          this.#running?.resolve(parsed.result);
-        } else this.#running?.reject(new JobError(parsed.failure, false));
-      });
-      child.once("error", fail);
-      child.once("exit", (code, signal) => {
-        const { device } = this.#options;
-        const reason = this.#hung ? hungReason(device) : reasonOf(device, code, signal);
-        this.#hung = false;
-        const error = died(reason, this.#running?.job);
-        this.#ended(lastWords, error);
-        fail(error);
-      });
+    child.on("message", (message) => this.#hear(message));
+    child.on("error", (error) => {
+      if (child.pid === undefined)
+        this.#become(
+          "dead",
+          `The worker on ${this.#device} could not be started: ${messageOf(error)}`,
+        );
+      else this.#end(messageOf(error));
     });
-    // Whoever starts a run waits for it; nobody else is told.
-    this.#ready.catch(() => {});
-    this.#send({ type: "start", options: this.#options });
+    child.once("close", (code, signal) =>
+      this.#become("dead", exitReason(this.#device, code, signal)),
+    );
+    if (child.pid === undefined) return;
+    this.#watch();
+    try {
+      // Clients wait for milliseconds, pictures take seconds: the server goes first where they share a
+      // processor. One that runs with less already can't give more.
+      setPriority(child.pid, Math.max(workerPriority, getPriority()));
+    } catch (error) {
+      this.#end(`its priority can't be set: ${messageOf(error)}`);
+    }
   }
 
-  #ended(lastWords: string, error: JobError): void {
-    this.#child = undefined;
-    if (this.#stopped) {
-      this.#running?.reject(error);
+  #hear(message: unknown): void {
+    this.#hangWatch?.sign();
+    const parsed = fromWorkerSchema.safeParse(message);
+    if (!parsed.success) {
+      this.#log.warn(
+        { device: this.#device, error: parsed.error.message },
+        "no message of a worker",
+      );
+      this.#end("it sent what is no message");
       return;
     }
-    this.#restarts++;
-    this.#restartAt = performance.now() + this.#backOff;
-    this.#backOff = Math.min(this.#backOff * 2, longestBackOff);
-    this.#log.warn({ device: this.#options.device, stderr: lastWords }, error.message);
-    this.#running?.reject(error);
+    try {
+      this.#obey(parsed.data);
+    } catch (error) {
+      this.#end(`what it sent could not be used: ${messageOf(error)}`);
+    }
   }
 
-  #watchForHang(child: ChildProcess): NodeJS.Timeout {
-    let lastTime = -1;
-    return setInterval(() => {
-      processorTime(child.pid).then(
-        (time) => {
-          // Where the system doesn't tell, only the request's own time limit ends a hang.
-          if (time === undefined || time > lastTime + 1) this.#lastSign = performance.now();
-          lastTime = time ?? lastTime;
-          if (performance.now() - this.#lastSign > hangMilliseconds) {
-            this.#hung = true;
-            child.kill("SIGKILL");
-          }
-        },
-        () => {},
-      );
-    }, watchMilliseconds);
+  #obey(message: FromWorker): void {
+    const run = this.#run;
+    if (message.type === "ready") {
+      this.#become("idle");
+    } else if (message.type === "log") {
+      this.#log.warn({ device: this.#device, ...message.fields }, message.message);
+    } else if (run === undefined) {
+      this.#end(`it sent ${message.type} without a run`);
+    } else if (message.type === "stage") {
+      run.stages.begin(message.stage);
+    } else if (message.type === "event") {
+      if (message.event.type === "image") run.images.push(message.event.image);
+      run.onEvent(message.event);
+    } else {
+      // A result that came while it was being killed is one.
+      this.#become("idle");
+      if (message.type === "result") run.result.resolve(message.result);
+      else run.result.reject(new JobError(message.failure, false));
+    }
   }
 
   #send(message: ToWorker): void {
@@ -196,30 +294,9 @@ export class WorkerProcess {
   }
 }
 
-/** Processor time of all threads in ticks, where /proc tells it. */
-async function processorTime(pid: number | undefined): Promise<number | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  // Fields 14 and 15 of proc_pid_stat(5); the name, field 2, may hold spaces and ends at the last parenthesis.
-  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
-  return fields === undefined ? undefined : Number(fields[11]) + Number(fields[12]);
-}
-
-function hungReason(device: string): string {
-  return `The worker on ${device} showed no sign of life for ${hangMilliseconds / 1000} seconds and was ended.`;
-}
-
-function reasonOf(device: string, code: number | null, signal: NodeJS.Signals | null): string {
+function exitReason(device: string, code: number | null, signal: NodeJS.Signals | null): string {
   const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
-  const memory = signal === "SIGKILL" ? " The system does that when memory runs out." : "";
-  return `The worker on ${device} ${how}.${memory}`;
-}
-
-function died(message: string, job: Job | undefined): JobError {
-  const failure = { code: "WORKER_DIED", message, promptIndex: null, images: [] };
-  return new JobError(failure, true, job === undefined ? {} : { cause: job.id });
-}
-
-function canceled(job: Job): JobError {
-  const failure = { code: "CANCELED", message: "Canceled.", promptIndex: null, images: [] };
-  return new JobError(failure, false, { cause: job.id });
+  const memory =
+    signal === "SIGKILL" ? ", not by this server: the system does that when memory runs out" : "";
+  return `The worker on ${device} ${how}${memory}.`;
 }

@@ -1,49 +1,19 @@
-import { randomUUID } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { jobOf, prompt, workerIn } from "../../test/worker-jobs.ts";
 import type { Job, JobEvent } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
-import type { WorkerOptions } from "./messages.ts";
-import { WorkerProcess } from "./process.ts";
+import type { WorkerSlot } from "./slot.ts";
 
 const demo = fileURLToPath(new URL("../../demo", import.meta.url));
 const zorple = join(demo, "loras", "zorple.safetensors");
 const never = new AbortController().signal;
-const quiet = { info: () => {}, warn: () => {} };
-type JobPrompt = Job["prompts"][number];
-
-function prompt(fields: Partial<JobPrompt> = {}): JobPrompt {
-  const open = { triggerWord: null, guidanceScale: 1, negativePrompt: "" };
-  return {
-    prompt: "a red circle",
-    ...open,
-    width: 64,
-    height: 64,
-    steps: 3,
-    seed: "42",
-    ...fields,
-  };
-}
-
-function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
-  return {
-    id: randomUUID(),
-    model: "zimage_turbo",
-    loras: [],
-    prompts,
-    profile: "reference",
-    format: "jpeg",
-    previewEvery: null,
-    ...fields,
-  };
-}
-
 let folder: string;
-let worker: WorkerProcess;
+let worker: WorkerSlot;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-worker-"));
   worker = workerIn(folder);
@@ -52,25 +22,6 @@ afterAll(async () => {
   await worker.stop();
   rmSync(folder, { recursive: true });
 });
-
-function workerIn(
-  outputFolder: string,
-  memoryBudget = 2 ** 30,
-  own: Partial<WorkerOptions> = {},
-): WorkerProcess {
-  const options: WorkerOptions = {
-    device: "cpu",
-    weights: "demo",
-    transformers: {},
-    quantize: "none",
-    cacheFolder: "/nowhere",
-    keepOpen: true,
-    memoryBudget,
-    outputFolder,
-    ...own,
-  };
-  return new WorkerProcess(options, quiet);
-}
 
 test("makes a job's pictures in order, with what made them, events and previews", async () => {
   const events: JobEvent[] = [];
@@ -124,7 +75,7 @@ test("keeps the pipeline and the LoRA, and gives the same picture with or withou
 
 test("pipelines beyond the memory budget make room for each other", async () => {
   const run = { signal: never, onEvent: () => {} };
-  const actionsIn = async (small: WorkerProcess) => {
+  const actionsIn = async (small: WorkerSlot) => {
     const actions: unknown[] = [];
     for (const model of ["zimage", "zimage_turbo", "zimage_turbo", "zimage"]) {
       const { timings } = await small.run(jobOf([prompt()], { model }), [], run);
@@ -133,7 +84,7 @@ test("pipelines beyond the memory budget make room for each other", async () => 
     await small.stop();
     return actions.map((details) => (details as { cache_action: string }).cache_action); // its shape is the reference's
   };
-  expect(await actionsIn(workerIn(folder, 1))).toEqual([
+  expect(await actionsIn(workerIn(folder, { memoryBudget: 1 }))).toEqual([
     "fresh_load",
     "reload_model_changed",
     "reuse",
@@ -175,42 +126,12 @@ test("a cancel ends the run within a step", async () => {
   expect(steps).toBeLessThanOrEqual(4);
 });
 
-test("a killed worker fails its run as one to try again, and another takes its place", async () => {
-  const job = jobOf([prompt({ steps: 150, width: 512, height: 512 })]);
-  const onEvent = () => {
-    const [pid] = childrenOfThis();
-    if (pid !== undefined) process.kill(pid, "SIGKILL");
-  };
-  const failed = await worker.run(job, [], { signal: never, onEvent }).catch((e) => e);
-  expect(failed).toMatchObject({ retryable: true, failure: { code: "WORKER_DIED" } });
-  expect(failed.message).toMatch(/cpu was ended by SIGKILL/);
-  const next = await worker.run(jobOf([prompt()]), [], { signal: never, onEvent: () => {} });
-  expect(next.images).toHaveLength(1);
-  expect(worker.restarts).toBe(1);
-});
-
-/** Process ids of the forks of this test, found as an operator would. */
-function childrenOfThis(): number[] {
-  const task = `/proc/${process.pid}/task`;
-  return readdirSync(task)
-    .flatMap((thread) =>
-      readFileSync(join(task, thread, "children"), "utf8")
-        .trim()
-        .split(" "),
-    )
-    .filter(
-      (pid) =>
-        pid !== "" && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("worker/main.ts"),
-    )
-    .map(Number);
-}
-
 describe("transformers of the server's own", () => {
   const run = { signal: never, onEvent: () => {} };
 
   test("rounded to 8 bits: made once, and every result says so", async () => {
     const cacheFolder = join(folder, "rounded");
-    const own = workerIn(folder, undefined, { quantize: "int8", cacheFolder });
+    const own = workerIn(folder, { quantize: "int8", cacheFolder });
     try {
       for (const _ of [1, 2]) {
         const { images } = await own.run(jobOf([prompt()]), [], run);
@@ -228,7 +149,7 @@ describe("transformers of the server's own", () => {
   test("a file for one model; what is wrong with it is told without its folder", async () => {
     const file = join(folder, "wrong.safetensors");
     writeFileSync(file, readFileSync(zorple));
-    const own = workerIn(folder, undefined, { transformers: { zimage_turbo: file } });
+    const own = workerIn(folder, { transformers: { zimage_turbo: file } });
     try {
       const failed = own.run(jobOf([prompt()]), [], run);
       await expect(failed).rejects.toThrow(/: wrong\.safetensors is not a Z-Image .*--lora/);

@@ -1,0 +1,56 @@
+import { randomUUID } from "node:crypto";
+import type { Job } from "../src/job/job.ts";
+import type { WorkerOptions } from "../src/worker/messages.ts";
+import type { WorkerLimits } from "../src/worker/process.ts";
+import { WorkerSlot } from "../src/worker/slot.ts";
+
+type JobPrompt = Job["prompts"][number];
+
+/** A small picture. */
+export function prompt(fields: Partial<JobPrompt> = {}): JobPrompt {
+  const open = { triggerWord: null, guidanceScale: 1, negativePrompt: "" };
+  return {
+    prompt: "a red circle",
+    ...open,
+    width: 64,
+    height: 64,
+    steps: 3,
+    seed: "42",
+    ...fields,
+  };
+}
+
+export function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
+  return {
+    id: randomUUID(),
+    model: "zimage_turbo",
+    loras: [],
+    prompts,
+    profile: "reference",
+    format: "jpeg",
+    previewEvery: null,
+    ...fields,
+  };
+}
+
+/** @param lines gets what it logs */
+export function workerIn(
+  outputFolder: string,
+  own: Partial<WorkerOptions> = {},
+  limits: Partial<WorkerLimits> = {},
+  lines: string[] = [],
+): WorkerSlot {
+  const options: WorkerOptions = {
+    device: "cpu",
+    weights: "demo",
+    transformers: {},
+    quantize: "none",
+    cacheFolder: "/nowhere",
+    keepOpen: true,
+    memoryBudget: 2 ** 30,
+    outputFolder,
+    ...own,
+  };
+  const add = (_: object, line: string) => void lines.push(line);
+  return new WorkerSlot(options, { info: add, warn: add }, limits);
+}
