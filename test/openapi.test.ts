@@ -87,8 +87,8 @@ async function expectEvents(path: string): Promise<string[]> {
   });
 }
 
-test("health, readiness, models", async () => {
-  for (const route of ["/health", "/ready", "/v1/models"]) await ask("GET", route);
+test("health, readiness, metrics, models", async () => {
+  for (const route of ["/health", "/ready", "/metrics", "/v1/models"]) await ask("GET", route);
 });
 
 test("a request that succeeds, with previews", async () => {

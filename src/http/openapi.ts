@@ -21,6 +21,7 @@ import {
 import type { RequestLimits } from "../wire/request.ts";
 import { inferenceRequest } from "../wire/request.ts";
 import type { JsonSchema } from "../wire/shapes.ts";
+import { string } from "../wire/shapes.ts";
 import { loraPaths } from "./openapi-loras.ts";
 import {
   anyRoute,
@@ -74,6 +75,16 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
           responses: {
             "200": json("Ready", readiness),
             "503": json("Not ready, for the reasons in details", apiError),
+            ...anyRoute,
+          },
+        },
+      },
+      "/metrics": {
+        get: {
+          summary: "What Prometheus collects",
+          responses: {
+            "200": { description: "Metrics", content: { "text/plain": { schema: string.schema } } },
+            "401": refusals["401"],
             ...anyRoute,
           },
         },
