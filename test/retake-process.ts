@@ -23,12 +23,17 @@ export interface RetakeProcess {
  * Starts the command line in a process of its own, as a person does.
  *
  * @param cwd is its home too: nothing of this machine's settings reaches it
+ * @param program the command line's file, if not the sources'
  */
 export function startRetake(
   args: readonly string[],
-  { cwd, env = {} }: { cwd: string; env?: Readonly<Record<string, string>> },
+  {
+    cwd,
+    env = {},
+    program = main,
+  }: { cwd: string; env?: Readonly<Record<string, string>>; program?: string },
 ): RetakeProcess {
-  const child = spawn(process.execPath, [main, ...args], {
+  const child = spawn(process.execPath, [program, ...args], {
     cwd,
     env: { PATH: process.env.PATH, HOME: cwd, ...env },
     stdio: ["ignore", "pipe", "pipe"],

@@ -5,7 +5,6 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { convertLora } from "../src/lora/convert.ts";
-import { readLora } from "../src/lora/file.ts";
 import { demoRequest } from "./caller.ts";
 import { diverged } from "./lora-upload.ts";
 import { TestServer } from "./test-server.ts";
@@ -19,7 +18,7 @@ beforeAll(async () => {
   mkdirSync(loras);
   cpSync(zorple, join(loras, "zorple.safetensors"));
   writeFileSync(join(loras, "diverged.safetensors"), diverged());
-  await convertLora(await readLora(zorple), "peft", join(loras, "as-peft"));
+  await convertLora(zorple, "peft", join(loras, "as-peft"));
   server = await TestServer.start(folder, { RETAKE_MAX_LORAS: "2", WORKFLOWS_BASE_PATH: loras });
 });
 afterAll(async () => {

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { extname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
@@ -8,7 +7,6 @@ import type { TargetFormat } from "../lora/convert.ts";
 import { convertLora, targetFormats } from "../lora/convert.ts";
 import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
-import { readLora } from "../lora/file.ts";
 import { drawStrength } from "../lora/strength-picture.ts";
 import { loraFile } from "./lora-file.ts";
 import { stoppable } from "./stop-signal.ts";
@@ -25,13 +23,7 @@ function addConvertCommand(lora: Command): void {
         .makeOptionMandatory(),
     )
     .action(async (path: string, out: string, { to }: { to: TargetFormat }) => {
-      if (existsSync(out)) {
-        throw new InputError(`${out} exists. Name a file that doesn't, or delete it first.`);
-      }
-      if (to !== "peft" && !out.endsWith(".safetensors")) {
-        throw new InputError(`${out}: a LoRA is a .safetensors file. Change the ending.`);
-      }
-      await convertLora(await readLora(path), to, out);
+      await convertLora(path, to, out);
       process.stdout.write(`${out}\n`);
     });
 }

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { InputError } from "../errors.ts";
 import { sizeText } from "../files/space.ts";
-import type { Selection } from "../hub/file-list.ts";
-import { type Pulled, pull } from "../hub/pull.ts";
+import type { Pulled } from "../hub/pull.ts";
+import { pullModels } from "../models/pull.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { modelById, models } from "../models/registry.ts";
 import { repositoriesOf } from "../models/repositories.ts";
@@ -38,31 +38,22 @@ export function addPullCommand(program: Command): void {
 
 async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Promise<void> {
   const wanted = ids.map(modelById);
-  const { weights, hub, network } = readStoreSettings({
+  const settings = readStoreSettings({
     RETAKE_WEIGHTS: flags.weights ?? (hasOwnStore() ? undefined : "hub"),
     HF_HUB_OFFLINE: flags.offline === true ? "1" : undefined,
   });
+  const { weights, hub } = settings;
   const revisionOf = parseRevisions(flags.revision ?? [], wanted);
   if (hub.offline) return await reportOffline(wanted, weights, flags.json === true);
 
   const progress = startByteProgress(flags.json === true);
-  const selections: Selection[] = repositoriesOf(wanted).map((needed) => ({
-    ...needed,
-    revision: revisionOf(needed.repository),
-  }));
   try {
     const { onProgress } = progress;
     const onWait = (repository: string) => {
       process.stderr.write(`another process fetches ${repository}: waiting for it\n`);
     };
-    const pulled = await pull(selections, {
-      weights,
-      settings: hub,
-      network,
-      signal,
-      onProgress,
-      onWait,
-    });
+    const options = { revisionOf, signal, onProgress, onWait };
+    const pulled = await pullModels(ids, options, settings);
     progress.stop();
     process.stdout.write(
       flags.json === true

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
@@ -11,6 +12,7 @@ import type { LoraDelta } from "../tensor/weight-delta.ts";
 import type { WritableTensor } from "../weights/write-safetensors.ts";
 import { writeSafetensors } from "../weights/write-safetensors.ts";
 import type { LoraFile } from "./file.ts";
+import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule, StoredDelta } from "./module.ts";
 import { peftConfig, peftWeights } from "./places.ts";
@@ -22,18 +24,24 @@ export const targetFormats = ["ai-toolkit", "diffusers", "kohya", "peft"] as con
 export type TargetFormat = (typeof targetFormats)[number];
 
 /**
- * Writes a LoRA in another format. Matrices are copied byte for byte; where a
+ * Writes a LoRA in another format; the file that is read stays as it is. Matrices are copied byte for byte; where a
  * format has no place for alpha, alpha/rank is folded into them and rounded as
  * diffusers does when it loads the original, so that pictures stay the same.
  *
+ * @param path a .safetensors file, or a folder that PEFT saved
+ * @param target ComfyUI reads `ai-toolkit`
  * @param out a .safetensors file that doesn't exist, for `peft` a folder
- * @throws InputError if the format can't hold the LoRA, or `out` can't be written
+ * @throws InputError if the LoRA can't be read, the format can't hold it, or `out` is there already
+ *   or can't be written
  */
-export async function convertLora(
-  lora: LoraFile,
-  target: TargetFormat,
-  out: string,
-): Promise<void> {
+export async function convertLora(path: string, target: TargetFormat, out: string): Promise<void> {
+  if (existsSync(out)) {
+    throw new InputError(`${out} exists. Name a file that doesn't, or delete it first.`);
+  }
+  if (target !== "peft" && !out.endsWith(".safetensors")) {
+    throw new InputError(`${out}: a LoRA is a .safetensors file. Change the ending.`);
+  }
+  const lora = await readLora(path);
   const tensors = new Map<string, WritableTensor>();
   // Checks every value on the way.
   const adapter = await loadAdapter(lora);

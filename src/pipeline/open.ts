@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { ModelOptions } from "../config/model-options.ts";
 import { modelOptionsSchema } from "../config/model-options.ts";
-import { parseCacheFolder } from "../config/settings.ts";
+import { parseCacheFolder, parseStoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
@@ -65,7 +65,11 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     ...rest,
   });
   if (!parsed.success) throw unusable(parsed.error);
-  const { weights, quantize, cacheFolder, device, keepOpen } = parsed.data;
+  const { quantize, cacheFolder, device, keepOpen } = parsed.data;
+  const weights =
+    parsed.data.weights === "hub"
+      ? parseStoreSettings({ ...process.env, RETAKE_WEIGHTS: "hub" }).weights
+      : parsed.data.weights;
   providerFor(device);
   const definition = modelById(model);
   // Before they are opened: a change meanwhile is seen later.
