@@ -33,6 +33,7 @@ beforeEach(() => {
   hub.faults.length = 0;
   hub.token = undefined;
   hub.bytesPerSecond = 0;
+  hub.editList = (list) => list;
 });
 
 /** What a server needs that fetches models. */
@@ -116,6 +117,14 @@ test("a store that can't be written to fails the request without its path", asyn
   expect(result).toMatchObject({ status: "failed", error_code: "MODEL_NOT_AVAILABLE" });
   expect(result.error).toMatch(/the model store can't be written to/);
   expect(JSON.stringify(result)).not.toContain("retake-auto-pull");
+});
+
+test("a repository that lacks a file fails the request with that, and is not fetched for ever", async () => {
+  hub.editList = (list) => list.filter(({ rfilename }) => rfilename !== "vae/config.json");
+  const result = await server.ended(await submit());
+  expect(result).toMatchObject({ status: "failed", error_code: "MODEL_NOT_AVAILABLE" });
+  expect(result.error).toMatch(/could not be fetched: the model store\/.*vae\/config\.json/);
+  expect(hub.seen.filter(({ url }) => url.includes("/revision/"))).toHaveLength(1);
 });
 
 test("while a model is fetched its requests wait in the queue, and other models' run", async () => {

@@ -6,6 +6,8 @@ import {
   submission,
   untilAborted,
 } from "../../test/test-queue.ts";
+import { failWaiting } from "./fail-waiting.ts";
+import { waitingModels } from "./preference.ts";
 import { queueName } from "./queue.ts";
 
 onBothDatabases("the order", (at) => {
@@ -94,5 +96,27 @@ onBothDatabases("the order", (at) => {
         giveUp,
       ),
     ).toEqual(["running", "b-middle", "a-low"]);
+  });
+
+  test("requests for a model that can't be had fail while they wait, not while they run", async () => {
+    const add = async (model: string) =>
+      (await at().queue.submit(submission({ job: jobFor({ model }) }))).record.id;
+    const running = await add("a");
+    const givenUp = await add("a");
+    for (const _ of [running, givenUp])
+      at().startConsumer(() => untilAborted(at().stop.signal).catch(() => noImages));
+    for (const id of [running, givenUp])
+      while ((await at().queue.get(id))?.state !== "in_progress");
+    await at().queue.boss.fail(queueName("a"), givenUp);
+    const waiting = await add("a");
+    const other = await add("b");
+    const failure = { code: "GONE", message: "not to be had", promptIndex: null, images: [] };
+    const failed = await failWaiting(at().queue, "a", failure);
+    expect(failed.toSorted()).toEqual([givenUp, waiting].toSorted());
+    for (const id of failed)
+      expect(await at().queue.get(id)).toMatchObject({ state: "failed", failure });
+    expect((await at().queue.get(running))?.state).toBe("in_progress");
+    expect((await at().queue.get(other))?.state).toBe("in_queue");
+    expect((await waitingModels(at().database)).map(({ model }) => model)).toEqual(["b"]);
   });
 });

@@ -19,6 +19,7 @@ import { consume } from "./consumer.ts";
 import { openEmbedded, openPostgres } from "./database.ts";
 import { IdempotencyConflictError, QueueFullError } from "./errors.ts";
 import type { NumberedEvent } from "./events.ts";
+import { migrate } from "./migrations.ts";
 import { Queue } from "./queue.ts";
 
 const never = new AbortController().signal;
@@ -77,6 +78,16 @@ onBothDatabases("the queue", (at) => {
       model: "zimage_turbo",
       prompts: 2,
     });
+  });
+
+  test("counts the pictures of requests that an earlier version kept", async () => {
+    const prompts = jobFor().prompts.map((prompt) => ({ ...prompt, prompt: "a\0b \\u0000" }));
+    const job = jobFor({ prompts: [...prompts, ...prompts, ...prompts] });
+    const { record } = await at().queue.submit(submission({ job }));
+    await at().database.query("ALTER TABLE retake.request DROP COLUMN prompts");
+    await at().database.query("UPDATE retake.version SET version = 3");
+    await migrate(at().database);
+    expect((await at().queue.status(record.id))?.prompts).toBe(3);
   });
 
   test("runs an interrupted request again, twice at most, and says why it failed", async () => {
