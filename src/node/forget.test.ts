@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { prepareQueue } from "../../test/prepared.ts";
 import type { Job } from "../job/job.ts";
 import type { Database } from "../queue/database.ts";
 import { openEmbedded } from "../queue/database.ts";
@@ -17,10 +18,12 @@ let database: Database;
 let queue: Queue;
 let results: ResultFolder;
 beforeAll(async () => {
-  database = await openEmbedded(join(folder, "queue"));
+  const data = join(folder, "data");
+  await prepareQueue(data);
+  database = await openEmbedded(data);
   queue = await Queue.open(database, { maxQueued: 100, onError: () => {} });
   results = await ResultFolder.open(files);
-}, 30_000);
+}, 60_000);
 afterAll(async () => {
   await queue.close();
   await database.close();
