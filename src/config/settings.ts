@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type HubSettings, hubCacheFolder, hubTokenFile, userCacheFolder } from "./hub.ts";
-import type { Device, Quantize } from "./model-options.ts";
+import type { Device, ModelOptions } from "./model-options.ts";
 import type { LoraSourceSettings, NetworkPolicy, WebhookSettings } from "./network.ts";
 import {
   cacheVariables,
@@ -22,14 +22,10 @@ export interface Known {
 }
 
 /** What runs a model. */
-export interface ModelSettings {
-  /** A folder, or `demo`. */
-  readonly weights: string;
+export interface ModelSettings
+  extends Readonly<Pick<ModelOptions, "weights" | "quantize" | "cacheFolder">> {
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
-  readonly quantize: "none" | Quantize;
-  /** For files that weights are made into. */
-  readonly cacheFolder: string;
   /** One worker each; none for a server that leaves the work to others. */
   readonly devices: readonly Device[];
 }

@@ -30,14 +30,19 @@ const loraSchema = z.strictObject({
 
 /** One picture to make. What is left out takes the model's default. */
 export const generateRequestSchema = z.strictObject({
+  /** `[trigger]` stands for the trigger word. */
   prompt: z.string(),
+  /** Acts where the guidance does. */
   negativePrompt: z.string().default(""),
   triggerWord: z.string().optional(),
   /** Act together, each with its multiplier; the order matters for DoRA only. */
   loras: z.array(loraSchema).max(mostLoras).default([]),
+  /** In pixels, 64 to 4096; the profile says which of them are taken as they are. */
   width: pixels.optional(),
   height: pixels.optional(),
+  /** 1 to 150; the profile says how many updates they make. */
   steps: z.int().min(bounds.steps.ge).max(bounds.steps.le).optional(),
+  /** 0 to 20; 0: the negative prompt doesn't count. */
   guidanceScale: z.number().min(bounds.guidanceScale.ge).max(bounds.guidanceScale.le).optional(),
   /** -1 to 2^64 - 1; once parsed, the one that the picture is made with. */
   seed: z
@@ -46,6 +51,7 @@ export const generateRequestSchema = z.strictObject({
     .max(largestSeed)
     .default(defaultSeed)
     .transform((seed) => chooseSeed(seed, 0)),
+  /** What the numbers mean: `reference`, as the reference server; `diffusers`, as its current releases. */
   profile: z.enum(profileNames).default("reference"),
 });
 

@@ -57,6 +57,19 @@ test("requests made at once wait for each other, and one that fails holds nobody
   expect(stepsOf.toSorted()).toEqual(stepsOf);
 });
 
+test("what is disposed of finishes its picture and draws no other", async () => {
+  const pipeline = await openPipeline({ model, weights });
+  let disposing: Promise<void> | undefined;
+  const drawn = pipeline.generate(small, {
+    onStep: () => {
+      disposing ??= Promise.resolve(pipeline[Symbol.asyncDispose]());
+    },
+  });
+  expect((await drawn).image.shape).toEqual([3, 64, 64]);
+  await disposing;
+  await expect(pipeline.generate(small)).rejects.toThrow(/was disposed of: open another/);
+});
+
 test.each([
   [{ model: "zimage_tubro" }, "zimage_tubro"],
   [{ model, device: "gpu" }, "device: "],

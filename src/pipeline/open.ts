@@ -88,6 +88,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     compute: computeDtypeFor(device),
     keepOpen,
   });
+  let disposed = false;
   let last: Promise<unknown> = Promise.resolve();
   const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
     const mine = last.then(work, work);
@@ -108,13 +109,17 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     },
     generate: (request, generateOptions = {}) => {
       return inTurn(async () => {
+        if (disposed) throw new InputError("The pipeline was disposed of: open another one.");
         const asked = generateRequestSchema.safeParse(request);
         if (!asked.success) throw unusable(asked.error);
         return generate(pipeline, asked.data, generateOptions);
       });
     },
     decode: (latents) => pipeline.decode(latents),
-    [Symbol.asyncDispose]: () => inTurn(() => pipeline.release()),
+    [Symbol.asyncDispose]: () => {
+      disposed = true;
+      return inTurn(() => pipeline.release());
+    },
   };
 }
 
