@@ -6,8 +6,9 @@
 export class InputError extends Error {
   override readonly name = "InputError";
 
-  constructor(message: string, options?: ErrorOptions) {
-    super(paragraph(message), options);
+  /** @param options.longest characters of the message, where it is a list that must be whole */
+  constructor(message: string, options?: ErrorOptions & { readonly longest?: number }) {
+    super(paragraph(message, options?.longest ?? longestMessage), options);
   }
 }
 
@@ -21,12 +22,10 @@ const longestMessage = 2000;
  * Names out of a file go into messages, and files are hostile: one could bring
  * lines of its own, move the terminal's cursor or be a megabyte long.
  */
-function paragraph(message: string): string {
-  const half = longestMessage / 2;
+function paragraph(message: string, longest: number): string {
+  const half = longest / 2;
   const short =
-    message.length <= longestMessage
-      ? message
-      : `${message.slice(0, half)} … ${message.slice(-half)}`;
+    message.length <= longest ? message : `${message.slice(0, half)} … ${message.slice(-half)}`;
   return short
     .replaceAll(/[\r\n\p{Zl}\p{Zp}]+/gu, " ")
     .replaceAll(

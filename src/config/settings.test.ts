@@ -8,7 +8,7 @@ import {
   parseSettings,
   parseStoreSettings,
 } from "./settings.ts";
-import { inCapitals } from "./variables.ts";
+import { inCapitals, serverVariables } from "./variables.ts";
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -77,6 +77,16 @@ test("the cache is the user's unless a folder is named", () => {
   expect(parseCacheFolder({ XDG_CACHE_HOME: "/cache", retake_cache: "/own" })).toBe("/own");
   expect(parseCacheFolder({})).toBe(join(homedir(), ".cache/retake"));
 });
+
+/** What is said of settings that can't be used. */
+function refusalOf(environment: Environment): string {
+  try {
+    parse(environment);
+  } catch (error) {
+    return String(error);
+  }
+  throw new Error("they can be used");
+}
 
 /** Each setting that is a path, and what it becomes. */
 const paths: Record<string, (environment: Environment) => string | undefined> = {
@@ -244,13 +254,7 @@ test("a secret is refused without being shown", () => {
     ["BASE_URL", "https://user:opensesame@x.example"],
     ["HF_ENDPOINT", "https://opensesame@x.example"],
   ] as const) {
-    const error = (() => {
-      try {
-        return parse({ [name]: value });
-      } catch (thrown) {
-        return String(thrown);
-      }
-    })();
+    const error = refusalOf({ [name]: value });
     expect(error, name).toContain(`${name}: takes `);
     expect(error, name).not.toContain("opensesame");
   }
@@ -267,6 +271,18 @@ test("all that is wrong is said at once", () => {
   const wrong = Object.fromEntries(names.map((name) => [name, "?"]));
   expect(() => parse({ ...wrong, RETAKE_TRANSFORMERS: "sdxl=a", RETAKE_X: "1" })).toThrow(
     new RegExp(["RETAKE_X is no", ...names.toSorted()].map((name) => `(?=.*${name})`).join("")),
+  );
+});
+
+test("all settings can be wrong at once", () => {
+  const wrong = Object.keys(serverVariables).filter((name) => !/^(HF_|XDG_|HUGGING)/.test(name));
+  const blank = Object.fromEntries(wrong.map((name) => [name, "\t".repeat(500)]));
+  const problems = wrong.map((name) => `${name}: is blank.`);
+  const message = refusalOf(blank);
+  for (const problem of problems) expect(message).toContain(problem);
+  const numeric = Object.fromEntries(numbers.map(([name]) => [name, "x".repeat(500)]));
+  expect(() => parse({ ...blank, ...numeric })).toThrow(
+    new RegExp(numbers.map(([name]) => `(?=.*${name}: takes )`).join("")),
   );
 });
 

@@ -154,6 +154,7 @@ export function readVariables<Table extends Variables>(
   if (problems.length === 0) return found;
   throw new InputError(
     `The settings can't be used. ${problems.join(" ")} See docs/server.md for all of them.`,
+    { longest: problems.length * longestProblem + longestProblem },
   );
 }
 
@@ -164,6 +165,8 @@ function unknownNames(given: Environment): string[] {
     .map((name) => `${name} is no setting.`);
 }
 
+/** Characters of one with a value that was cut. */
+const longestProblem = 1000;
 /** Longer values are cut in errors. */
 const shownCharacters = 60;
 
