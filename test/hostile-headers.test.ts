@@ -159,7 +159,7 @@ describe("descriptions", () => {
     await vi.waitFor(async () => expect(await isAdmitted()).toBe(false), { timeout: 20_000 });
     gone.abort();
     await hungUp;
-    await vi.waitFor(async () => expect(await isAdmitted()).toBe(true), { timeout: 10_000 });
+    await vi.waitFor(async () => expect(await isAdmitted()).toBe(true), { timeout: 20_000 });
     const path = "/v1/loras/inspect?path=quick.safetensors";
     expect((await server.call("GET", path)).status).toBe(200);
     await server.stop();

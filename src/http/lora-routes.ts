@@ -38,17 +38,19 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
 
   async function receive(request: FastifyRequest) {
     const room = await uploads.room();
-    let admitted = 0;
-    const admit = (bytes: number) => {
-      admitted += bytes;
+    let taken = 0;
+    const take = (bytes: number) => {
+      taken += bytes;
       arriving += bytes;
       if (arriving > room) throw new UploadsFullError(settings.uploads.bytes);
     };
     try {
       const { fileBytes } = settings.loraSource;
-      return await receiveUpload(request, uploads.store.stagingFolder, { fileBytes, admit, pace });
+      return await receiveUpload(request, uploads.store.stagingFolder, {
+        ...{ fileBytes, admit: take, pace },
+      });
     } finally {
-      arriving -= admitted;
+      arriving -= taken;
     }
   }
 
@@ -73,9 +75,9 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
 
   app.post("/v1/loras", { config: { largeBody: true, inputErrorCode } }, async (request, reply) => {
     const query = parseQuery(uploadQuery, request.query);
+    const sender = senderOf(request, reply);
     try {
-      const received = await receive(request);
-      const { record, created } = await keep(received, query.name, senderOf(request, reply));
+      const { record, created } = await keep(await receive(request), query.name, sender);
       request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
       return reply
         .code(created ? 201 : 200)
@@ -131,6 +133,8 @@ function senderOf(request: FastifyRequest, reply: FastifyReply): Sender {
   const gone = new AbortController();
   // The answer's, not the connection's: that may serve a thousand further requests.
   reply.raw.once("close", () => gone.abort());
+  // Gone already: it would never say so again.
+  if (reply.raw.destroyed) gone.abort();
   return { owner: ownerOf(request), client: clientOf(request), signal: gone.signal };
 }
 
