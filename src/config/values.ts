@@ -104,16 +104,20 @@ function refuse(context: z.core.$RefinementCtx<unknown>, message: string): never
 }
 
 /** `~` is the user's home; a relative path starts at the working directory of the start. */
-const path = z.string().transform((given, context) => {
+function readPath(given: string, context: z.core.$RefinementCtx<unknown>): string {
   if (given.includes("\0")) return refuse(context, "it holds a NUL byte");
   if (/^[a-z][a-z\d+.-]+:\/\//i.test(given)) return refuse(context, "it is a URL");
   if (/^~[^/\\]/.test(given))
     return refuse(context, "~ stands for this user's home only: write the whole path");
   return resolve(given.replace(/^~(?=$|[/\\])/, () => homedir()));
-});
+}
 
 export function file(unset: string) {
-  return path.optional().register(variableTexts, { takes: "a path", unset });
+  return z
+    .string()
+    .transform(readPath)
+    .optional()
+    .register(variableTexts, { takes: "a path", unset });
 }
 
 /** A folder, or one of the words that stand for one. */
@@ -121,9 +125,7 @@ export function folderOr(words: readonly string[], unset: string) {
   return z
     .string()
     .transform((given, context) => {
-      if (words.includes(given)) return given;
-      const parsed = path.safeParse(given);
-      return parsed.success ? parsed.data : refuse(context, parsed.error.issues[0]!.message);
+      return words.includes(given) ? given : readPath(given, context);
     })
     .default(unset)
     .register(variableTexts, { takes: ["a path", ...words].join(", "), unset });
@@ -136,8 +138,7 @@ export function place(unset: string) {
     .transform((given, context) => {
       if (/^s3:\/\/[\w.-]+(\/[^?#]*)?$/.test(given)) return given;
       if (given.startsWith("s3:")) return refuse(context, "that is no s3://bucket/prefix");
-      const parsed = path.safeParse(given);
-      return parsed.success ? parsed.data : refuse(context, parsed.error.issues[0]!.message);
+      return readPath(given, context);
     })
     .optional()
     .register(variableTexts, { takes: "a path, or s3://bucket/prefix", unset });
@@ -238,9 +239,7 @@ export const transformerList = z
       if (model === undefined || named === undefined)
         return refuse(context, `${JSON.stringify(entry)} is none`);
       if (files.has(model)) return refuse(context, `it has ${model} twice`);
-      const parsed = path.safeParse(named);
-      if (!parsed.success) return refuse(context, parsed.error.issues[0]!.message);
-      files.set(model, parsed.data);
+      files.set(model, readPath(named, context));
     }
     return Object.fromEntries(files);
   })
