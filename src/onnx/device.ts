@@ -6,7 +6,7 @@ import type { ComputeDtype } from "../tensor/dtype.ts";
 const howToInstall: Record<Exclude<Device, "cpu">, string> = {
   cuda:
     "It needs Linux on x64, an NVIDIA driver with CUDA 12 and cuDNN 9, and the runtime's CUDA " +
-    "files: run `ONNXRUNTIME_NODE_INSTALL=cuda12 npm rebuild onnxruntime-node --ignore-scripts=false`.",
+    "files: run `node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`.",
   webgpu: "It needs Windows, macOS or Linux on x64 with a Vulkan, Metal or Direct3D 12 driver.",
   coreml: "It needs macOS.",
   dml: "It needs Windows with a Direct3D 12 driver.",
