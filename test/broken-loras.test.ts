@@ -1,14 +1,13 @@
-import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startRetake } from "./retake-process.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { writeTensorFile } from "./tensor-file.ts";
 
 // Broken files as people have them, through the command line: each gives one clear error, and no picture.
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const zorple = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
 let folder: string;
 let file: string;
@@ -133,18 +132,9 @@ describe("one clear error, exit code 2, and nothing is left", () => {
   test.each(cases)("%s", async (_, make, reason) => {
     await make();
     const out = join(folder, "a.png");
-    const { code, stderr, stdout } = await new Promise<{
-      code: number;
-      stderr: string;
-      stdout: string;
-    }>((done) => {
-      const args = ["generate", "--prompt", "x", "--width", "64", "--height", "64", "--out", out];
-      execFile(
-        process.execPath,
-        [main, ...args, "--steps", "1", "--lora", file],
-        (error, stdout, stderr) => done({ code: Number(error?.code ?? 0), stderr, stdout }),
-      );
-    });
+    const small = ["--width", "64", "--height", "64", "--steps", "1"];
+    const args = ["generate", "--prompt", "x", ...small, "--out", out, "--lora", file];
+    const { code, stderr, stdout } = await startRetake(args, { cwd: folder }).ended;
     expect(stderr).toMatch(reason);
     expect({ code, stdout, lines: stderr.trim().split("\n").length }).toEqual({
       code: 2,

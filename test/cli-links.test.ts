@@ -1,15 +1,12 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { HubSite } from "./hub-site.ts";
 import { half, lora, sendFile, site } from "./lora-site.ts";
+import { startRetake } from "./retake-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const demoLora = fileURLToPath(new URL("../demo/loras/zorple.safetensors", import.meta.url));
 const token = "hf_TokenOfTheCommandLine";
 
@@ -25,24 +22,11 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function start(args: readonly string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [main, ...args], {
+const start = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  startRetake(args, {
     cwd: folder,
-    env: {
-      PATH: process.env.PATH,
-      HOME: folder,
-      LORA_DOWNLOAD_CACHE_DIR: join(folder, "cache"),
-      ...hub.environment,
-      ...env,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
+    env: { LORA_DOWNLOAD_CACHE_DIR: join(folder, "cache"), ...hub.environment, ...env },
   });
-  const output = { stdout: "", stderr: "" };
-  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk));
-  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk));
-  const ended = once(child, "close").then(([code]) => ({ code: Number(code), ...output }));
-  return { child, ended };
-}
 
 const retake = (args: readonly string[], env?: Record<string, string>) => start(args, env).ended;
 
@@ -97,9 +81,12 @@ test("Ctrl-C ends a download; the next one goes on with it", async () => {
     response.write(lora.subarray(0, half));
   });
   const { child, ended } = start(["lora", `${url}/a.safetensors`]);
-  const parts = () => (existsSync(join(folder, "cache")) ? readdirSync(join(folder, "cache")) : []);
-  while (!parts().some((name) => name.endsWith(".part"))) await setTimeout(20);
-  await setTimeout(200);
+  const cache = join(folder, "cache");
+  const received = () =>
+    (existsSync(cache) ? readdirSync(cache) : [])
+      .filter((name) => name.endsWith(".part"))
+      .map((name) => statSync(join(cache, name)).size);
+  await expect.poll(received, { timeout: 60_000 }).toEqual([half]);
   child.kill("SIGINT");
   expect(await ended).toEqual({ code: 130, stdout: "", stderr: "error: canceled\n" });
   expect((await retake(["lora", `${url}/a.safetensors`])).code).toBe(0);

@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   cpSync,
   existsSync,
@@ -11,36 +9,28 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "./golden.ts";
+import { startRetake } from "./retake-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const tiny = join(goldenFolder, "tiny");
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 let folder: string;
 let out: string;
+let home: string;
 
 beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), "retake-cli-home-"));
   folder = mkdtempSync(join(tmpdir(), "retake-cli-"));
   out = join(folder, "a.png");
 });
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => {
+  for (const made of [folder, home]) rmSync(made, { recursive: true });
+});
 
-function start(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [main, ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
-  });
-  const output = { stdout: "", stderr: "" };
-  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk));
-  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk));
-  const ended = once(child, "close").then(([code]) => ({ code: Number(code), ...output }));
-  return { child, ended };
-}
-
+const start = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  startRetake(args, { cwd: home, env });
 const retake = (...args: string[]) => start(args).ended;
 
 function generateArgs(...more: string[]): string[] {
@@ -216,12 +206,17 @@ describe("a damaged store is refused by file and repository", () => {
   });
 });
 
-test("Ctrl-C stops between steps and leaves nothing", async () => {
-  const big = ["--width", "1024", "--height", "1024", "--steps", "150"];
-  const { child, ended } = start(generateArgs(...big));
-  await setTimeout(2500);
-  child.kill("SIGINT");
-  const { code, stderr } = await ended;
-  expect({ code, stderr }).toEqual({ code: 130, stderr: "error: canceled\n" });
-  expect(readdirSync(folder)).toEqual([]);
-});
+// What a process has mapped is seen in /proc.
+test.skipIf(process.platform !== "linux")(
+  "Ctrl-C stops between steps and leaves nothing",
+  async () => {
+    const big = ["--width", "1024", "--height", "1024", "--steps", "150"];
+    const { child, ended } = start(generateArgs(...big));
+    const mapped = () => readFileSync(`/proc/${child.pid}/maps`, "utf8");
+    await expect.poll(mapped, { timeout: 60_000 }).toMatch(/Turbo\/transformer\/.*safetensors/);
+    child.kill("SIGINT");
+    const { code, stderr } = await ended;
+    expect({ code, stderr }).toEqual({ code: 130, stderr: "error: canceled\n" });
+    expect(readdirSync(folder)).toEqual([]);
+  },
+);

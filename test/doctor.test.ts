@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   cpSync,
   existsSync,
@@ -12,12 +10,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "./golden.ts";
 import { TestHub } from "./hub-server.ts";
+import { startRetake } from "./retake-process.ts";
 
-const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 const store = join(goldenFolder, "tiny/store");
 const token = "hf_test0123456789abcdef";
@@ -35,18 +32,8 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function retake(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [main, ...args], {
-    cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const output = { stdout: "", stderr: "" };
-  child.stdout.on("data", (chunk: Buffer) => (output.stdout += chunk));
-  child.stderr.on("data", (chunk: Buffer) => (output.stderr += chunk));
-  const [code] = await once(child, "close");
-  return { code, ...output };
-}
+const retake = (args: readonly string[], env: Readonly<Record<string, string>> = {}) =>
+  startRetake(args, { cwd: folder, env }).ended;
 
 interface Part {
   readonly name: string;
