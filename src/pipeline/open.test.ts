@@ -1,7 +1,7 @@
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { goldenFolder } from "../../test/golden.ts";
 import { ageFile, overwriteUnseen } from "../../test/overwrite.ts";
 import { CanceledError } from "../errors.ts";
@@ -96,4 +96,11 @@ test.each([
     name: "InputError",
     message: expect.stringContaining(named),
   });
+});
+
+test("a program that says where files go needs no settings", async () => {
+  process.env.RETAKE_NO_SETTING = "1";
+  onTestFinished(() => void delete process.env.RETAKE_NO_SETTING);
+  await using pipeline = await openPipeline({ model, weights, cacheFolder: "/nowhere" });
+  expect(pipeline.weightBytes).toBeGreaterThan(0);
 });

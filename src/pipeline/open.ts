@@ -59,7 +59,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   const parsed = modelOptionsSchema.safeParse({
     weights: "demo",
     quantize: "none",
-    cacheFolder: parseCacheFolder(process.env),
+    cacheFolder: rest.cacheFolder ?? parseCacheFolder(process.env),
     device: "cpu",
     keepOpen: true,
     ...rest,
