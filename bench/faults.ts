@@ -1,11 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { randomInt } from "node:crypto";
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -15,6 +17,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import sharp from "sharp";
 import { demoRequest } from "../test/caller.ts";
+import { HeldConnections } from "../test/held-connections.ts";
 import { PostgresServer } from "../test/postgres.ts";
 import { ServerProcess } from "../test/server-process.ts";
 
@@ -32,11 +35,16 @@ const options = new Command("faults")
 /** Requests in the air at each fault, two pictures each. */
 const requests = 6;
 const longestDelay = 1500;
+/** Open event streams at a stop, beside halves of an upload, of a request and of a header. */
+const streams = 20;
+const mostStopSeconds = 25;
 
 interface Round {
   readonly folder: string;
   readonly env: Record<string, string>;
   readonly postgres: PostgresServer | undefined;
+  /** How long each stop took that was measured. */
+  readonly stopSeconds: number[];
   server: ServerProcess;
 }
 
@@ -57,6 +65,33 @@ const faults: Record<string, (round: Round) => Promise<void>> = {
   async "server stopped and started"(round) {
     await round.server.stop();
     round.server = await ServerProcess.start(round.folder, round.env);
+  },
+  async "stopped while streaming"(round) {
+    const { server } = round;
+    await server.logged('"started"');
+    const { body } = await server.call("GET", "/v1/requests?limit=1");
+    const held = await HeldConnections.open(server, body.requests[0].request_id, streams);
+    const startedAt = performance.now();
+    const code = await server.stop();
+    const seconds = (performance.now() - startedAt) / 1000;
+    held.drop();
+    round.stopSeconds.push(seconds);
+    const lines = server.log.split("\n");
+    const after = lines.slice(lines.findIndex((line) => line.includes('"msg":"stopping"')));
+    const started = after.filter((line) => line.includes('"started"')).length;
+    if (code !== 0 || seconds > mostStopSeconds || started > 0)
+      throw new Error(`a stop ended with ${code} after ${seconds} s and began ${started} requests`);
+    round.server = await ServerProcess.start(round.folder, round.env);
+  },
+  async "worker can't be started"({ server }) {
+    // A server starts its workers with the program it runs in itself.
+    renameSync(process.execPath, `${process.execPath}.away`);
+    killWorkersOf(server.pid);
+    await server.logged("could not be started");
+    renameSync(`${process.execPath}.away`, process.execPath);
+    const { body } = await server.call("POST", "/v1/inference", demoRequest());
+    const { status } = await server.ended(body.request_id, 120);
+    if (status !== "succeeded") throw new Error(`the next request ${status}`);
   },
   async "database restarted"({ postgres }) {
     await postgres?.crash();
@@ -159,13 +194,20 @@ async function checkFiles(id: string, images: { file_path: string }[], mountGone
   }
 }
 
+const ownNode = process.execPath;
+
 async function playAll(database: string): Promise<object> {
   const folder = mkdtempSync(join(tmpdir(), "retake-faults-"));
   mkdirSync(join(folder, "out"));
   const postgres = database === "postgres" ? await PostgresServer.start() : undefined;
   const env: Record<string, string> = postgres === undefined ? {} : { DATABASE_URL: postgres.url };
-  const round: Round = { folder, env, postgres, server: await ServerProcess.start(folder, env) };
-  const results: Record<string, Tally> = {};
+  // One of its own, which can be taken away.
+  const node = join(folder, "node");
+  copyFileSync(process.execPath, node);
+  process.execPath = node;
+  const server = await ServerProcess.start(folder, env);
+  const round: Round = { folder, env, postgres, stopSeconds: [], server };
+  const results: Record<string, Tally & { longestStopSeconds?: number }> = {};
   for (const name of Object.keys(faults)) {
     if (options.only !== undefined && options.only !== name) continue;
     if (name === "database restarted" && postgres === undefined) continue;
@@ -175,11 +217,14 @@ async function playAll(database: string): Promise<object> {
     }
     const tally: Tally = { accepted: 0, succeeded: 0, failed: 0, reasons: {} };
     for (let i = 0; i < Number(options.rounds); i++) await playRound(name, round, tally);
-    results[name] = tally;
-    process.stdout.write(`${database}, ${name}: ${JSON.stringify(tally)}\n`);
+    const stops = round.stopSeconds.splice(0);
+    const longest = stops.length === 0 ? {} : { longestStopSeconds: Math.max(...stops) };
+    results[name] = { ...tally, ...longest };
+    process.stdout.write(`${database}, ${name}: ${JSON.stringify(results[name])}\n`);
   }
   await round.server.stop();
   await postgres?.stop();
+  process.execPath = ownNode;
   rmSync(folder, { recursive: true });
   return results;
 }

@@ -1,6 +1,7 @@
 import type { PgBoss } from "pg-boss";
 import { z } from "zod";
-import type { JobFailure, JobResult } from "../job/job.ts";
+import type { JobFailure, JobImage, JobResult } from "../job/job.ts";
+import { jobEventSchema } from "../job/job.ts";
 import type { Sql } from "./database.ts";
 import { addEvent } from "./events.ts";
 
@@ -26,6 +27,8 @@ export async function endRequest(
   sql: Sql,
   { id, state, attempt, result, failure }: Ending,
 ): Promise<void> {
+  const made = result ?? null;
+  const reason = made === null ? await withAnnounced(sql, id, failure ?? null) : null;
   const jsonOf = (value: object | null | undefined) =>
     value === null || value === undefined ? null : JSON.stringify(value);
   const [row] = await sql.query(
@@ -33,7 +36,7 @@ export async function endRequest(
        sealed_token = NULL
      WHERE id = $1 AND finished_at IS NULL AND ($5::int IS NULL OR attempt = $5)
      RETURNING extra`,
-    [id, state, jsonOf(result), jsonOf(failure), attempt ?? null],
+    [id, state, jsonOf(made), jsonOf(reason), attempt ?? null],
   );
   if (row === undefined) return;
   await addEvent(sql, id, { type: "state", state });
@@ -43,4 +46,30 @@ export async function endRequest(
     .parse(row);
   if (typeof extra.webhook_url === "string")
     await boss.send(webhookQueue, { id }, { db: sql.forPgBoss });
+}
+
+/**
+ * Why a request ended without its result, with every picture that one of its
+ * runs announced: they lie in the store, also where that run's worker died or
+ * its node stopped.
+ */
+async function withAnnounced(
+  sql: Sql,
+  id: string,
+  failure: JobFailure | null,
+): Promise<JobFailure | null> {
+  const rows = await sql.query(
+    "SELECT data FROM retake.event WHERE request_id = $1 AND kind = 'image' ORDER BY id",
+    [id],
+  );
+  const images = new Map<number, JobImage>();
+  for (const { data } of rows) {
+    const event = jobEventSchema.parse(data);
+    if (event.type === "image") images.set(event.image.promptIndex, event.image);
+  }
+  for (const image of failure?.images ?? []) images.set(image.promptIndex, image);
+  if (images.size === 0) return failure;
+  const reason = failure ?? { code: "CANCELED", message: "Canceled.", promptIndex: null };
+  const inOrder = [...images.values()].toSorted((a, b) => a.promptIndex - b.promptIndex);
+  return { ...reason, images: inOrder };
 }

@@ -13,6 +13,7 @@ import {
   submission,
   untilAborted,
 } from "../../test/test-queue.ts";
+import type { JobImage } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { Run } from "./consumer.ts";
 import { consume } from "./consumer.ts";
@@ -102,6 +103,45 @@ onBothDatabases("the queue", (at) => {
       failure: { message: "the worker was killed" },
     });
     expect(runs).toBe(3);
+  });
+
+  test("a picture that was announced stays in the answer, whichever run made it", async () => {
+    const image = {
+      format: "jpeg",
+      width: 64,
+      height: 64,
+      seed: "1",
+      bytes: 3,
+      effective: {},
+    } as const;
+    const announced = (promptIndex: number): JobImage => ({
+      ...{ ...image, promptIndex },
+      file: `picture-${promptIndex}.jpg`,
+    });
+    const interrupted = await at().queue.submit(submission());
+    let runs = 0;
+    at().startConsumer(async (_, { onEvent }) => {
+      // The second run gets further than the first, the third nowhere.
+      for (let i = 0; i < [1, 2, 0][runs]!; i++) onEvent({ type: "image", image: announced(i) });
+      runs++;
+      throw died;
+    });
+    expect(await at().ended(interrupted.record.id)).toMatchObject({
+      state: "failed",
+      failure: { code: "WORKER_DIED", images: [announced(0), announced(1)] },
+    });
+    await at().stopConsumers();
+    const canceled = await at().queue.submit(submission());
+    at().startConsumer(async (_, { signal, onEvent }) => {
+      onEvent({ type: "image", image: announced(0) });
+      await at().queue.cancel(canceled.record.id);
+      await untilAborted(signal).catch(() => {});
+      throw died; // The server ended it in the middle of a step.
+    });
+    expect(await at().ended(canceled.record.id)).toMatchObject({
+      state: "canceled",
+      failure: { code: "CANCELED", images: [announced(0)] },
+    });
   });
 
   test("does not run a request again whose own fault it was", async () => {
