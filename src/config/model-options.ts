@@ -10,7 +10,7 @@ export type Quantize = (typeof quantizeKinds)[number];
 
 /** How models are opened, the same for the server's settings, its workers and the library. */
 export const modelOptionsSchema = z.strictObject({
-  /** The model store: a folder with the hub's names (`owner/name/`), a hub cache, or `demo`. */
+  /** A model store (a folder with the hub's names, `owner/name/`), a hub cache, `hub` for this machine's, or `demo`. */
   weights: z.string().min(1),
   /** `int8` rounds the transformer's matrices to 8 bits when they are loaded. */
   quantize: z.enum(["none", ...quantizeKinds]),
