@@ -31,6 +31,11 @@ const node = findNode();
 const programs = commands[name]();
 // What a file that is gone was compiled to must not stay in the package.
 if (programs.includes(build)) rmSync(join(root, "dist"), { recursive: true, force: true });
+if (name === "test" && rest.length === 0) {
+  process.stderr.write(
+    "Format, lint, types, unused code and the package are checked, then every test runs: two to three minutes on two idle cores.\n",
+  );
+}
 for (const [index, program] of programs.entries()) {
   // Arguments after the command go to its last program: `npm test -- src/lora`.
   const args = index === programs.length - 1 ? [...program, ...rest] : program;
