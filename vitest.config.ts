@@ -1,11 +1,25 @@
 import type { ViteUserConfig } from "vitest/config";
+import type { TestSpecification } from "vitest/node";
+import { BaseSequencer } from "vitest/node";
+
+/** Small files that take long: Vitest takes the large ones first until it has measured them. */
+const slow = /test\/(?:docs|nodes|shared-loras|stopping|package|tokens)\.test\.ts$/;
+
+class SlowFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files);
+    const isSlow = ({ moduleId }: TestSpecification) => slow.test(moduleId);
+    return [...sorted.filter(isSlow), ...sorted.filter((file) => !isSlow(file))];
+  }
+}
 
 const config: ViteUserConfig = {
   test: {
     include: ["{src,test,bench}/**/*.test.ts"],
     setupFiles: ["test/matchers.ts"],
-    // A session of the runtime uses all cores: more processes only get in each other's way.
-    maxWorkers: 2,
+    sequence: { sequencer: SlowFirst },
+    // A session of the runtime uses all cores, but tests of servers wait for most of their time.
+    maxWorkers: 3,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
