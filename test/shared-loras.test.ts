@@ -10,6 +10,7 @@ import { lora } from "./lora-site.ts";
 import { PostgresServer } from "./postgres.ts";
 import { S3Server } from "./s3-server.ts";
 import { ServerProcess } from "./server-process.ts";
+import { TestServer } from "./test-server.ts";
 
 // Two servers that only answer and a worker, each as on a machine of its own, with one Postgres.
 
@@ -33,8 +34,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 }, 60_000);
 
+type Answering = ServerProcess | TestServer;
+
 interface Nodes {
-  readonly servers: readonly [ServerProcess, ServerProcess];
+  readonly servers: readonly [Answering, Answering];
   readonly worker: ServerProcess;
   readonly stop: () => Promise<void>;
 }
@@ -47,12 +50,14 @@ async function startNodes(
 ): Promise<Nodes> {
   const DATABASE_URL = await postgres.createDatabase(name);
   const env = { DATABASE_URL, ...hub.environment, ...shared };
-  const node = (which: string, own: Record<string, string>) =>
-    ServerProcess.start(join(folder, name, which), { ...env, ...own });
+  // A bucket's settings are the process's: its client reads them there.
+  const Kind = "AWS_ENDPOINT_URL_S3" in shared ? ServerProcess : TestServer;
+  const answering = (which: string) =>
+    Kind.start(join(folder, name, which), { ...env, DEVICE: "none" });
   const nodes = await Promise.all([
-    node("a", { DEVICE: "none" }),
-    node("b", { DEVICE: "none" }),
-    node("worker", { command: "worker", ...perNode }),
+    answering("a"),
+    answering("b"),
+    ServerProcess.start(join(folder, name, "worker"), { ...env, command: "worker", ...perNode }),
   ]);
   const [first, second, worker] = nodes;
   const stop = async () => {
@@ -61,7 +66,7 @@ async function startNodes(
   return { servers: [first, second], worker, stop };
 }
 
-async function upload(server: ServerProcess): Promise<number> {
+async function upload(server: Answering): Promise<number> {
   const response = await fetch(new URL("/v1/loras", server.url), {
     method: "POST",
     headers: { "content-type": "application/octet-stream" },
@@ -71,7 +76,7 @@ async function upload(server: ServerProcess): Promise<number> {
   return response.status;
 }
 
-async function run(server: ServerProcess, path: string, fields: object = {}) {
+async function run(server: Answering, path: string, fields: object = {}) {
   const body = demoRequest({ loras: [{ path }], ...fields });
   const { body: job } = await server.call("POST", "/v1/inference", body);
   return server.ended(job.request_id);
