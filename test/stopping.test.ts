@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -44,15 +44,18 @@ test("a stop starts nothing new and waits for no connection; what waited runs af
   } finally {
     await next.stop();
   }
-}, 120_000);
+}, 300_000);
 
-test("a second signal ends it at once", async () => {
+test("a second signal ends it at once, and its worker in the middle of a step", async () => {
   const { server } = await busyServer("twice", 1, { width: 512, height: 512, sample_steps: 150 });
+  await expect.poll(() => workersOf(server).length, { timeout: 30_000 }).toBe(1);
+  const [worker] = workersOf(server);
   server.signal("SIGTERM");
   await server.logged('"stopping"');
   server.signal("SIGINT");
   expect(await server.exited()).toBe(130);
-}, 60_000);
+  await expect.poll(() => isAlive(worker!)).toBe(false);
+}, 300_000);
 
 test("a signal while it starts ends it, and the folder can be opened again", async () => {
   const own = join(folder, "early");
@@ -62,4 +65,23 @@ test("a signal while it starts ends it, and the folder can be opened again", asy
   expect(await early.exited()).toBe(0);
   const next = await ServerProcess.start(own);
   expect(await next.stop()).toBe(0);
-}, 60_000);
+}, 300_000);
+
+/** Process ids, found as an operator would. */
+function workersOf({ pid }: ServerProcess): number[] {
+  const task = `/proc/${pid}/task`;
+  return readdirSync(task)
+    .flatMap((thread) =>
+      readFileSync(join(task, thread, "children"), "utf8")
+        .trim()
+        .split(" "),
+    )
+    .filter((child) => child !== "")
+    .map(Number);
+}
+
+/** Not counting one that has exited and whose parent has not asked for it. */
+function isAlive(pid: number): boolean {
+  const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, "utf8") : "";
+  return /\) [^ZX] /.test(stat);
+}

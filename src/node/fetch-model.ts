@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { CanceledError, InputError } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
 import { pull } from "../hub/pull.ts";
 import type { JobFailure } from "../job/job.ts";
 import type { ModelDefinition } from "../models/registry.ts";
@@ -155,8 +156,7 @@ class FetchedModels implements Models {
     const { weights, hub } = this.#settings;
     const reason =
       error instanceof InputError || error instanceof TransferError
-        ? error.message
-            .replaceAll(resolve(weights), "the model store")
+        ? withoutPaths(error.message, new Map([[resolve(weights), "the model store"]]))
             .replaceAll(weights, "the model store")
             .replaceAll(new URL(hub.endpoint).origin, "the hub")
         : "the server's log says why.";

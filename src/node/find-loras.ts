@@ -1,5 +1,6 @@
 import type { LinkSettings, Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
+import { withoutPaths } from "../files/without-paths.ts";
 import { JobError } from "../job/job.ts";
 import type { Progress } from "../lora-files/download.ts";
 import { isLoraLink } from "../lora-files/link.ts";
@@ -77,8 +78,11 @@ export async function lorasForRun(
     if (error instanceof LoraFolderError)
       throw failure("LORA_FOLDER_NOT_AVAILABLE", error.message, error);
     const known = [InputError, TransferError];
-    if (error instanceof Error && known.some((kind) => error instanceof kind))
-      throw failure("LORA_NOT_USABLE", error.message, error);
+    if (error instanceof Error && known.some((kind) => error instanceof kind)) {
+      // A cache that can't be written, for one, is named by its folder: the client's own names stay.
+      const own = new Map(loras.map(({ path }) => [path, path]));
+      throw failure("LORA_NOT_USABLE", withoutPaths(error.message, own), error);
+    }
     throw error;
   }
 }
