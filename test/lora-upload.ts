@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import { lora } from "./lora-site.ts";
+import { TestServer } from "./test-server.ts";
 
 export const octets = { "content-type": "application/octet-stream" };
 
@@ -57,14 +60,22 @@ export function keptIn(folder: string): string[] {
   return readdirSync(join(folder, "data", "uploads")).sort();
 }
 
-/** What tests send to one server and find in its folder. */
-export function uploadsOf(server: () => { readonly url: string }, folder: () => string) {
+/** A server for a whole test file; what its tests send it, and what they find in its folder. */
+export async function uploadServer() {
+  const folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
+  const server = await TestServer.start(folder, { RETAKE_MAX_LORA: "2000000" });
+  afterAll(async () => {
+    await server.stop();
+    rmSync(folder, { recursive: true });
+  });
   return {
+    folder,
+    server,
     post: (
       content: Parameters<typeof postLora>[1],
       headers?: Record<string, string>,
       path?: string,
-    ) => postLora(server(), content, headers, path),
-    kept: () => keptIn(folder()),
+    ) => postLora(server, content, headers, path),
+    kept: () => keptIn(folder),
   };
 }

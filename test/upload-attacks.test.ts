@@ -1,29 +1,21 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
-import { diverged, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
+import {
+  diverged,
+  keptIn,
+  loraId,
+  octets,
+  postLora,
+  uploadServer,
+  variant,
+} from "./lora-upload.ts";
 import { RawClient, sendRaw } from "./raw-client.ts";
 import { TestServer } from "./test-server.ts";
 
-let folder: string;
-let server: TestServer;
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
-  server = await TestServer.start(folder, { RETAKE_MAX_LORA: "2000000" });
-});
-afterAll(async () => {
-  await server.stop();
-  rmSync(folder, { recursive: true });
-});
-
-const { post, kept } = uploadsOf(
-  () => server,
-  () => folder,
-);
+const { folder, server, post, kept } = await uploadServer();
 
 describe("what is no LoRA is refused, and nothing stays", () => {
   test.each<[string, Buffer, RegExp]>([

@@ -1,6 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -8,26 +7,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { addApiKey } from "../src/http/api-keys.ts";
 import { demoRequest } from "./caller.ts";
 import { lora } from "./lora-site.ts";
-import { idOf, keptIn, loraId, octets, postLora, uploadsOf, variant } from "./lora-upload.ts";
+import { idOf, keptIn, loraId, octets, postLora, uploadServer, variant } from "./lora-upload.ts";
 import { RawClient } from "./raw-client.ts";
 import { ServerProcess } from "./server-process.ts";
 import { TestServer } from "./test-server.ts";
 
-let folder: string;
-let server: TestServer;
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "retake-uploads-"));
-  server = await TestServer.start(folder, { RETAKE_MAX_LORA: "2000000" });
-});
-afterAll(async () => {
-  await server.stop();
-  rmSync(folder, { recursive: true });
-});
-
-const { post, kept } = uploadsOf(
-  () => server,
-  () => folder,
-);
+const { folder, server, post, kept } = await uploadServer();
 
 test("a LoRA is uploaded, described, listed, used by a request, and deleted", async () => {
   const first = await post(lora, octets, "/v1/loras?name=../a/zorple.safetensors");
