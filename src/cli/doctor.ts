@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { sizeText } from "../files/space.ts";
-import { verifyFiles } from "../hub/verify-files.ts";
+import { verifyFiles } from "../hub/cache-layout.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { modelById, models } from "../models/registry.ts";
 import { openComponents } from "../pipeline/components.ts";

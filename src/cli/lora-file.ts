@@ -1,4 +1,4 @@
-import { isLoraLink } from "../lora-files/link.ts";
+import { isLoraLink } from "../lora-files/lora-path.ts";
 import { startProgress } from "./progress.ts";
 import { readLinkSettings } from "./settings.ts";
 

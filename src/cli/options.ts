@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
-import { isLoraLink } from "../lora-files/link.ts";
+import { isLoraLink } from "../lora-files/lora-path.ts";
 
 /**
  * Adds an option that has to be given. Commander's `requiredOption` looks for it before it looks for

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { InputError } from "../errors.ts";
 import { admit, describeInThread } from "../lora-files/describe.ts";
-import { isUploadId, uploadPath } from "../lora-files/upload-path.ts";
+import { isUploadId, uploadPath } from "../lora-files/lora-path.ts";
 import { findLora } from "../node/find-loras.ts";
 import { UploadsFullError } from "../queue/errors.ts";
 import type { UploadRecord } from "../queue/upload-records.ts";

@@ -1,7 +1,6 @@
 import { CanceledError, InputError } from "../errors.ts";
 import { BusyError } from "../lora-files/describe.ts";
-import { LoraFolderError } from "../lora-files/local.ts";
-import { LoraNotFoundError } from "../lora-files/not-found.ts";
+import { LoraFolderError, LoraNotFoundError } from "../lora-files/local.ts";
 import { TransferError } from "../net/errors.ts";
 import {
   IdempotencyConflictError,

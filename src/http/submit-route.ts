@@ -1,10 +1,8 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { Settings } from "../config/settings.ts";
-import { isHubLink, isLoraLink } from "../lora-files/link.ts";
-import { findLocalLora } from "../lora-files/local.ts";
-import { noSuchUpload } from "../lora-files/not-found.ts";
-import { isUploadPath, uploadIdOf } from "../lora-files/upload-path.ts";
+import { findLocalLora, noSuchUpload } from "../lora-files/local.ts";
+import { isHubLink, isLoraLink, isUploadPath, uploadIdOf } from "../lora-files/lora-path.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { models } from "../models/registry.ts";
 import type { Idempotency } from "../queue/submission.ts";

@@ -1,6 +1,16 @@
-import { lstat, mkdir, readFile, readlink, realpath, stat, symlink } from "node:fs/promises";
-import { dirname, join, relative, sep } from "node:path";
+import {
+  lstat,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  stat,
+  symlink,
+} from "node:fs/promises";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { InputError } from "../errors.ts";
+import { hashFile } from "../files/hash.ts";
 import { makeWhole, temporaryIn, writeNew } from "../files/whole.ts";
 import type { HubFile } from "./file-list.ts";
 
@@ -86,4 +96,42 @@ export function snapshotOf(cache: string, commit: string): string {
 
 function pointerOf(cache: string, commit: string, { path }: HubFile): string {
   return join(snapshotOf(cache, commit), ...path.split("/"));
+}
+
+export interface Verified {
+  /** Files whose content is what their name in the hub cache says. */
+  readonly sound: readonly string[];
+  /** Files with other content. */
+  readonly damaged: readonly DamagedFile[];
+  /** Files that nobody has named by their content. */
+  readonly unnamed: readonly string[];
+}
+
+interface DamagedFile {
+  readonly file: string;
+  /** What has to be deleted for the next pull to bring it again. */
+  readonly blob: string;
+  readonly found: string;
+}
+
+/** Reads every file of a folder in a hub cache's snapshot and compares it with the hash that it is named by. */
+export async function verifyFiles(folder: string): Promise<Verified> {
+  const sound: string[] = [];
+  const damaged: DamagedFile[] = [];
+  const unnamed: string[] = [];
+  for (const name of (await readdir(folder)).toSorted()) {
+    const file = join(folder, name);
+    // One link only: a blob may itself be a link to a store that names by other hashes.
+    const target = await readlink(file).catch(() => undefined);
+    const hash = target === undefined ? "" : basename(target);
+    const isNamed = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash);
+    if (target === undefined || !isNamed) {
+      unnamed.push(file);
+      continue;
+    }
+    const found = await hashFile(file, hash.length === 64 ? "sha256" : "git-sha1");
+    if (found === hash) sound.push(file);
+    else damaged.push({ file, blob: join(dirname(file), target), found });
+  }
+  return { sound, damaged, unnamed };
 }

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toPixels } from "./pixels.ts";
+import { toPixels } from "./encode-image.ts";
 import { checkWritable, formatOf, writeImage } from "./write-image.ts";
 
 let folder: string;

@@ -3,7 +3,7 @@ import { type HubRepository, hubFileUrl } from "../hub/connection.ts";
 import { listNames } from "../hub/file-list.ts";
 import { TooLargeError } from "../net/errors.ts";
 import type { Hop, SafeRequest } from "../net/safe-fetch.ts";
-import { isHub } from "./link.ts";
+import { isHub } from "./lora-path.ts";
 
 const mostNamed = 10;
 

@@ -1,8 +1,29 @@
 import { realpath, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { messageOf } from "../errors.ts";
+import { InputError, messageOf } from "../errors.ts";
 import { peftConfig, peftWeights } from "../lora/places.ts";
-import { LoraNotFoundError } from "./not-found.ts";
+import { isUploadPath, uploadIdOf } from "./lora-path.ts";
+
+/** A request names a LoRA that isn't there. */
+export class LoraNotFoundError extends InputError {
+  /** As the client gave it. */
+  readonly path: string;
+
+  constructor(path: string, message: string) {
+    super(message);
+    this.path = path;
+  }
+}
+
+/** An upload that its owner doesn't have, or a path that can't be an upload's. */
+export function noSuchUpload(path: string): LoraNotFoundError {
+  return new LoraNotFoundError(
+    path,
+    isUploadPath(path) && uploadIdOf(path) === undefined
+      ? "An uploaded LoRA is named upload: and the id that its upload was answered with."
+      : "There is no such upload: it was never made with this key, or was deleted.",
+  );
+}
 
 /** The server's own folder of LoRAs is not there, whatever the client asked for. */
 export class LoraFolderError extends Error {

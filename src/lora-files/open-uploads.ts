@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
-import { loadS3 } from "../storage/load-s3.ts";
+import { loadS3 } from "../storage/open-results.ts";
 import type { UploadStore } from "./upload-folder.ts";
 import { UploadFolder } from "./upload-folder.ts";
 

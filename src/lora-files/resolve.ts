@@ -9,7 +9,7 @@ import type { SafeRequest } from "../net/safe-fetch.ts";
 import { cacheName, isWhole, trimCache, withCacheLock } from "./cache.ts";
 import { downloadLora, type Progress } from "./download.ts";
 import { hashFromHub, onlyFileOf } from "./hub-lora.ts";
-import { isHub, parseLoraLink } from "./link.ts";
+import { isHub, parseLoraLink } from "./lora-path.ts";
 
 /** Whether a login may help: hubs hide private files behind 404. */
 function isNoAccess(error: unknown): error is TransferError {

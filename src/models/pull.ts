@@ -3,8 +3,7 @@ import { parseStoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { Pulled } from "../hub/pull.ts";
 import { pull } from "../hub/pull.ts";
-import { modelById } from "./registry.ts";
-import { repositoriesOf } from "./repositories.ts";
+import { modelById, repositoriesOf } from "./registry.ts";
 
 export interface PullModelsOptions {
   /** A model store to fetch into; `hub`, the default, is this machine's hub cache. */

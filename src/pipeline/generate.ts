@@ -11,11 +11,10 @@ import type { AdapterModules } from "../transformer/adapter.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
-import type { Effective } from "./effective.ts";
-import { effectiveParameters } from "./effective.ts";
 import { requireFinite } from "./finite.ts";
+import type { Effective } from "./parameters.ts";
+import { describeResult, effectiveParameters } from "./parameters.ts";
 import type { Pipeline } from "./pipeline.ts";
-import { describeResult } from "./result.ts";
 import type { Trace } from "./trace.ts";
 
 export interface StepProgress {

@@ -5,8 +5,12 @@ import { openRegular, readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { isTransformerConfig, parseTransformerConfig } from "../transformer/config.ts";
-import { inferTransformerConfig } from "../transformer/infer-config.ts";
-import { refuseLeftover, transformerPart, withDiffusersNames } from "../transformer/single-file.ts";
+import {
+  inferTransformerConfig,
+  refuseLeftover,
+  transformerPart,
+  withDiffusersNames,
+} from "../transformer/single-file.ts";
 import { transformerWeights } from "../transformer/weight-shapes.ts";
 import { requireWeights } from "../weights/component.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";

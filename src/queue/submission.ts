@@ -1,6 +1,6 @@
 import type { Job } from "../job/job.ts";
-import { noSuchUpload } from "../lora-files/not-found.ts";
-import { uploadPath } from "../lora-files/upload-path.ts";
+import { noSuchUpload } from "../lora-files/local.ts";
+import { uploadPath } from "../lora-files/lora-path.ts";
 import type { Sql } from "./database.ts";
 import { IdempotencyConflictError } from "./errors.ts";
 import type { RequestRecord } from "./record.ts";

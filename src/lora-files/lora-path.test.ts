@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { tokenOrigins } from "../hub/connection.ts";
 import { cachedFileOf, cacheName } from "./cache.ts";
-import { isLoraLink, parseLoraLink } from "./link.ts";
+import { isLoraLink, parseLoraLink } from "./lora-path.ts";
 
 const hub = "https://huggingface.co";
 
