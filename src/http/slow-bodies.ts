@@ -36,8 +36,6 @@ export function cutSlowBodies(app: FastifyInstance, pace: BodyPace): void {
     if (raw.complete || raw.destroyed) return;
     if (request.routeOptions.config.largeBody === true) return;
     const timer = setTimeout(() => {
-      // Whole, and not read: a request without a body that takes long to answer, as an event stream does.
-      if (raw.complete) return;
       // Nobody listens for an answer in Fastify's words: the body is still being read.
       raw.socket.end("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
       raw.socket.destroySoon();
