@@ -99,11 +99,7 @@ export class WorkerProcess {
       this.#listen(this.#child);
       this.#send({ type: "start", options });
     } catch (error) {
-      // Without memory for a process fork throws; without a process to spare it emits an error.
-      this.#become(
-        "dead",
-        `The worker on ${this.#device} could not be started: ${messageOf(error)}`,
-      );
+      this.#notStarted(error);
     }
   }
 
@@ -172,6 +168,11 @@ export class WorkerProcess {
     await this.#ended.promise;
   }
 
+  /** Without memory for a process fork throws; without a process to spare it emits an error. */
+  #notStarted(error: unknown): void {
+    this.#become("dead", `The worker on ${this.#device} could not be started: ${messageOf(error)}`);
+  }
+
   /** Kills it, once. @param why a clause: who or what ended it is said around it */
   #end(why: string, meant = false): void {
     if (!this.#become("ending")) return;
@@ -228,11 +229,7 @@ export class WorkerProcess {
     });
     child.on("message", (message) => this.#hear(message));
     child.on("error", (error) => {
-      if (child.pid === undefined)
-        this.#become(
-          "dead",
-          `The worker on ${this.#device} could not be started: ${messageOf(error)}`,
-        );
+      if (child.pid === undefined) this.#notStarted(error);
       else this.#end(messageOf(error));
     });
     child.once("close", (code, signal) =>
