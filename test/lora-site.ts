@@ -46,11 +46,13 @@ export function sendFile(
     ...(start === 0 ? {} : { "content-range": `bytes ${start}-${lora.length - 1}/${lora.length}` }),
   });
   if (upTo === lora.length) response.end(lora.subarray(start));
-  else {
-    // Cut when it has arrived: what a client has not read yet is lost with the connection.
-    response.write(lora.subarray(start, upTo));
-    void arrived(upTo).then(() => response.destroy());
-  }
+  else sendAndCut(response, lora.subarray(start, upTo), upTo);
+}
+
+/** Sends a piece, and cuts the connection when so many bytes arrived: what a client has not read yet is lost with it. */
+export function sendAndCut(response: ServerResponse, piece: Buffer, bytes = piece.length): void {
+  response.write(piece);
+  void arrived(bytes).then(() => response.destroy());
 }
 
 let cacheDir = "";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { half, lora, sendFile, site, temporaryCache } from "../../test/lora-site.ts";
+import { half, lora, sendAndCut, sendFile, site, temporaryCache } from "../../test/lora-site.ts";
 import { TransferError } from "../net/errors.ts";
 
 const { get, list } = temporaryCache();
@@ -59,7 +59,7 @@ test("a download that goes on is checked as a whole", async () => {
   const other = await site((request, response, count) => {
     if (count > 1) return sendFile(request, response);
     response.writeHead(200, { etag: '"v1"', "content-length": lora.length });
-    response.write(mixed.subarray(0, half), () => setTimeout(() => response.destroy(), 50));
+    sendAndCut(response, mixed.subarray(0, half));
   });
   const hub = await site((_, response) =>
     response
