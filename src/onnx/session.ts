@@ -27,6 +27,9 @@ export interface Session {
  * - prepacking, which copies each f32 weight to another layout, is off, and
  * - there is no arena to keep what one run needed.
  *
+ * Threads that have nothing to do sleep: by default they go round and round for
+ * a while, on cores that the server or another worker needs.
+ *
  * @throws DeviceError if the device is not here.
  */
 export async function openSession({ bytes, weightsRoot }: Model, device: Device): Promise<Session> {
@@ -41,6 +44,7 @@ export async function openSession({ bytes, weightsRoot }: Model, device: Device)
         session: {
           model_external_initializers_file_folder_path: weightsRoot,
           disable_prepacking: "1",
+          intra_op: { allow_spinning: "0" },
         },
         optimization: { disable_specified_optimizers: "ConstantFolding" },
       },
