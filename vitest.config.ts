@@ -2,8 +2,9 @@ import type { ViteUserConfig } from "vitest/config";
 import type { TestSpecification } from "vitest/node";
 import { BaseSequencer } from "vitest/node";
 
-/** Small files that take long: Vitest takes the large ones first until it has measured them. */
-const slow = /test\/(?:docs|nodes|shared-loras|stopping|package|tokens)\.test\.ts$/;
+/** What takes longest goes first, so that nothing long is left when the rest is done. */
+const slow =
+  /test\/(?:pull|auto-pull|locks|docs|nodes|shared-loras|stopping|package|tokens)\.test\.ts$/;
 
 class SlowFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
@@ -16,10 +17,11 @@ class SlowFirst extends BaseSequencer {
 const config: ViteUserConfig = {
   test: {
     include: ["{src,test,bench}/**/*.test.ts"],
+    globalSetup: ["test/temporary-folder.ts"],
     setupFiles: ["test/matchers.ts"],
     sequence: { sequencer: SlowFirst },
     // A session of the runtime uses all cores, but tests of servers wait for most of their time.
-    maxWorkers: 3,
+    maxWorkers: 4,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

@@ -1,7 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestHub } from "./hub-server.ts";
@@ -15,13 +15,14 @@ const pages = [
 ];
 
 /** Commands that a reader can run on a fresh clone; what needs the reader's LoRA names `my-lora`. */
-const commands = pages.flatMap((page) => {
+const commands = new Map<string, string[]>();
+for (const page of pages) {
   const blocks = readFileSync(join(root, page), "utf8").matchAll(/```sh\n(.*?)```/gs);
-  return [...blocks]
-    .flatMap(([, block]) => block!.split("\n"))
-    .filter((line) => line.startsWith("bin/retake") && !line.includes("my-lora"))
-    .map((line) => [page, line] as const);
-});
+  for (const line of [...blocks].flatMap(([, block]) => block!.split("\n"))) {
+    if (!line.startsWith("bin/retake") || line.includes("my-lora")) continue;
+    commands.set(line, [...(commands.get(line) ?? []), page]);
+  }
+}
 
 let folder: string;
 /** Has the demonstration's weights under the real repositories' names. */
@@ -46,11 +47,13 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("the pages hold commands", () => expect(commands.length).toBeGreaterThan(5));
+test("the pages hold commands", () => expect(commands.size).toBeGreaterThan(5));
 
-test.each(commands)("%s: %s", async (_, command) => {
+test.each([...commands])("%s (%s)", async (command) => {
   const env = {
     ...process.env,
+    // Without it, each command would start this machine's Node, and that one another.
+    PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
     ...hub.env,
     HF_HOME: join(folder, "hf"),
     RETAKE_CACHE: join(folder, "cache"),
