@@ -22,6 +22,8 @@ const config: ViteUserConfig = {
     sequence: { sequencer: SlowFirst },
     // A session of the runtime uses all cores, but tests of servers wait for most of their time.
     maxWorkers: 4,
+    // Files share processes, and what they import is loaded once in each: no module keeps what a test could see.
+    isolate: false,
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },

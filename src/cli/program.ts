@@ -2,17 +2,28 @@ import { Command, CommanderError } from "commander";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
-import { addCacheCommand } from "./cache.ts";
-import { addDoctorCommand } from "./doctor.ts";
-import { addGenerateCommand } from "./generate.ts";
-import { addKeysCommand } from "./keys.ts";
-import { addLoraCommand } from "./lora.ts";
-import { addModelsCommand } from "./models.ts";
-import { addPullCommand } from "./pull.ts";
-import { addServeCommands } from "./serve.ts";
 
 /** 0: done. 2: bad input. 1: failure. 130: stopped by Ctrl-C, as shells expect. */
 const exitCodes = { failure: 1, badInput: 2, canceled: 130 } as const;
+
+type AddCommand = (program: Command) => void;
+
+/** In the order of the help. */
+const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  generate: async () => (await import("./generate.ts")).addGenerateCommand,
+  pull: async () => (await import("./pull.ts")).addPullCommand,
+  models: async () => (await import("./models.ts")).addModelsCommand,
+  doctor: async () => (await import("./doctor.ts")).addDoctorCommand,
+  lora: async () => (await import("./lora.ts")).addLoraCommand,
+  serve: async () => (await import("./serve.ts")).addServeCommand,
+  worker: async () => (await import("./serve.ts")).addWorkerCommand,
+  keys: async () => (await import("./keys.ts")).addKeysCommand,
+  cache: async () => (await import("./cache.ts")).addCacheCommand,
+};
+
+/** What a command needs takes a while to load: the others are loaded only for the help and for typos. */
+const [, , name = ""] = process.argv;
+const asked = Object.hasOwn(commands, name) ? [commands[name]!] : Object.values(commands);
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.badInput;
@@ -27,14 +38,7 @@ const program = new Command("retake")
   .configureHelp({ showGlobalOptions: true })
   .showSuggestionAfterError()
   .showHelpAfterError("(retake --help shows what there is)");
-addGenerateCommand(program);
-addPullCommand(program);
-addModelsCommand(program);
-addDoctorCommand(program);
-addLoraCommand(program);
-addServeCommands(program);
-addKeysCommand(program);
-addCacheCommand(program);
+for (const add of await Promise.all(asked.map((load) => load()))) add(program);
 
 try {
   await program.parseAsync();

@@ -23,7 +23,7 @@ interface NodeFlags {
   readonly device?: string;
 }
 
-export function addServeCommands(program: Command): void {
+export function addServeCommand(program: Command): void {
   program
     .command("serve")
     .description("answer clients over HTTP; settings are environment variables (docs/server.md)")
@@ -32,6 +32,9 @@ export function addServeCommands(program: Command): void {
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option("--device <names>", "one worker each: cpu,cuda,... (DEVICE)")
     .action(runServe);
+}
+
+export function addWorkerCommand(program: Command): void {
   program
     .command("worker")
     .description("take requests from a shared queue (DATABASE_URL) without answering clients")

@@ -65,7 +65,7 @@ describe("a picture that was announced stays, and the reason is the true one, wh
   });
 
   test("it shows no sign of life", async () => {
-    const own = workerIn(folder, {}, { hangMs: 500, watchMs: 50 });
+    const own = workerIn(folder, {}, { hangMs: 4000, watchMs: 50 });
     const failed = await failInStep(own, { during: (pid) => process.kill(pid, "SIGSTOP") });
     expect(failed).toMatchObject({ retryable: true });
     expect(failed.message).toMatch(
