@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { InputError } from "../errors.ts";
 import { bounds, mostLoras } from "../job/request.ts";
 import { quantizeKinds } from "./model-options.ts";
+import { signingKey } from "./signing-key.ts";
 import * as values from "./values.ts";
 
 // Every environment variable that is read, by what reads it. Names without RETAKE_ are the
@@ -102,7 +103,7 @@ export const serverVariables = {
   RETAKE_UPLOADS: values.place("uploads in RETAKE_DATA, or beside results in a bucket"),
   RETAKE_MAX_UPLOADS: values.gibibytes(50),
   RETAKE_SECRET: values.sealSecret,
-  RETAKE_WEBHOOK_SECRET: values.signingKey,
+  RETAKE_WEBHOOK_SECRET: signingKey,
   RETAKE_LOG_LEVEL: values.word(
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
     "info",

@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { expect, test } from "vitest";
 import { serve } from "../../test/loopback.ts";
 import type { NetworkPolicy, WebhookSettings } from "../config/network.ts";
-import { signingKey } from "../config/values.ts";
+import { signingKey } from "../config/signing-key.ts";
 import { CanceledError, InputError } from "../errors.ts";
 import { deliverWebhook } from "./webhook.ts";
 

@@ -6,28 +6,40 @@ import {
   submission,
   untilAborted,
 } from "../../test/test-queue.ts";
+import type { JobResult } from "../job/job.ts";
 import { failWaiting } from "./fail-waiting.ts";
 import { waitingModels } from "./preference.ts";
 import { queueName } from "./queue.ts";
 
 onBothDatabases("the order", (at) => {
-  test("takes the higher priority first, then the older, and the loaded model for a while", async () => {
+  /** Requests by name, and the order in which they were run. */
+  function namedRequests() {
     const order: string[] = [];
     const names = new Map<string, string>();
-    const add = async (name: string, model: string, priority: number) => {
-      const { record } = await at().queue.submit(submission({ job: jobFor({ model }), priority }));
-      names.set(record.id, name);
-      return record.id;
+    return {
+      order,
+      async add(name: string, model: string, priority: number): Promise<string> {
+        const { record } = await at().queue.submit(
+          submission({ job: jobFor({ model }), priority }),
+        );
+        names.set(record.id, name);
+        return record.id;
+      },
+      async run({ id }: { id: string }): Promise<JobResult> {
+        order.push(names.get(id)!);
+        return noImages;
+      },
     };
+  }
+
+  test("takes the higher priority first, then the older, and the loaded model for a while", async () => {
+    const { order, add, run } = namedRequests();
     await add("a1", "a", 0);
     await add("b1", "b", 0);
     await add("a2", "a", 0);
     await add("b-urgent", "b", 5);
     const last = await add("a3", "a", 0);
-    at().startConsumer(async ({ id }) => {
-      order.push(names.get(id)!);
-      return noImages;
-    });
+    at().startConsumer(run);
     await at().ended(last);
     while (order.length < 5) await new Promise((done) => setTimeout(done, 10));
     // The urgent one brings model b in; its next request then goes ahead of the older a1.
@@ -40,13 +52,7 @@ onBothDatabases("the order", (at) => {
     waiting: [name: string, model: string, priority: number][],
     meanwhile: (runningId: string) => Promise<unknown> = async () => {},
   ): Promise<string[]> {
-    const order: string[] = [];
-    const names = new Map<string, string>();
-    const add = async (name: string, model: string, priority: number) => {
-      const { record } = await at().queue.submit(submission({ job: jobFor({ model }), priority }));
-      names.set(record.id, name);
-      return record.id;
-    };
+    const { order, add, run } = namedRequests();
     const first = await add("running", ...running);
     // Even when it is taken over: it shall take no other.
     at().startConsumer(() => untilAborted(at().stop.signal).catch(() => noImages));
@@ -54,10 +60,7 @@ onBothDatabases("the order", (at) => {
     await meanwhile(first);
     const others: string[] = [];
     for (const request of waiting) others.push(await add(...request));
-    at().startConsumer(async ({ id }) => {
-      order.push(names.get(id)!);
-      return noImages;
-    });
+    at().startConsumer(run);
     for (const id of others) expect((await at().ended(id))?.state).toBe("succeeded");
     return order;
   }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { InputError } from "../errors.ts";
+import { parseConfig } from "../weights/parse-config.ts";
 
 /** `pin`: diffusers up to 0.38, N steps make N-1 useful updates. `head`: from 0.39 on, N updates. */
 export type ScheduleKind = "pin" | "head";
@@ -72,11 +72,6 @@ const schema = z.object({
 
 /** @throws InputError naming the file and each setting that is not supported. */
 export function parseSchedulerConfig(json: unknown, file: string): { shift: number } {
-  const result = schema.safeParse(json);
-  if (!result.success) {
-    throw new InputError(
-      `${file} is not a schedule that Retake computes: ${z.prettifyError(result.error).replaceAll("\n", " ")}`,
-    );
-  }
-  return { shift: result.data.shift };
+  const config = parseConfig(schema, json, file, "a schedule that Retake computes");
+  return { shift: config.shift };
 }

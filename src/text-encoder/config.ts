@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { InputError } from "../errors.ts";
+import { parseConfig } from "../weights/parse-config.ts";
 
 /** Far above any real model: a hostile configuration must not make us build without end. */
 const positive = z.int().positive().max(10_000_000);
@@ -42,14 +43,12 @@ export interface TextEncoderConfig {
 
 /** @throws InputError naming the file and each key that is missing or not supported */
 export function parseTextEncoderConfig(json: unknown, file: string): TextEncoderConfig {
-  const result = schema.safeParse(json);
-  if (!result.success) {
-    throw new InputError(
-      `${file} is not the configuration of a Qwen3 that Retake computes: ` +
-        z.prettifyError(result.error).replaceAll("\n", " "),
-    );
-  }
-  const config = result.data;
+  const config = parseConfig(
+    schema,
+    json,
+    file,
+    "the configuration of a Qwen3 that Retake computes",
+  );
   const ropeTheta = config.rope_theta ?? config.rope_parameters?.rope_theta;
   if (ropeTheta === undefined) throw new InputError(`${file} has no rope_theta.`);
   if (config.num_attention_heads % config.num_key_value_heads !== 0) {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { InputError } from "../errors.ts";
+import { parseConfig } from "../weights/parse-config.ts";
 
 /** Rows are padded to a multiple of this: `SEQ_MULTI_OF` in diffusers' transformer_z_image.py. */
 export const sequenceMultiple = 32;
@@ -70,13 +70,7 @@ export function isTransformerConfig(json: unknown): boolean {
 
 /** @throws InputError naming the file and each key that is missing or not supported. */
 export function parseTransformerConfig(json: unknown, file: string): TransformerConfig {
-  const result = schema.safeParse(json);
-  if (!result.success) {
-    throw new InputError(
-      `${file} is not a Z-Image transformer's configuration: ${z.prettifyError(result.error).replaceAll("\n", " ")}`,
-    );
-  }
-  const config = result.data;
+  const config = parseConfig(schema, json, file, "a Z-Image transformer's configuration");
   return {
     inChannels: config.in_channels,
     dim: config.dim,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { InputError } from "../errors.ts";
+import { parseConfig } from "../weights/parse-config.ts";
 
 /** Far above any real model: a hostile configuration must not make us build without end. */
 const positive = z.int().positive().max(1_000_000);
@@ -44,14 +44,7 @@ export interface VaeConfig {
 
 /** @throws InputError naming the file and each key that is missing or not supported */
 export function parseVaeConfig(json: unknown, file: string): VaeConfig {
-  const result = schema.safeParse(json);
-  if (!result.success) {
-    throw new InputError(
-      `${file} is not the configuration of a VAE that Retake computes: ` +
-        z.prettifyError(result.error).replaceAll("\n", " "),
-    );
-  }
-  const config = result.data;
+  const config = parseConfig(schema, json, file, "the configuration of a VAE that Retake computes");
   return {
     channels: config.block_out_channels,
     resnetsPerLevel: config.layers_per_block + 1,
