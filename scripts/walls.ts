@@ -17,7 +17,7 @@ export const layers: readonly (readonly string[])[] = [
   ["preview", "storage"],
   ["lora-files", "worker"],
   ["queue"],
-  ["node"],
+  ["node", "webhooks"],
   ["http"],
   ["cli"],
 ];

@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import { forget } from "../node/forget.ts";
+import { forget } from "../node/retention.ts";
 import type { RequestRecord, RequestStatus } from "../queue/record.ts";
 import { isFinal } from "../queue/record.ts";
 import { contentTypeOf } from "../storage/results.ts";

@@ -4,7 +4,7 @@ import type { Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { WorkNode } from "../node/node.ts";
 import { Metrics, observe } from "../node/observe.ts";
-import { sendWebhooks } from "../node/webhooks.ts";
+import { sendWebhooks } from "../webhooks/send.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { buildApp } from "./app.ts";
 import type { BodyPace } from "./slow-bodies.ts";

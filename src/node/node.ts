@@ -15,9 +15,9 @@ import { WorkerSlot } from "../worker/slot.ts";
 import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
 import { lorasForRun } from "./find-loras.ts";
-import { forgetOld } from "./forget.ts";
 import type { NotReady } from "./readiness.ts";
 import { watchReadiness } from "./readiness.ts";
+import { forgetOld } from "./retention.ts";
 import type { RunningWorkers, RunObserver } from "./run-workers.ts";
 import { runWorkers } from "./run-workers.ts";
 

@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import type { NetworkPolicy, WebhookSettings } from "../config/network.ts";
-import { retryTransfers } from "./retry.ts";
-import { safeFetch, statusError } from "./safe-fetch.ts";
+import { retryTransfers } from "../net/retry.ts";
+import { safeFetch, statusError } from "../net/safe-fetch.ts";
 
 interface Webhook {
   readonly url: string;

@@ -1,12 +1,12 @@
 import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
-import { deliverWebhook } from "../net/webhook.ts";
 import { webhookQueue } from "../queue/end-request.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { Links } from "../wire/from-job.ts";
 import { resultBody } from "../wire/from-job.ts";
 import { writeJson } from "../wire/python-json.ts";
+import { deliverWebhook } from "./deliver.ts";
 
 interface WebhookLog {
   readonly warn: (fields: object, message: string) => void;

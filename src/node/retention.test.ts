@@ -9,7 +9,7 @@ import type { Database } from "../queue/database.ts";
 import { openEmbedded } from "../queue/database.ts";
 import { Queue } from "../queue/queue.ts";
 import { ResultFolder } from "../storage/results.ts";
-import { forget, forgetOld } from "./forget.ts";
+import { forget, forgetOld } from "./retention.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "retake-forget-"));
 const files = join(folder, "out");
