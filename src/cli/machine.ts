@@ -1,11 +1,11 @@
 import { access, constants, stat } from "node:fs/promises";
 import { totalmem } from "node:os";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import { env } from "onnxruntime-node";
 import { type Device, devices } from "../config/model-options.ts";
 import type { Settings, StoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
-import { freeBytes } from "../files/space.ts";
+import { existingPart, freeBytes } from "../files/space.ts";
 import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
 import { deviceProblem } from "../onnx/probe-device.ts";
@@ -80,8 +80,7 @@ function foldersOf(server: Settings | InputError): { setting: string; path: stri
 
 /** Whether files can be made in a folder, or the folder itself where it will be. */
 async function isWritable(folder: string): Promise<boolean> {
-  let place = folder;
-  while ((await stat(place).catch(() => undefined)) === undefined) place = dirname(place);
+  const place = await existingPart(folder);
   const isFolder = (await stat(place)).isDirectory();
   const allowed = await access(place, constants.W_OK | constants.X_OK).then(
     () => true,

@@ -4,11 +4,15 @@ import { InputError } from "../errors.ts";
 
 /** Bytes that this user may still write where a folder is or will be. */
 export async function freeBytes(folder: string): Promise<number> {
-  let place = folder;
-  // The root is always there.
-  while ((await stat(place).catch(() => undefined)) === undefined) place = dirname(place);
-  const { bavail, bsize } = await statfs(place);
+  const { bavail, bsize } = await statfs(await existingPart(folder));
   return bavail * bsize;
+}
+
+/** What is there of a path: itself, or the nearest folder above it. The root always is. */
+export async function existingPart(path: string): Promise<string> {
+  let place = path;
+  while ((await stat(place).catch(() => undefined)) === undefined) place = dirname(place);
+  return place;
 }
 
 /** @throws InputError with both numbers if `bytes` don't fit */
