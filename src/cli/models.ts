@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { defaultSeed } from "../job/seed.ts";
+import { profileFacts, profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
 
 export function addModelsCommand(program: Command): void {
@@ -10,7 +11,9 @@ export function addModelsCommand(program: Command): void {
     .action(({ json }: { json?: boolean }) => {
       if (json === true) {
         const list = models.map((model) => ({ ...model, seed: Number(defaultSeed) }));
-        process.stdout.write(`${JSON.stringify({ models: list }, null, 2)}\n`);
+        process.stdout.write(
+          `${JSON.stringify({ models: list, profiles: Object.values(profiles).map(profileFacts) }, null, 2)}\n`,
+        );
         return;
       }
       for (const model of models) {

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { profiles } from "../models/profiles.ts";
+import { profileFacts, profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
 import type { Health, ModelList, Readiness } from "../wire/answers.ts";
 import { ApiError } from "./api-error.ts";
@@ -39,6 +39,7 @@ export function addOperationsRoutes(app: FastifyInstance, { notReady, metrics }:
         default_num_frames: null,
         default_fps: null,
       })),
+      profiles: Object.values(profiles).map(profileFacts),
     }),
   );
 }

@@ -14,7 +14,16 @@ export const bounds = {
 /** Width and height where none is given, in pixels. */
 export const defaultPixels = 1024;
 
-export const profileNames = ["reference", "diffusers"] as const;
+/** `preview-V`: as ai-toolkit drew its training previews from version V on. */
+export const profileNames = [
+  "reference",
+  "diffusers",
+  "preview-0.7.6",
+  "preview-0.7.25",
+  "preview-0.9.14",
+  "preview-0.10.21",
+  "preview-0.10.25",
+] as const;
 export type ProfileName = (typeof profileNames)[number];
 
 /** More than anybody combines: a bound for memory. */
@@ -51,7 +60,7 @@ export const generateRequestSchema = z.strictObject({
     .max(largestSeed)
     .default(defaultSeed)
     .transform((seed) => chooseSeed(seed, 0)),
-  /** What the numbers mean: `reference`, as the reference server; `diffusers`, as its current releases. */
+  /** What the numbers mean: docs/models.md has the table. */
   profile: z.enum(profileNames).default("reference"),
 });
 

@@ -1,12 +1,13 @@
 import { stat } from "node:fs/promises";
 import { listed } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
+import { eraOfHeader } from "../models/eras.ts";
+import { profileFacts } from "../models/profiles.ts";
 import type { LoraFacts } from "../wire/lora-answers.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule } from "./module.ts";
-import { eraOfVersion } from "./preview-era.ts";
 import { openStrengthMeter } from "./strength.ts";
 import { doesNothing, loadModules } from "./values.ts";
 
@@ -82,10 +83,7 @@ export async function describeLora(path: string): Promise<LoraDescription> {
   const lora = await readLora(path);
   const facts = await measure(lora);
   const { info } = lora;
-  const era =
-    info.trainerVersion === null || !/ai-toolkit/i.test(info.trainer ?? "")
-      ? { none: "its header does not say which version of ai-toolkit trained it" }
-      : eraOfVersion(info.trainerVersion);
+  const era = eraOfHeader(info);
   return {
     file: lora.file,
     bytes: (await stat(lora.file)).size,
@@ -106,7 +104,14 @@ export async function describeLora(path: string): Promise<LoraDescription> {
     rank: distinct([...lora.modules.values()].map(({ delta }) => delta.rank)),
     groups: groupsOf(lora, facts),
     strength: Object.fromEntries([...facts].map(([name, { strength }]) => [name, strength])),
-    preview_era: "none" in era ? null : { ...era.era, doubt: era.doubt },
+    preview_era:
+      "none" in era
+        ? null
+        : {
+            ...profileFacts(era.profile),
+            candidates: era.candidates.map(({ name }) => name),
+            doubt: era.doubt,
+          },
     preview_era_unknown: "none" in era ? era.none : null,
     unusable: findFault(lora, facts),
     problems: findProblems(lora, facts),

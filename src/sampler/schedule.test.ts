@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { readGolden } from "../../test/golden.ts";
-import type { ScheduleKind } from "./schedule.ts";
+import type { Profile } from "../models/profiles.ts";
 import { flowMatchSchedule } from "./schedule.ts";
 
 type Golden = { shift: number; steps: number; sigmas: number[]; timesteps: number[] }[];
 
 /** scheduler.sigmas and .timesteps of the real pipelines, written by reference/goldens.py. */
-const schedules = readGolden<Record<ScheduleKind, Golden>>("schedules.json");
+const schedules = readGolden<Record<Profile["schedule"], Golden>>("schedules.json");
 
 test.each(["pin", "head"] as const)(
   "%s sigmas and timesteps are diffusers', bit by bit",

@@ -1,8 +1,6 @@
 import { z } from "zod";
+import type { Profile } from "../models/profiles.ts";
 import { parseConfig } from "../weights/parse-config.ts";
-
-/** `pin`: diffusers up to 0.38, N steps make N-1 useful updates. `head`: from 0.39 on, N updates. */
-export type ScheduleKind = "pin" | "head";
 
 export interface Schedule {
   /** [steps + 1], from 1 down to 0. */
@@ -21,7 +19,8 @@ const trainTimesteps = 1000;
 export function flowMatchSchedule(options: {
   readonly steps: number;
   readonly shift: number;
-  readonly kind: ScheduleKind;
+  /** `pin`: as diffusers up to 0.38; `head`: from 0.39 on. */
+  readonly kind: Profile["schedule"];
 }): Schedule {
   const { steps, shift, kind } = options;
   const sigmas = new Float32Array(steps + 1);

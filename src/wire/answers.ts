@@ -1,5 +1,6 @@
 import { imageFormats, jobStates } from "../job/job.ts";
 import type { FieldError } from "./fields.ts";
+import { profileFacts } from "./profiles.ts";
 import type { Holds, Shape } from "./shapes.ts";
 import {
   anything,
@@ -171,6 +172,7 @@ export const event: Shape<unknown> = {
 };
 
 export const modelList = object({
+  profiles: documented(arrayOf(profileFacts), { description: "what numbers mean, by name" }),
   models: arrayOf(
     object({
       id: string,

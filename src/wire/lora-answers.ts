@@ -1,4 +1,5 @@
 import { pageOf } from "./answers.ts";
+import { profileFields } from "./profiles.ts";
 import type { Holds } from "./shapes.ts";
 import {
   arrayOf,
@@ -10,7 +11,6 @@ import {
   string,
   time,
   wholeNumber,
-  word,
 } from "./shapes.ts";
 
 // What the API answers about LoRA files.
@@ -30,16 +30,10 @@ const group = object({
 
 /** What a training preview meant, by the version of ai-toolkit that drew it. */
 const previewEra = object({
-  from: documented(string, { description: "first version of ai-toolkit that draws so" }),
-  to: documented(orNull(string), { description: "the last; null: still" }),
-  guidance: documented(word("g", "max(0, g - 1)"), {
-    description: "w of pos + w·(pos - neg) for the preview's guidance_scale g",
+  ...profileFields,
+  candidates: documented(arrayOf(profileFields.name), {
+    description: "all profiles that it may be; more than one where `doubt` says why",
   }),
-  guidance_above: documented(wholeNumber, {
-    description: "guidance runs when what it is handed is above this",
-  }),
-  updates: documented(word("N - 1", "N"), { description: "updates that N steps make" }),
-  divisor: documented(wholeNumber, { description: "sizes are floored to a multiple of this" }),
   doubt: orNull(string),
 });
 

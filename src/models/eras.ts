@@ -1,0 +1,71 @@
+import type { ProfileName } from "../job/request.ts";
+import type { Profile } from "./profiles.ts";
+import { profiles } from "./profiles.ts";
+
+/** What a version of ai-toolkit tells of its training previews. */
+export interface Era {
+  /** What they most likely meant. */
+  readonly profile: Profile;
+  /** All that they may have meant, the likely one first; more than one in a version that changed its mind. */
+  readonly candidates: readonly Profile[];
+  /** What is uncertain, where there is more than one. */
+  readonly doubt: string | null;
+}
+
+/** From the oldest to the newest. */
+const eras: readonly Profile[] = Object.values(profiles)
+  .filter(({ versions }) => versions !== null)
+  .toSorted((a, b) => compare(numbersOf(a.versions!.from)!, numbersOf(b.versions!.from)!));
+
+/** Versions in whose course a preview's meaning changed. */
+const uncertain: Readonly<Record<string, { other: ProfileName; doubt: string }>> = {
+  "0.9.14": {
+    other: "preview-0.7.25",
+    doubt: "sizes were floored to 32 before this version's last days",
+  },
+  "0.10.24": {
+    other: "preview-0.10.25",
+    doubt: "N steps make N updates in this version's last days",
+  },
+};
+
+/**
+ * The era of a version of ai-toolkit.
+ *
+ * @returns why there is none, where there is none
+ */
+export function eraOfVersion(version: string): Era | { readonly none: string } {
+  const numbers = numbersOf(version);
+  if (numbers === undefined) return { none: `"${version}" is not a version of ai-toolkit` };
+  const profile = eras.findLast(
+    ({ versions }) => compare(numbers, numbersOf(versions!.from)!) >= 0,
+  );
+  if (profile === undefined) {
+    return { none: `ai-toolkit ${version} is older than its Z-Image training` };
+  }
+  const changed = uncertain[numbers.join(".")];
+  if (changed === undefined) return { profile, candidates: [profile], doubt: null };
+  return { profile, candidates: [profile, profiles[changed.other]], doubt: changed.doubt };
+}
+
+/** The era of a LoRA by what its header says of its trainer. */
+export function eraOfHeader(header: {
+  readonly trainer: string | null;
+  readonly trainerVersion: string | null;
+}): Era | { readonly none: string } {
+  const { trainer, trainerVersion } = header;
+  if (trainerVersion === null || !/ai-toolkit/i.test(trainer ?? "")) {
+    return { none: "its header does not say which version of ai-toolkit trained it" };
+  }
+  return eraOfVersion(trainerVersion);
+}
+
+function numbersOf(version: string): number[] | undefined {
+  return /^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number);
+}
+
+/** A version orders by its numbers, not as text. */
+function compare(a: readonly number[], b: readonly number[]): number {
+  const different = a.findIndex((number, i) => number !== b[i]);
+  return different === -1 ? 0 : a[different]! - b[different]!;
+}
