@@ -1,0 +1,176 @@
+import type { JsonValue } from "../wire/python-json.ts";
+import type { Infotext } from "./infotext.ts";
+import { takeLoraTags } from "./infotext.ts";
+import type { NoiseSource, ToolName, ToolSettings } from "./settings.ts";
+import { inWords, unknownSettings } from "./settings.ts";
+import { isObject, parseToolJson } from "./tool-json.ts";
+
+/**
+ * What an infotext says. It is read as AUTOMATIC1111, Forge, Forge Neo, SD.Next or stable-diffusion.cpp means
+ * it: their words are the same, the numbers are not.
+ */
+export function readInfotext(infotext: Infotext): ToolSettings {
+  const tool = toolOf(infotext);
+  const { parameters } = infotext;
+  const used = new Set<string>();
+  const text = (key: string): string | null => {
+    const value = parameters.get(key);
+    if (value !== undefined) used.add(key);
+    return value ?? null;
+  };
+  const unread: string[] = [];
+  const number = (key: string): number | null => {
+    const value = text(key);
+    if (value === null) return null;
+    if (value !== "" && Number.isFinite(Number(value))) return Number(value);
+    unread.push(`"${key}" is no number: ${value}.`);
+    return null;
+  };
+  const { prompt, loras } = takeLoraTags(infotext.prompt);
+  const size = /^(\d{1,6})x(\d{1,6})$/.exec(text("Size") ?? "");
+  const seed = text("Seed");
+  const cfg = number("CFG scale");
+  const steps = number("Steps");
+  const { sampler, scheduler } = samplerOf(tool, text("Sampler"), text("Schedule type"));
+  const shift = shiftOf(tool, number("Shift") ?? number("Sampler shift"));
+  const denoise = number("Denoising strength");
+  const rng = text("RNG");
+  const model = text("Unet") ?? text("Model");
+  const version = text("Version");
+  const vae = text("VAE") ?? moduleOf(parameters, used, /vae|ae\b/i);
+  const textEncoder = text("TE") ?? moduleOf(parameters, used, /./);
+  const custom = text("Custom Sigmas");
+  used.add("App");
+  const known = sdcppLoras(text("SDCPP"), unread);
+  const settings: ToolSettings = {
+    ...unknownSettings(tool),
+    version,
+    prompt,
+    negative: { kind: "text", text: infotext.negative },
+    standardCfg: cfg === null ? null : tool === "sdnext" ? cfg + 1 : cfg,
+    cfgOwn: cfg === null ? null : { name: "CFG scale", value: cfg },
+    steps,
+    sampler,
+    scheduler,
+    shift,
+    givenSigmas: custom === null ? null : custom.replace(/[[\]]/g, "").split(",").map(Number),
+    seed: seed !== null && /^\d{1,20}$/.test(seed) ? BigInt(seed) : null,
+    noise: noiseOf(tool, rng),
+    denoise,
+    width: size === null ? null : Number(size[1]),
+    height: size === null ? null : Number(size[2]),
+    loras: known ?? loras,
+    model,
+    vae,
+    textEncoder,
+    own: inWords({
+      prompt: ["prompt", infotext.prompt],
+      negative: ["Negative prompt", infotext.negative],
+      guidance: ["CFG scale", cfg],
+      steps: ["Steps", steps],
+      sampler: ["Sampler", parameters.get("Sampler") ?? null],
+      scheduler: [tool === "sd.cpp" ? "Sampler" : "Schedule type", scheduler],
+      shift: [tool === "sdnext" ? "Sampler shift" : "Shift", parameters.get("Shift") ?? null],
+      seed: ["Seed", seed],
+      noise: ["RNG", rng ?? (tool === "sdnext" ? null : "not written, so GPU")],
+      denoise: ["Denoising strength", denoise],
+      size: ["Size", parameters.get("Size") ?? null],
+      loras: ["<lora:name:strength>", loras.map((l) => `<lora:${l.name}:${l.strength}>`).join(" ")],
+      model: ["Model", model],
+      vae: ["VAE", vae],
+      textEncoder: ["TE", textEncoder],
+    }),
+    notes: notesOf(tool, infotext, prompt),
+    unread,
+  };
+  const others = [...parameters]
+    .filter(([key]) => !used.has(key))
+    .map(([name, value]) => ({ name, value }));
+  return { ...settings, others };
+}
+
+function toolOf({ parameters }: Infotext): ToolName {
+  const version = parameters.get("Version") ?? "";
+  if (version.includes("stable-diffusion.cpp")) return "sd.cpp";
+  if (parameters.get("App") === "SD.Next") return "sdnext";
+  if (/neo/i.test(version) || parameters.has("Shift")) return "forge-neo";
+  const isForge = /^f\d/.test(version) || parameters.has("Module 1");
+  return isForge ? "forge" : "a1111";
+}
+
+/** stable-diffusion.cpp joins the two names; the others write the second apart. */
+function samplerOf(
+  tool: ToolName,
+  sampler: string | null,
+  schedule: string | null,
+): { sampler: string | null; scheduler: string | null } {
+  if (tool === "sd.cpp" && sampler !== null) {
+    const [method = null, scheduler = null] = sampler.split(" ");
+    return { sampler: method, scheduler };
+  }
+  if (tool === "sdnext") return { sampler: sampler ?? "Default", scheduler: schedule };
+  return { sampler, scheduler: schedule };
+}
+
+/** Z-Image's own, where a tool writes a shift only if it is another. */
+function shiftOf(tool: ToolName, written: number | null): number | null {
+  return written ?? (tool === "sdnext" || tool === "sd.cpp" ? 3 : null);
+}
+
+function noiseOf(tool: ToolName, rng: string | null): NoiseSource {
+  if (tool === "sdnext") return "unknown";
+  const name = rng?.toLowerCase() ?? "gpu";
+  if (name === "cpu") return "cpu";
+  // In stable-diffusion.cpp "cuda" is the generator of the others' "NV", computed in software.
+  if (name === "nv" || name === "cuda") return "nv-philox";
+  return name === "gpu" ? "cuda-philox" : "unknown";
+}
+
+/** Forge lists the files beside the model as "Module 1", "Module 2", … */
+function moduleOf(
+  parameters: ReadonlyMap<string, string>,
+  used: Set<string>,
+  pattern: RegExp,
+): string | null {
+  for (const [key, value] of parameters) {
+    if (!/^Module \d+$/.test(key) || used.has(key) || !pattern.test(value)) continue;
+    used.add(key);
+    return value;
+  }
+  return null;
+}
+
+/** stable-diffusion.cpp writes its LoRAs into the JSON behind its infotext. */
+function sdcppLoras(json: string | null, unread: string[]): ToolSettings["loras"] | null {
+  if (json === null) return null;
+  const parsed = parseToolJson(json, "The SDCPP part of the parameters");
+  const loras: JsonValue | undefined = isObject(parsed) ? parsed.loras : undefined;
+  if (!Array.isArray(loras)) return null;
+  return loras.flatMap((lora) => {
+    if (isObject(lora) && typeof lora.name === "string")
+      return [{ name: lora.name, strength: Number(lora.multiplier ?? 1) }];
+    unread.push("A LoRA in the SDCPP part has no name.");
+    return [];
+  });
+}
+
+function notesOf(tool: ToolName, { parameters }: Infotext, prompt: string): string[] {
+  const notes: string[] = [];
+  if (tool === "sd.cpp" && /[()[\]]/.test(prompt)) {
+    notes.push(
+      "stable-diffusion.cpp takes parentheses and brackets in a prompt for weights and leaves them out.",
+    );
+  }
+  if (parameters.get("VAE Decoder") === "TAESD" || parameters.get("VAE") === "TAESD")
+    notes.push("The picture was decoded by TAESD, a small stand-in for the VAE.");
+  if ([...parameters.keys()].some((key) => /^hires/i.test(key)))
+    notes.push("The picture was enlarged and drawn over (hires fix).");
+  if (parameters.has("Variation seed")) notes.push("A second seed was mixed into the noise.");
+  for (const key of ["FP8 weight", "Diffusion in Low Bits"]) {
+    const value = parameters.get(key);
+    if (value !== undefined) notes.push(`The model's weights are rounded (${key}: ${value}).`);
+  }
+  if (tool === "sdnext")
+    notes.push("SD.Next draws its noise on the GPU unless its settings say otherwise.");
+  return notes;
+}

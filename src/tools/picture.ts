@@ -1,0 +1,67 @@
+import { InputError } from "../errors.ts";
+import type { EmbeddedText, EmbeddedTexts } from "../image/embedded-text.ts";
+import { readEmbeddedTexts } from "../image/embedded-text.ts";
+import { readInfotext } from "./a1111.ts";
+import { parseGraph } from "./comfy-graph.ts";
+import { readComfyGraph } from "./comfyui.ts";
+import { parseInfotext } from "./infotext.ts";
+import type { ToolSettings } from "./settings.ts";
+import { parseToolJson } from "./tool-json.ts";
+
+export interface ReadPicture {
+  readonly settings: ToolSettings;
+  /** Every text in the file, as it stands there. */
+  readonly embedded: EmbeddedTexts;
+}
+
+/** Whether a text is a reader's, and what it says then. */
+type Reader = (text: EmbeddedText, picture: EmbeddedTexts) => ToolSettings | undefined;
+
+/** The first that knows one of the texts counts: a graph before an infotext that a node wrote beside it. */
+const readers: readonly Reader[] = [
+  ({ name, text }, picture) => {
+    const prompt = comfyPrompt(name, text);
+    if (prompt === undefined) return undefined;
+    return readComfyGraph(parseGraph(parseToolJson(prompt, "The ComfyUI graph")), picture);
+  },
+  ({ name, text }) => {
+    if (name !== "parameters" && name !== "UserComment") return undefined;
+    const infotext = parseInfotext(text);
+    return infotext === undefined ? undefined : readInfotext(infotext);
+  },
+];
+
+/** PNG: a chunk of that name. WebP: Exif's Model, behind the word. */
+function comfyPrompt(name: string, text: string): string | undefined {
+  if (name === "prompt" && text.trimStart().startsWith("{")) return text;
+  return name === "Model" && text.startsWith("prompt:{") ? text.slice("prompt:".length) : undefined;
+}
+
+/**
+ * Reads what the tool that made a picture wrote into it.
+ *
+ * @throws InputError if it is no picture, or nothing in it is of a tool that is known
+ */
+export async function readPicture(bytes: Uint8Array): Promise<ReadPicture> {
+  const embedded = await readEmbeddedTexts(bytes);
+  for (const read of readers) {
+    for (const text of embedded.texts) {
+      const settings = read(text, embedded);
+      if (settings !== undefined) return { settings: withProblems(settings, embedded), embedded };
+    }
+  }
+  throw new InputError(nothingKnown(embedded));
+}
+
+function withProblems(settings: ToolSettings, { problems }: EmbeddedTexts): ToolSettings {
+  return { ...settings, unread: [...settings.unread, ...problems] };
+}
+
+function nothingKnown({ texts, problems }: EmbeddedTexts): string {
+  const names = texts.map(({ place, name }) => `${place} ${name}`.trim());
+  const found = names.length === 0 ? "holds no text" : `holds only ${names.slice(0, 8).join(", ")}`;
+  return (
+    `The picture ${found}: no tool that is known wrote its parameters into it. ${problems.join(" ")} ` +
+    "The trainer's previews and pictures that went through a chat or a web page have none."
+  );
+}
