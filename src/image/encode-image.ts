@@ -93,6 +93,26 @@ export async function encodeImage(
   return encoded.withExif(exif).toBuffer();
 }
 
+/**
+ * A picture as ai-toolkit saves a preview: Pillow's `image.save(path)` with its defaults, which
+ * are quality 75 with halved chroma for JPEG, quality 80 and method 4 for WebP. sharp makes
+ * the same pixels of them, for WebP the same bytes (test/golden/encoded).
+ */
+export async function encodeAsTrainer(
+  { data, width, height }: Pixels,
+  format: ImageFormat,
+): Promise<Uint8Array> {
+  const raw = sharp(data, { raw: { width, height, channels: 3 } });
+  switch (format) {
+    case "png":
+      return raw.png().toBuffer();
+    case "jpeg":
+      return raw.jpeg({ quality: 75, chromaSubsampling: "4:2:0" }).toBuffer();
+    case "webp":
+      return raw.webp({ quality: 80, effort: 4 }).toBuffer();
+  }
+}
+
 /** Exif text is ASCII: other characters become JSON escapes, which read back the same. */
 function exifText(json: string): string {
   const text = json.replace(
