@@ -12,6 +12,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "./golden.ts";
+import { trainedBy } from "./lora-header.ts";
 import { startRetake } from "./retake-process.ts";
 
 const tiny = join(goldenFolder, "tiny");
@@ -35,8 +36,9 @@ const retake = (...args: string[]) => start(args).ended;
 
 function generateArgs(...more: string[]): string[] {
   const small = ["--width", "64", "--height", "64", "--steps", "2", "--guidance", "1"];
+  const profile = ["--profile", "reference"];
   const model = ["--model", "zimage_turbo", "--weights", join(tiny, "store")];
-  return ["generate", ...model, "--prompt", "a fox", ...small, "--out", out, ...more];
+  return ["generate", ...model, "--prompt", "a fox", ...small, ...profile, "--out", out, ...more];
 }
 
 test("generate writes the picture and says all that made it", async () => {
@@ -55,6 +57,39 @@ test("generate writes the picture and says all that made it", async () => {
   });
   expect(existsSync(out)).toBe(true);
   rmSync(out);
+});
+
+test("the profile is the LoRA's era if nothing else is asked for, and both ways it is said", async () => {
+  const lora = join(folder, "old.safetensors");
+  writeFileSync(lora, trainedBy(readFileSync(join(tiny, "lora-mixed-ranks.safetensors")), "0.7.9"));
+  const small = ["--width", "64", "--height", "80", "--steps", "2", "--json", "--out", out];
+  const model = ["--model", "zimage_turbo", "--weights", join(tiny, "store")];
+  const args = ["generate", ...model, "--prompt", "a fox", "--lora", lora, ...small];
+  const chosen = await retake(...args);
+  expect(chosen.stderr).toBe(
+    "profile preview-0.7.6: the LoRA was trained with ai-toolkit 0.7.9; guidance 1 by default of zimage_turbo\n",
+  );
+  expect(JSON.parse(chosen.stdout)).toMatchObject({
+    profile: "preview-0.7.6",
+    profile_asked: "preview",
+    profile_reason: "the LoRA was trained with ai-toolkit 0.7.9",
+    height: 64,
+    standard_cfg: 1,
+    warnings: [],
+  });
+  const { comments } = await sharp(out).metadata();
+  const written = { profile: "preview-0.7.6", profile_asked: "preview" };
+  expect(JSON.parse(comments![0]!.text)).toMatchObject(written);
+
+  const other = await retake(...args, "--profile", "diffusers");
+  const [warning] = JSON.parse(other.stdout).warnings;
+  expect(warning).toMatch(/0\.7\.9, .* size 64x64 instead of 64x80, .*--profile preview-0\.7\.6/);
+  expect(other.stderr).toBe(`warning: ${warning}\n`);
+
+  const described = await retake("lora", lora);
+  expect(described.stdout).toMatch(/profile +--profile preview-0\.7\.6/);
+  expect(described.stdout).toMatch(/warning: a request .* "profile": "preview"/);
+  for (const made of [lora, out]) rmSync(made);
 });
 
 test("a GGUF file, rounding on load, and the cache that both fill", async () => {

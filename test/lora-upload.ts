@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
+import { withMetadata } from "./lora-header.ts";
 import { lora } from "./lora-site.ts";
 import { TestServer } from "./test-server.ts";
 
@@ -17,13 +18,7 @@ export const loraId: string = idOf(lora);
 
 /** A LoRA like the demonstration's with another name in its header: other content, as long or longer. */
 export function variant(name: string): Buffer {
-  const length = Number(lora.readBigUInt64LE(0));
-  const header = JSON.parse(lora.subarray(8, 8 + length).toString());
-  header.__metadata__ = { ...header.__metadata__, name };
-  const text = Buffer.from(JSON.stringify(header));
-  const start = Buffer.alloc(8);
-  start.writeBigUInt64LE(BigInt(text.length));
-  return Buffer.concat([start, text, lora.subarray(8 + length)]);
+  return withMetadata(lora, { name });
 }
 
 /** The demonstration's LoRA with a NaN as its last value. */

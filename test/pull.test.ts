@@ -92,7 +92,18 @@ const pullArgs = (...more: string[]) => ["pull", "zimage_turbo", "--weights", we
 const pull = (env: Record<string, string> = {}, ...more: string[]) =>
   start(pullArgs(...more), env).ended;
 
-const picture = ["--width", "64", "--height", "64", "--steps", "2", "--guidance", "1"];
+const picture = [
+  "--width",
+  "64",
+  "--height",
+  "64",
+  "--steps",
+  "2",
+  "--guidance",
+  "1",
+  "--profile",
+  "reference",
+];
 const generate = (...args: string[]) => [
   "generate",
   "--model",

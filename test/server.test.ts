@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { profileNames } from "../src/job/request.ts";
 import { demoRequest } from "./caller.ts";
 import { serve } from "./loopback.ts";
 import { startRetake } from "./retake-process.ts";
@@ -165,7 +166,9 @@ test("health, readiness, metrics, models, documentation", async () => {
   expect((await server.call("GET", "/ready")).status).toBe(200);
   const metrics = await server.call("GET", "/metrics");
   expect(metrics.body).toMatch(/retake_requests\{state="succeeded"\} \d+/);
-  expect((await server.call("GET", "/v1/models")).body.models).toHaveLength(3);
+  const { body: listed } = await server.call("GET", "/v1/models");
+  expect(listed.models).toHaveLength(3);
+  expect(listed.profiles.map(({ name }: { name: string }) => name)).toEqual(profileNames);
   const docs = await server.call("GET", "/docs");
   expect(docs.headers.get("content-type")).toMatch(/html/);
   // Nothing on the page comes from elsewhere.

@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { addApiKey } from "../src/http/api-keys.ts";
 import { demoRequest } from "./caller.ts";
+import { trainedBy } from "./lora-header.ts";
 import { lora } from "./lora-site.ts";
 import { idOf, keptIn, loraId, octets, postLora, uploadServer, variant } from "./lora-upload.ts";
 import { RawClient } from "./raw-client.ts";
@@ -54,6 +55,31 @@ test("a LoRA is uploaded, described, listed, used by a request, and deleted", as
   const gone = await server.call("POST", "/v1/inference", request);
   expect([gone.status, gone.body.detail.error.code]).toEqual([400, "LORA_NOT_FOUND"]);
   expect(gone.body.detail.error.details).toEqual({ lora_path: `upload:${loraId}` });
+});
+
+test("profile preview is resolved where the upload's header is read, and its era is told", async () => {
+  const { body: uploaded } = await post(trainedBy(lora, "0.9.20"), octets);
+  const prompts = [{ prompt: "x", width: 64, height: 80, sample_steps: 2, guidance_scale: 2 }];
+  const loras = [{ path: uploaded.path }];
+  const effectiveOf = async (fields: object) => {
+    const request = demoRequest({ loras, prompts, ...fields });
+    const { body } = await server.call("POST", "/v1/inference", request);
+    return (await server.ended(body.request_id)).outputs.images[0].effective;
+  };
+  expect(await effectiveOf({ profile: "preview" })).toMatchObject({
+    profile: "preview-0.9.14",
+    profile_asked: "preview",
+    profile_reason: "the LoRA was trained with ai-toolkit 0.9.20",
+    height: 80,
+    warnings: [],
+  });
+  expect(await effectiveOf({ profile: "preview-0.10.21" })).toMatchObject({
+    profile: "preview-0.10.21",
+    standard_cfg: 2,
+    warnings: [expect.stringContaining('"profile": "preview-0.9.14"')],
+  });
+  expect(await effectiveOf({})).toMatchObject({ profile: "reference", height: 64 });
+  expect((await server.call("DELETE", `/v1/loras/${uploaded.id}`)).status).toBe(204);
 });
 
 test("the documented curl uploads", async () => {

@@ -8,10 +8,11 @@ import type { ModelSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { bounds, defaultPixels, generateRequestSchema, profileNames } from "../job/request.ts";
+import { askedProfileNames, boundedRequestSchema, bounds, defaultPixels } from "../job/request.ts";
 import { defaultSeed } from "../job/seed.ts";
 import { modelById, models } from "../models/registry.ts";
 import { providerFor } from "../onnx/device.ts";
+import type { GenerateOptions } from "../pipeline/generate.ts";
 import type { OpenOptions } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
 import { Trace } from "../pipeline/trace.ts";
@@ -73,7 +74,7 @@ export function addGenerateCommand(program: Command): void {
       `LoRA file or link (https://..., hf:owner/repo), multiplier ${rangeOf(bounds.multiplier)} (default 1); several act together`,
       parseLoraOption,
     )
-    .option("--neg <text>", "negative prompt; acts when guidance is above 0", "")
+    .option("--neg <text>", "negative prompt; acts where guidance runs", "")
     .option("--trigger <word>", "replaces [trigger] in the prompt")
     .option("--width <pixels>", `${rangeOf(bounds.pixels)} (default ${defaultPixels})`, parseNumber)
     .option(
@@ -89,9 +90,9 @@ export function addGenerateCommand(program: Command): void {
     )
     .option("--seed <integer>", `-1 draws one (default ${defaultSeed})`, parseInteger)
     .addOption(
-      new Option("--profile <name>", "what the numbers mean")
-        .choices(profileNames)
-        .default("reference"),
+      new Option("--profile <name>", "what the numbers mean; preview: what they meant in training")
+        .choices(askedProfileNames)
+        .default("preview"),
     )
     .addOption(
       new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
@@ -134,6 +135,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     await using pipeline = await openPipeline(options);
     const generated = await pipeline.generate(request, {
       signal,
+      onDecided: (decided) => sayDecided(decided, flags),
       onStep: ({ step, total }) => progress.update(step, total),
       ...(trace === undefined ? {} : { trace }),
     });
@@ -144,7 +146,6 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     if (trace !== undefined && flags.trace !== undefined) {
       await writeTrace(trace, flags.trace, out);
     }
-    for (const warning of generated.warnings) process.stderr.write(`warning: ${warning}\n`);
     process.stdout.write(
       flags.json === true
         ? `${JSON.stringify({ file_path: resolve(out), seconds, ...generated.parameters, warnings: generated.warnings })}\n`
@@ -153,6 +154,24 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   } finally {
     progress.stop();
   }
+}
+
+/** Before the wait: in which profile, why, and what of the numbers nobody gave. */
+function sayDecided(
+  { parameters, warnings }: Parameters<NonNullable<GenerateOptions["onDecided"]>>[0],
+  { model, steps, guidance }: GenerateFlags,
+): void {
+  const { profile, profile_reason, num_inference_steps, guidance_scale } = parameters;
+  if (profile_reason !== null) {
+    const defaults = [
+      ...(steps === undefined ? [`${num_inference_steps} steps`] : []),
+      ...(guidance === undefined ? [`guidance ${guidance_scale}`] : []),
+    ];
+    const untold =
+      defaults.length === 0 ? "" : `; ${defaults.join(" and ")} by default of ${model}`;
+    process.stderr.write(`profile ${profile}: ${profile_reason}${untold}\n`);
+  }
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
 }
 
 /** With links replaced by the files that they lead to. */
@@ -203,7 +222,7 @@ async function writeTrace(trace: Trace, path: string, out: string): Promise<void
 }
 
 function parseRequest(flags: GenerateFlags): GenerateRequest {
-  const parsed = generateRequestSchema.safeParse({
+  const parsed = boundedRequestSchema.safeParse({
     prompt: flags.prompt,
     negativePrompt: flags.neg,
     profile: flags.profile,

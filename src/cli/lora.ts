@@ -8,6 +8,8 @@ import { convertLora, targetFormats } from "../lora/convert.ts";
 import type { LoraDescription } from "../lora/describe.ts";
 import { describeLora } from "../lora/describe.ts";
 import { drawStrength } from "../lora/strength-picture.ts";
+import { newestEra } from "../models/eras.ts";
+import { profiles } from "../models/profiles.ts";
 import { loraFile } from "./lora-file.ts";
 import { stoppable } from "./stop-signal.ts";
 
@@ -92,20 +94,50 @@ function formatted(lora: LoraDescription): string {
     line("dataset tags", tags.slice(0, 12)) +
     line("modules", lora.modules) +
     line("parameters", lora.parameters) +
-    line(
-      "preview era",
-      era === null
-        ? `unknown: ${lora.preview_era_unknown}`
-        : `ai-toolkit ${era.from}${era.to === null ? " and later" : ` to ${era.to}`}: guidance ${era.guidance} ` +
-            `when above ${era.guidance_above}, ${era.updates} updates, sizes floored to ${era.divisor}` +
-            (era.doubt === null ? "" : ` (${era.doubt})`),
-    ) +
+    line("preview era", era === null ? `unknown: ${lora.preview_era_unknown}` : eraText(era)) +
+    line("profile", profileText(lora)) +
     lora.groups.map(groupLine).join("") +
     strengthByLayer(lora.strength) +
+    defaultWarning(lora) +
     lora.notes.map((note) => `note: ${note}\n`).join("") +
     (lora.unusable === null ? "" : `unusable: ${lora.unusable}\n`) +
     lora.problems.map((problem) => `problem: ${problem}\n`).join("")
   );
+}
+
+type PreviewEra = NonNullable<LoraDescription["preview_era"]>;
+
+function eraText({ from, to, doubt, ...era }: PreviewEra): string {
+  return (
+    `ai-toolkit ${from}${to === null ? " and later" : ` to ${to}`}: guidance ${era.guidance} ` +
+    `when above ${era.guidance_above}, ${era.updates} updates, sizes floored to ${era.divisor}` +
+    (doubt === null ? "" : ` (${doubt})`)
+  );
+}
+
+/** What to ask for to get the pictures of its previews. */
+function profileText({ preview_era: era }: LoraDescription): string {
+  if (era === null) return `${newestEra.name}, the newest era, if nothing else is asked for`;
+  const others = era.candidates.slice(1).map((name) => `, or ${name}`);
+  return `--profile ${era.name}${others.join("")}: retake generate chooses it by itself`;
+}
+
+/** A request to the server means something else if it names no profile. */
+function defaultWarning({ preview_era: era }: LoraDescription): string {
+  if (era === null) return "";
+  const { reference } = profiles;
+  const different = [
+    ...(era.divisor === reference.divisor
+      ? []
+      : [`sizes floored to ${reference.divisor}, not to ${era.divisor}`]),
+    ...(era.schedule === reference.schedule ? [] : ["N - 1 updates, not N"]),
+    ...(era.guidance === reference.guidance && era.guidance_above === reference.guidedAbove
+      ? []
+      : [`guidance g above 0, not ${era.guidance} above ${era.guidance_above}`]),
+  ];
+  return different.length === 0
+    ? ""
+    : `warning: a request to the server has to say "profile": "preview". Without it: ${different.join("; ")}.\n`;
 }
 
 function shown(value: unknown): string {

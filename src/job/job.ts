@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { mostLoras, profileNames } from "./request.ts";
+import { askedProfileNames, mostLoras } from "./request.ts";
 import { seedTextSchema } from "./seed.ts";
 
 // What passes between the API, the queue and the workers. All of it is plain JSON.
@@ -30,7 +30,7 @@ export const jobSchema = z.strictObject({
   /** Paths under the LoRA folder, links or uploads, as the client gave them. */
   loras: z.array(z.strictObject({ path: z.string(), multiplier: z.number() })).max(mostLoras),
   prompts: z.array(jobPromptSchema).min(1),
-  profile: z.enum(profileNames),
+  profile: z.enum(askedProfileNames),
   format: z.enum(imageFormats),
   /** A small picture every so many steps; null for none. */
   previewEvery: z.int().min(1).nullable(),

@@ -26,18 +26,25 @@ export const profileNames = [
 ] as const;
 export type ProfileName = (typeof profileNames)[number];
 
+/** What a request may ask for; `preview`: the era of its first LoRA. */
+export const askedProfileNames = ["preview", ...profileNames] as const;
+export type AskedProfileName = (typeof askedProfileNames)[number];
+
 /** More than anybody combines: a bound for memory. */
 export const mostLoras = 16;
 
 const pixels = z.int().min(bounds.pixels.ge).max(bounds.pixels.le);
 
-/** A LoRA file and how strongly it acts. */
-const loraSchema = z.strictObject({
-  path: z.string().min(1),
-  multiplier: z.number().min(bounds.multiplier.ge).max(bounds.multiplier.le),
-});
+/** As many as there are noise levels in training: more than that would repeat some. */
+const mostSteps = 1000;
 
-/** One picture to make. What is left out takes the model's default. */
+/** A LoRA file and how strongly it acts. */
+const loraSchema = z.strictObject({ path: z.string().min(1), multiplier: z.number() });
+
+/**
+ * One picture to make. What is left out takes the model's default. Its numbers have the bounds of
+ * a training preview, which may be any: a preview is an ordinary request.
+ */
 export const generateRequestSchema = z.strictObject({
   /** `[trigger]` stands for the trigger word. */
   prompt: z.string(),
@@ -49,10 +56,10 @@ export const generateRequestSchema = z.strictObject({
   /** In pixels, 64 to 4096; the profile says which of them are taken as they are. */
   width: pixels.optional(),
   height: pixels.optional(),
-  /** 1 to 150; the profile says how many updates they make. */
-  steps: z.int().min(bounds.steps.ge).max(bounds.steps.le).optional(),
-  /** 0 to 20; 0: the negative prompt doesn't count. */
-  guidanceScale: z.number().min(bounds.guidanceScale.ge).max(bounds.guidanceScale.le).optional(),
+  /** The profile says how many updates they make. */
+  steps: z.int().min(1).max(mostSteps).optional(),
+  /** The profile says what it comes to, and from where on the negative prompt counts. */
+  guidanceScale: z.number().optional(),
   /** -1 to 2^64 - 1; once parsed, the one that the picture is made with. */
   seed: z
     .bigint()
@@ -61,7 +68,21 @@ export const generateRequestSchema = z.strictObject({
     .default(defaultSeed)
     .transform((seed) => chooseSeed(seed, 0)),
   /** What the numbers mean: docs/models.md has the table. */
-  profile: z.enum(profileNames).default("reference"),
+  profile: z.enum(askedProfileNames).default("reference"),
+});
+
+/** The same within the bounds of the reference API, which the command line has too. */
+export const boundedRequestSchema = generateRequestSchema.extend({
+  loras: z
+    .array(
+      loraSchema.extend({
+        multiplier: z.number().min(bounds.multiplier.ge).max(bounds.multiplier.le),
+      }),
+    )
+    .max(mostLoras)
+    .default([]),
+  steps: z.int().min(bounds.steps.ge).max(bounds.steps.le).optional(),
+  guidanceScale: z.number().min(bounds.guidanceScale.ge).max(bounds.guidanceScale.le).optional(),
 });
 
 /** A request with its defaults filled in. */

@@ -4,6 +4,8 @@ import { profiles } from "./profiles.ts";
 
 /** What a version of ai-toolkit tells of its training previews. */
 export interface Era {
+  /** Its numbers alone: what a header holds beside them is anybody's text. */
+  readonly version: string;
   /** What they most likely meant. */
   readonly profile: Profile;
   /** All that they may have meant, the likely one first; more than one in a version that changed its mind. */
@@ -16,6 +18,8 @@ export interface Era {
 const eras: readonly Profile[] = Object.values(profiles)
   .filter(({ versions }) => versions !== null)
   .toSorted((a, b) => compare(numbersOf(a.versions!.from)!, numbersOf(b.versions!.from)!));
+
+export const newestEra: Profile = eras.at(-1)!;
 
 /** Versions in whose course a preview's meaning changed. */
 const uncertain: Readonly<Record<string, { other: ProfileName; doubt: string }>> = {
@@ -43,9 +47,16 @@ export function eraOfVersion(version: string): Era | { readonly none: string } {
   if (profile === undefined) {
     return { none: `ai-toolkit ${version} is older than its Z-Image training` };
   }
-  const changed = uncertain[numbers.join(".")];
-  if (changed === undefined) return { profile, candidates: [profile], doubt: null };
-  return { profile, candidates: [profile, profiles[changed.other]], doubt: changed.doubt };
+  const plain = numbers.join(".");
+  const changed = uncertain[plain];
+  return changed === undefined
+    ? { version: plain, profile, candidates: [profile], doubt: null }
+    : {
+        version: plain,
+        profile,
+        candidates: [profile, profiles[changed.other]],
+        doubt: changed.doubt,
+      };
 }
 
 /** The era of a LoRA by what its header says of its trainer. */

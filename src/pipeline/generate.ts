@@ -7,9 +7,11 @@ import { flowMatchSchedule } from "../sampler/schedule.ts";
 import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
+import { chooseProfile } from "./choose-profile.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
+import { eraWarnings } from "./era-warnings.ts";
 import { requireFinite } from "./finite.ts";
 import type { Meaning } from "./meaning.ts";
 import { drawNoise, scheduleOf, zerosLike } from "./meaning.ts";
@@ -42,6 +44,8 @@ export interface GenerateOptions {
   readonly signal?: AbortSignal;
   /** Told before each stage, and before each step. */
   readonly onStage?: (stage: (typeof generateStages)[number]) => void;
+  /** Told before the first step what the picture is made with. */
+  readonly onDecided?: (decided: Pick<Generated, "effective" | "parameters" | "warnings">) => void;
   /** The next step waits for what it returns. */
   readonly onStep?: (progress: StepProgress) => Promise<void> | void;
   /** Collects every stage's tensors for comparison with the reference. */
@@ -76,21 +80,23 @@ export interface Generated {
 export async function generate(
   pipeline: Pipeline,
   request: GenerateRequest,
-  { signal, onStage, onStep, trace, meaning = {} }: GenerateOptions,
+  { signal, onStage, onDecided, onStep, trace, meaning = {} }: GenerateOptions,
 ): Promise<Generated> {
   const begin = async (stage: (typeof generateStages)[number]) => {
     await stopPoint(signal);
     onStage?.(stage);
   };
   const { components } = pipeline;
-  const asked = effectiveParameters(request, components.model);
+  await begin("reading LoRAs");
+  const { loras, loaded } = await openLoras(pipeline, request.loras, signal);
+  const headers = loras.map(({ lora }) => lora.file.info);
+  const { profile, reason } = chooseProfile(request.profile, headers);
+  const asked = effectiveParameters(request, components.model, profile);
   const effective = {
     ...asked,
     guidanceWeight: meaning.guidanceWeight ?? asked.guidanceWeight,
   };
   const latentShape = latentShapeFor(components, effective);
-  await begin("reading LoRAs");
-  const { loras, loaded } = await openLoras(pipeline, request.loras, signal);
   const guided = effective.guidanceWeight !== 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
@@ -101,18 +107,29 @@ export async function generate(
   const encoded = await pipeline.encode(texts, signal);
   const promptEmbeds =
     guided && meaning.negative === "zeros" ? [encoded[0]!, zerosLike(encoded[0]!)] : encoded;
-  const warnings = [cutWarning("prompt", cutText)];
-  if (guided) warnings.push(cutWarning("negative prompt", negative.cutText));
+  const warnings = [
+    ...eraWarnings(request, components.model, profile, headers),
+    ...cutWarning("prompt", cutText),
+    ...(guided ? cutWarning("negative prompt", negative.cutText) : []),
+  ];
 
   const schedule =
     meaning.sigmas === undefined
       ? flowMatchSchedule({
           steps: effective.steps,
           shift: components.shift,
-          kind: effective.profile.schedule,
+          kind: profile.schedule,
         })
       : scheduleOf(meaning.sigmas);
   const noise = drawNoise(effective.seed, latentShape, meaning.noise, schedule);
+  const parameters = describeResult(components, request, {
+    effective,
+    profileReason: reason,
+    schedule,
+    prompt,
+    loras: loras.map(({ lora }) => lora),
+  });
+  onDecided?.({ effective, parameters, warnings });
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
   const latents = await denoiseLatents(pipeline, composeAdapters(loras), {
@@ -137,14 +154,9 @@ export async function generate(
     image,
     effective,
     schedule,
-    parameters: describeResult(components, request, {
-      effective,
-      schedule,
-      prompt,
-      loras: loras.map(({ lora }) => lora),
-    }),
+    parameters,
     loaded,
-    warnings: warnings.filter((warning) => warning !== undefined),
+    warnings,
   };
 }
 
@@ -219,7 +231,9 @@ function denoiseLatents(
   });
 }
 
-function cutWarning(what: string, cutText: string | null): string | undefined {
-  if (cutText === null) return undefined;
-  return `the ${what} is longer than 512 tokens: its end was cut off, as in training: ${JSON.stringify(cutText)}`;
+function cutWarning(what: string, cutText: string | null): string[] {
+  if (cutText === null) return [];
+  return [
+    `the ${what} is longer than 512 tokens: its end was cut off, as in training: ${JSON.stringify(cutText)}`,
+  ];
 }

@@ -87,7 +87,8 @@ test.each([
 
 test.each([
   [{ ...small, width: 63 }, "width: "],
-  [{ ...small, loras: [{ path: lora, multiplier: 3 }] }, "loras.0.multiplier: "],
+  [{ ...small, loras: [{ path: lora, multiplier: Number.NaN }] }, "loras.0.multiplier: "],
+  [{ ...small, guidanceScale: Number.POSITIVE_INFINITY }, "guidanceScale: "],
   [{ ...small, size: 64 }, "size"],
   [{ ...small, loras: [{ path: "/none.safetensors", multiplier: 1 }] }, "/none.safetensors"],
 ])("%j can't be drawn", async (request, named) => {

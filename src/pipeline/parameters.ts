@@ -1,7 +1,6 @@
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Profile } from "../models/profiles.ts";
-import { profiles } from "../models/profiles.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { version } from "../version.ts";
@@ -23,13 +22,16 @@ export interface Effective {
 }
 
 /** @throws InputError if the profile refuses the size. */
-export function effectiveParameters(request: GenerateRequest, model: ModelDefinition): Effective {
-  const profile = profiles[request.profile];
+export function effectiveParameters(
+  request: GenerateRequest,
+  model: ModelDefinition,
+  profile: Profile,
+): Effective {
   const guidanceScale = request.guidanceScale ?? model.guidanceScale;
   return {
     profile,
-    width: snap("width", request.width ?? model.width, request.profile, profile),
-    height: snap("height", request.height ?? model.height, request.profile, profile),
+    width: snap("width", request.width ?? model.width, profile),
+    height: snap("height", request.height ?? model.height, profile),
     steps: request.steps ?? model.steps,
     guidanceScale,
     guidanceWeight: profile.guidanceWeight(guidanceScale),
@@ -37,11 +39,11 @@ export function effectiveParameters(request: GenerateRequest, model: ModelDefini
   };
 }
 
-function snap(side: string, size: number, name: string, profile: Profile): number {
+function snap(side: string, size: number, profile: Profile): number {
   const floored = size - (size % profile.divisor);
   if (floored !== size && profile.otherSizes === "refuse") {
     throw new InputError(
-      `${side} ${size}: profile ${name} takes multiples of ${profile.divisor} only. ` +
+      `${side} ${size}: profile ${profile.name} takes multiples of ${profile.divisor} only. ` +
         `Use ${floored} or ${floored + profile.divisor}.`,
     );
   }
@@ -62,11 +64,13 @@ export function describeResult(
   request: GenerateRequest,
   {
     effective,
+    profileReason,
     schedule,
     prompt,
     loras,
   }: {
     readonly effective: Effective;
+    readonly profileReason: string | null;
     readonly schedule: Schedule;
     /** After its trigger word was filled in. */
     readonly prompt: string;
@@ -78,7 +82,9 @@ export function describeResult(
     model: model.id,
     /** The file that took the place of the model's own transformer, and how its weights are stored. */
     transformer: { file: transformer.fileName, quantization: transformer.quantization },
-    profile: request.profile,
+    profile: effective.profile.name,
+    profile_asked: request.profile,
+    profile_reason: profileReason,
     prompt,
     negative_prompt: request.negativePrompt,
     width: effective.width,

@@ -3,6 +3,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { SamplerName, Weights } from "./samplers.ts";
 import { multistepWeights } from "./samplers.ts";
 import type { Schedule } from "./schedule.ts";
+import { usefulSteps } from "./schedule.ts";
 
 const { fround } = Math;
 
@@ -54,7 +55,7 @@ export interface DenoiseOptions {
 export async function denoise(options: DenoiseOptions): Promise<Tensor> {
   const { schedule, predict, sampler = "euler", signal, onStep } = options;
   const { sigmas } = schedule;
-  const useful = Array.from(schedule.timesteps.keys()).filter((i) => sigmas[i] !== sigmas[i + 1]);
+  const useful = usefulSteps(schedule);
   let latents = options.latents;
   let earlier: { readonly picture: Tensor; readonly sigma: number } | null = null;
   for (const [step, i] of useful.entries()) {

@@ -33,6 +33,11 @@ export function flowMatchSchedule(options: {
   return { sigmas, timesteps };
 }
 
+/** Steps of a schedule, from 0, that change something: those at whose end the noise level is another. */
+export function usefulSteps({ sigmas, timesteps }: Schedule): number[] {
+  return Array.from(timesteps.keys()).filter((i) => sigmas[i] !== sigmas[i + 1]);
+}
+
 /** f64 linspace(1, 0, N), shifted in f64. */
 function pinSigma(i: number, steps: number, shift: number): number {
   const u = steps === 1 ? 1 : i === steps - 1 ? 0 : 1 + i * (-1 / (steps - 1));

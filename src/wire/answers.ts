@@ -81,6 +81,12 @@ const effective = object(
       description: "the file that took the place of the model's own, and how it is stored",
     }),
     profile: string,
+    profile_asked: documented(string, {
+      description: "as in the request; preview: an era is chosen",
+    }),
+    profile_reason: documented(orNull(string), {
+      description: "why it is this one; null: the request names it",
+    }),
     prompt: documented(string, { description: "with its trigger word filled in" }),
     negative_prompt: string,
     width: wholeNumber,

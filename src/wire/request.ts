@@ -1,5 +1,5 @@
 import { imageFormats } from "../job/job.ts";
-import { bounds, defaultPixels, profileNames } from "../job/request.ts";
+import { askedProfileNames, bounds, defaultPixels } from "../job/request.ts";
 import { drawnSeed, largestSeed } from "../job/seed.ts";
 import type { FieldError } from "./fields.ts";
 import {
@@ -107,7 +107,7 @@ export function inferenceRequest(
     kv_cache: optional(truth()),
     match_target_res: optional(truth()),
     output_format: optional(oneOf(imageFormats)),
-    profile: optional(oneOf(profileNames)),
+    profile: optional(oneOf(askedProfileNames)),
     priority: optional(integer({ ge: -10, le: 10 })),
     preview_every: optional(integer(bounds.steps)),
     webhook_url: optional(short),
