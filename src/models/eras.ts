@@ -71,6 +71,12 @@ export function eraOfHeader(header: {
   return eraOfVersion(trainerVersion);
 }
 
+/** Whether a version of ai-toolkit is older than another; undefined if one of them is none. */
+export function isOlder(version: string, than: string): boolean | undefined {
+  const [a, b] = [numbersOf(version), numbersOf(than)];
+  return a === undefined || b === undefined ? undefined : compare(a, b) < 0;
+}
+
 function numbersOf(version: string): number[] | undefined {
   return /^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number);
 }

@@ -1,0 +1,88 @@
+import type { GenerateInput } from "../job/request.ts";
+import { generateRequestSchema } from "../job/request.ts";
+import type { JobFolder } from "./job-folder.ts";
+import { openVariables } from "./placeholders.ts";
+import type { PlannedSample } from "./plan.ts";
+import { requestOf } from "./request-of.ts";
+import type { Drawn } from "./samples.ts";
+import { sharedMultiplier } from "./samples.ts";
+import type { TrainedLora } from "./trained-loras.ts";
+
+/** Why a picture can't be taken again; null if it can. */
+export function whyNot(
+  job: JobFolder,
+  { step, index, set }: Pick<PlannedSample, "step" | "index" | "set">,
+  lora: TrainedLora | null,
+  drawn: readonly Drawn[],
+  sample: Drawn | undefined,
+): string | null {
+  if (sample === undefined) {
+    return `the configuration has ${drawn.length} samples, and this is of sample ${index}, counted from 0: it was drawn with an earlier configuration`;
+  }
+  if ("fault" in sample) return sample.fault;
+  const [variable] = openVariables(sample.prompt + sample.negativePrompt);
+  if (variable !== undefined && job.configFile !== "config.yaml") {
+    return `its prompt takes \${${variable}} from the environment, where it is not set`;
+  }
+  if (sample.seed === "random") {
+    return "its seed is -1: the trainer drew one for this picture alone and wrote it down nowhere";
+  }
+  return (
+    whyNoModel(job, step, lora, sample.multiplier) ??
+    whyCorrupted(job, step, set, drawn) ??
+    whyBeyond(requestOf(sample, lora, "reference"))
+  );
+}
+
+function whyNoModel(
+  { config, loras }: JobFolder,
+  step: number,
+  lora: TrainedLora | null,
+  multiplier: number,
+): string | null {
+  const [unknown] = config.model.unknown;
+  if (unknown !== undefined) {
+    return `it was drawn with model.${unknown}, which Retake does not know`;
+  }
+  if (config.network === null && step > 0) {
+    return "the job trained the model itself, not a LoRA: it needs the weights of its step";
+  }
+  if (step === 0) {
+    return config.network?.startsFromLora === true && multiplier !== 0
+      ? "training began with another LoRA (network.pretrained_lora_path), and step 0 shows that one"
+      : null;
+  }
+  if (lora === null) {
+    if (multiplier === 0) return null;
+    const left = [...new Set(loras.flatMap((one) => one.step ?? []))].toSorted((a, b) => a - b);
+    const steps = left.length === 0 ? "there is none" : `those of step ${left.join(", ")} are left`;
+    return `the LoRA of step ${step} is not in the folder: ${steps}`;
+  }
+  return lora.unusable;
+}
+
+/** A negative multiplier is merged in as it is and out as if it were positive: `merge_out` of network_mixins.py. */
+function whyCorrupted(
+  { config, previews }: JobFolder,
+  step: number,
+  set: PlannedSample["set"],
+  drawn: readonly Drawn[],
+): string | null {
+  if (set === "first_sample" || config.model.quantize || config.model.layerOffloading) return null;
+  if (config.network === null || ["dora", "lorm"].includes(config.network.type)) return null;
+  const shared = sharedMultiplier(drawn);
+  if (shared === null || shared >= 0) return null;
+  const trained = previews.map((preview) => preview.step).filter((one) => one > 0);
+  const { every } = config.sample;
+  const planned = typeof every === "number" && every > 0 ? [every] : [];
+  const first = Math.min(...trained.slice(0, 1), ...planned);
+  if (step <= first) return null;
+  return `all samples share the multiplier ${shared}: the trainer took it off its weights with the wrong sign after step ${first}, and drew this with what was left`;
+}
+
+function whyBeyond(request: GenerateInput): string | null {
+  const parsed = generateRequestSchema.safeParse(request);
+  if (parsed.success) return null;
+  const [issue] = parsed.error.issues;
+  return `Retake draws no such picture: ${issue!.path.join(".")}: ${issue!.message}`;
+}
