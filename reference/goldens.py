@@ -12,7 +12,6 @@ DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @
 """
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
@@ -24,16 +23,13 @@ import golden_parts
 import golden_tiny
 import golden_tokenizer
 import golden_vae
+import manifest
+from manifest import ROOT, sha256
 from trace import versions
 
-ROOT = Path(__file__).resolve().parent.parent / "test" / "golden"
 TOKENIZER_SHA256 = "aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4"
 # 0.39.0 is the first release that runs N useful steps for N; older ones run N - 1.
 GENERATION = "head" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 39) else "pin"
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def near(atol: float, rtol: float = 0) -> dict:
@@ -56,21 +52,9 @@ STAGE_TENSORS = {
 }
 
 
-def record(path: Path, what: str, dtype: str, atol: float, rtol: float, tensors: dict | None = None, by: dict | None = None) -> None:
-    """
-    One file's entry in the manifest: what it is, who made it, its hash, how near is near enough. The
-    tests read it. rtol is of a tensor's largest absolute value; `tensors` are exceptions, by a
-    tensor's name or by what stands behind its last dot; `by` are versions of other packages.
-    """
-    manifest = ROOT / "manifest.json"
-    entries = json.loads(manifest.read_text()) if manifest.exists() else {}
-    name = path.relative_to(ROOT).as_posix()
-    reference = entries.get(name, {}).get("reference", {})
-    reference[GENERATION] = by or versions()
-    entries[name] = {"what": what, "reference": reference, "dtype": dtype, "sha256": sha256(path), "atol": atol, "rtol": rtol}
-    if tensors is not None:
-        entries[name]["tensors"] = tensors
-    manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+def record(*args, by: dict | None = None) -> None:
+    """`by`: versions of other packages than the usual ones."""
+    manifest.record(*args, generation=GENERATION, versions=by or versions())
 
 
 def write_noise() -> None:
@@ -144,20 +128,20 @@ def write_pictures() -> None:
 
     for path in golden_pictures.write(ROOT / "pictures"):
         what = "pictures as Pillow saves and decodes them, and their PSNR and SSIM by scikit-image"
-        record(path, what, "u8", 1e-9, 0, {"ssim": near(2e-6)}, golden_pictures.versions())
+        record(path, what, "u8", 1e-9, 0, {"ssim": near(2e-6)}, by=golden_pictures.versions())
 
 
 def record_wire() -> None:
     """The answers of other programs are kept as they were recorded; each file says of which, in which versions."""
-    manifest = ROOT / "manifest.json"
-    entries = json.loads(manifest.read_text())
+    place = ROOT / "manifest.json"
+    entries = json.loads(place.read_text())
     for path in sorted((ROOT / "wire").glob("*.json")):
         recorded = json.loads(path.read_text())
         entries[path.relative_to(ROOT).as_posix()] = {
             "what": recorded["source"], "reference": {"recorded": recorded["versions"]}, "dtype": "json",
             "sha256": sha256(path), "atol": 0, "rtol": 0,
         }
-    manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+    place.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
 
 
 def main() -> None:

@@ -17,13 +17,15 @@ import type { OpenOptions } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
 import { Trace } from "../pipeline/trace.ts";
 import { version } from "../version.ts";
+import type { AsTrainedFlags } from "./as-trained.ts";
+import { addAsTrainedOptions, roundingOfFlags } from "./as-trained.ts";
 import { loraFile } from "./lora-file.ts";
 import { addNeededOption, parseLoraOption, parseNumber } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 
-interface GenerateFlags {
+interface GenerateFlags extends AsTrainedFlags {
   readonly model: string;
   readonly weights?: string;
   readonly transformer?: string;
@@ -101,6 +103,7 @@ export function addGenerateCommand(program: Command): void {
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
     .action(runGenerate);
+  addAsTrainedOptions(generate);
 }
 
 function rangeOf({ ge, le }: { readonly ge: number; readonly le: number }): string {
@@ -119,14 +122,16 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     RETAKE_QUANTIZE: flags.quantize,
     DEVICE: flags.device,
   });
-  const options = openOptions(flags, settings, signal);
-  providerFor(options.device);
+  const openWith = openOptions(flags, settings, signal);
+  providerFor(openWith.device);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
   const request = await withLoraFiles(asked, signal);
+  const asTrained = await roundingOfFlags(flags, flags.model, request, settings.quantize);
+  const options = asTrained === undefined ? openWith : { ...openWith, asTrained };
 
   const progress = startProgress("{bar} step {value}/{total}, {eta_formatted} left");
   const trace = flags.trace === undefined ? undefined : new Trace();

@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Quantize } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
+import type { Rounding } from "../job/rounding.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import type { WeightLookup, WeightSpan } from "../onnx/graph.ts";
 import type { Tokenizer } from "../prompt/tokenizer.ts";
@@ -60,6 +61,12 @@ export interface Components {
   readonly vae: Component<VaeConfig>;
   /** Shift of the schedule. */
   readonly shift: number;
+  /** How they were rounded as in training; null: they are as stored. */
+  readonly asTrained: {
+    readonly rounding: Rounding;
+    /** File of the training adapter that is part of the transformer, to be taken off beside it. */
+    readonly adapter: string | null;
+  } | null;
 }
 
 /**
@@ -105,6 +112,7 @@ export async function openComponents(
     transformer,
     vae,
     shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
+    asTrained: null,
   };
 }
 
@@ -221,7 +229,7 @@ async function quantizeTransformer(
   transformer: Component<TransformerConfig>,
   options: ComponentOptions,
 ): Promise<Component<TransformerConfig>> {
-  const { name, weights, sources, quantization } = transformer;
+  const { weights, sources, quantization } = transformer;
   if (quantization !== null) {
     throw new InputError(
       `${sources.join(", ")} is quantised already (${quantization}): leave the quantisation on load ` +
@@ -233,7 +241,15 @@ async function quantizeTransformer(
   );
   const narrow = await quantizeInt8(matrices, sources, options.cacheFolder, options);
   const all = new Map([...weights, ...narrow]);
-  return { ...transformer, weights: all, lookup: lookupIn(name, all), quantization: "int8" };
+  return { ...withWeights(transformer, all), quantization: "int8" };
+}
+
+/** The same part with other weights under its names. */
+export function withWeights<Config>(
+  part: Component<Config>,
+  weights: ReadonlyMap<string, WeightSpan>,
+): Component<Config> {
+  return { ...part, weights, lookup: lookupIn(part.name, weights) };
 }
 
 function lookupIn(name: string, weights: ReadonlyMap<string, WeightSpan>): WeightLookup {

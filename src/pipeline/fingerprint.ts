@@ -20,11 +20,21 @@ export async function fingerprintWeights({
   textEncoder,
   transformer,
   vae,
+  asTrained,
 }: Components): Promise<WeightsFingerprint> {
+  const rounded = (method: string | null | undefined) =>
+    asTrained === null ? "" : `+${method ?? "bf16"}`;
+  const adapter = asTrained?.adapter ?? null;
+  const merged = adapter === null ? "" : `+adapter ${await fingerprintFiles([adapter])}`;
+  const { rounding } = asTrained ?? {};
   return {
-    text_encoder: await fingerprint(textEncoder),
-    transformer: await fingerprint(transformer),
-    vae: await fingerprint(vae),
+    text_encoder: (await fingerprint(textEncoder)) + rounded(rounding?.textEncoder),
+    transformer:
+      (await fingerprint(transformer)) +
+      rounded(rounding?.transformer) +
+      (rounding?.embedders === true ? " embedders" : "") +
+      merged,
+    vae: (await fingerprint(vae)) + rounded(null),
   };
 }
 

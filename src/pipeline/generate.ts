@@ -97,6 +97,7 @@ export async function generate(
     guidanceWeight: meaning.guidanceWeight ?? asked.guidanceWeight,
   };
   const latentShape = latentShapeFor(components, effective);
+  const standing = await pipeline.standing();
   const guided = effective.guidanceWeight !== 0;
 
   const prompt = applyTrigger(request.prompt, request.triggerWord);
@@ -132,7 +133,7 @@ export async function generate(
   onDecided?.({ effective, parameters, warnings });
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
-  const latents = await denoiseLatents(pipeline, composeAdapters(loras), {
+  const latents = await denoiseLatents(pipeline, composeAdapters([...loras, ...standing]), {
     promptEmbeds,
     schedule,
     noise,

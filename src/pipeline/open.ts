@@ -5,10 +5,13 @@ import { parseCacheFolder, parseStoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
+import type { Rounding } from "../job/rounding.ts";
+import { roundingSchema } from "../job/rounding.ts";
 import { modelById } from "../models/registry.ts";
 import { computeDtypeFor, providerFor } from "../onnx/device.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
+import { roundComponents } from "./as-trained.ts";
 import { openComponents } from "./components.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
 import {
@@ -27,6 +30,8 @@ export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
   readonly model: string;
   /** A `.safetensors` or `.gguf` file to take the transformer from, in place of the store's. */
   readonly transformer?: string;
+  /** Rounds the weights as a quantised training did; not together with `quantize`. */
+  readonly asTrained?: Rounding;
 }
 
 /** One model, ready to draw. Dispose of it to free its memory (`await using`). */
@@ -55,7 +60,7 @@ export interface OpenPipeline extends AsyncDisposable {
  * @throws InputError naming the option or the file that can't be used
  */
 export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> {
-  const { model, transformer, signal, onStart, ...rest } = options;
+  const { model, transformer, asTrained, signal, onStart, ...rest } = options;
   const parsed = modelOptionsSchema.safeParse({
     weights: "demo",
     quantize: "none",
@@ -66,6 +71,8 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   });
   if (!parsed.success) throw unusable(parsed.error);
   const { quantize, cacheFolder, device, keepOpen } = parsed.data;
+  const rounding = roundingSchema.optional().safeParse(asTrained);
+  if (!rounding.success) throw unusable(rounding.error, "asTrained");
   const weights =
     parsed.data.weights === "hub"
       ? parseStoreSettings({ ...process.env, RETAKE_WEIGHTS: "hub" }).weights
@@ -75,13 +82,23 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   // Before they are opened: a change meanwhile is seen later.
   const sourcesNow = () => sourcesIdentity(weights, definition, transformer);
   const openedSources = await sourcesNow();
-  const components = await openComponents(weights, definition, {
+  if (asTrained !== undefined && quantize !== "none") {
+    throw new InputError(
+      `asTrained: the weights are rounded as in training, and quantize is ${quantize}: leave one of the two away.`,
+    );
+  }
+  const deriving = {
     cacheFolder,
-    ...(quantize === "none" ? {} : { quantize }),
-    ...(transformer === undefined ? {} : { transformer }),
     ...(signal === undefined ? {} : { signal }),
     ...(onStart === undefined ? {} : { onStart }),
+  };
+  const opened = await openComponents(weights, definition, {
+    ...deriving,
+    ...(quantize === "none" ? {} : { quantize }),
+    ...(transformer === undefined ? {} : { transformer }),
   });
+  const components =
+    asTrained === undefined ? opened : await roundComponents(opened, weights, asTrained, deriving);
   const openedWeights = await weightsIdentity(components);
   const pipeline = new Pipeline(components, {
     device,
@@ -123,10 +140,13 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   };
 }
 
-function unusable({ issues }: z.ZodError): InputError {
+function unusable({ issues }: z.ZodError, ...within: string[]): InputError {
   return new InputError(
     issues
-      .map(({ path, message }) => `${path.length === 0 ? "" : `${path.join(".")}: `}${message}.`)
+      .map(({ path: inner, message }) => {
+        const path = [...within, ...inner];
+        return `${path.length === 0 ? "" : `${path.join(".")}: `}${message}.`;
+      })
       .join(" "),
   );
 }

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Profile } from "../models/profiles.ts";
@@ -60,7 +61,7 @@ type Description = Required<Omit<EffectiveAnswer, "seed" | "weights" | "warnings
  * printed with `--json`: what a person compares when two pictures differ.
  */
 export function describeResult(
-  { model, transformer }: Components,
+  { model, transformer, asTrained }: Components,
   request: GenerateRequest,
   {
     effective,
@@ -82,6 +83,7 @@ export function describeResult(
     model: model.id,
     /** The file that took the place of the model's own transformer, and how its weights are stored. */
     transformer: { file: transformer.fileName, quantization: transformer.quantization },
+    as_trained: describeRounding(asTrained),
     profile: effective.profile.name,
     profile_asked: request.profile,
     profile_reason: profileReason,
@@ -102,5 +104,17 @@ export function describeResult(
       name: file.info.outputName,
       network_multiplier: request.loras[i]!.multiplier,
     })),
+  };
+}
+
+/** What of the weights was rounded as in training, by what; null: they ran as stored. */
+function describeRounding(asTrained: Components["asTrained"]): Description["as_trained"] {
+  if (asTrained === null) return null;
+  const { rounding, adapter } = asTrained;
+  return {
+    transformer: rounding.transformer ?? "bf16",
+    text_encoder: rounding.textEncoder ?? "bf16",
+    embedders: rounding.embedders,
+    training_adapter: adapter === null ? null : basename(adapter),
   };
 }

@@ -10,6 +10,7 @@ import { Transformer } from "../transformer/transformer.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
 import type { Components } from "./components.ts";
+import type { ActiveLora } from "./compose-adapters.ts";
 import { requireFinite } from "./finite.ts";
 import type { LoadedLora } from "./loaded-lora.ts";
 import { bytesOf, openLora } from "./loaded-lora.ts";
@@ -44,6 +45,8 @@ export class Pipeline {
   /** Of the last request, by what their files held. */
   readonly #loras = new Map<string, LoadedLora>();
   readonly #earlierLoras: LRUCache<string, LoadedLora> | undefined;
+  /** Merged into the rounded transformer. */
+  #adapter: Promise<LoadedLora> | undefined;
 
   constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
@@ -96,6 +99,19 @@ export class Pipeline {
       loras.push(lora);
     }
     return { loras, cached };
+  }
+
+  /**
+   * What acts in every picture: the training adapter that the rounded transformer holds is taken
+   * off again, as the trainer does for its previews.
+   *
+   * @throws InputError if its file can't be used any more
+   */
+  async standing(): Promise<ActiveLora[]> {
+    const file = this.components.asTrained?.adapter ?? null;
+    if (file === null) return [];
+    this.#adapter ??= openLora(this.components, file, this.#device);
+    return [{ lora: await this.#adapter, multiplier: -1 }];
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. @throws CanceledError between two of them */

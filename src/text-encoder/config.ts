@@ -72,13 +72,15 @@ export function layersRead(config: TextEncoderConfig): number {
   return config.layers - 1;
 }
 
+const embeddings = "model.embed_tokens.weight";
+
 /** Every tensor that is read, with its shape. The last layer and the final norm are not. */
 export function textEncoderWeights(config: TextEncoderConfig): Map<string, readonly number[]> {
   const { hiddenSize, headDim, intermediateSize } = config;
   const queryDim = config.heads * headDim;
   const keyDim = config.keyValueHeads * headDim;
   const shapes = new Map<string, readonly number[]>([
-    ["model.embed_tokens.weight", [config.vocabularySize, hiddenSize]],
+    [embeddings, [config.vocabularySize, hiddenSize]],
   ]);
   for (let i = 0; i < layersRead(config); i++) {
     const layer = {
@@ -99,4 +101,11 @@ export function textEncoderWeights(config: TextEncoderConfig): Map<string, reado
     }
   }
   return shapes;
+}
+
+/** Its matrices that are products' weights: all but the embeddings. */
+export function textEncoderLinears(config: TextEncoderConfig): string[] {
+  return [...textEncoderWeights(config)]
+    .filter(([name, shape]) => shape.length === 2 && name !== embeddings)
+    .map(([name]) => name);
 }

@@ -67,6 +67,14 @@ export function blockMatrices(config: TransformerConfig): string[] {
     .map(([name]) => name);
 }
 
+/** What is before the blocks and behind them: modules, as ai-toolkit's patterns name them since 28f2c0ac. */
+const embedders = /^(?:t_embedder|cap_embedder|all_x_embedder|all_final_layer)/;
+
+/** Whether a module is one that newer trainers don't round. */
+export function isEmbedder(module: string): boolean {
+  return embedders.test(module);
+}
+
 /** The modules that an adapter can stand beside, by name, with their widths. */
 export function linearModules(
   config: TransformerConfig,

@@ -26,6 +26,8 @@ export interface Derivation {
   readonly cacheFolder: string;
   /** What is made: with the sources' identities it names the file. */
   readonly kind: string;
+  /** What else the content depends on; part of the name as well. */
+  readonly detail?: string;
   readonly sources: readonly string[];
   /** What the file holds, in order. */
   readonly tensors: ReadonlyMap<string, TensorLayout>;
@@ -92,9 +94,11 @@ async function makeOnce(
   });
 }
 
-async function keyOf({ kind, sources }: Derivation): Promise<string> {
+async function keyOf({ kind, detail, sources }: Derivation): Promise<string> {
   const identities = await Promise.all(sources.map(identityOf));
-  const text = [formatVersion, kind, ...identities].join("\n");
+  const text = [formatVersion, kind, ...(detail === undefined ? [] : [detail]), ...identities].join(
+    "\n",
+  );
   return `${kind}-${createHash("sha256").update(text).digest("hex").slice(0, 32)}`;
 }
 

@@ -80,6 +80,17 @@ const effective = object(
     transformer: documented(object({ file: orNull(string), quantization: orNull(string) }), {
       description: "the file that took the place of the model's own, and how it is stored",
     }),
+    as_trained: documented(
+      orNull(
+        object({
+          transformer: documented(string, { description: "quanto or torchao: to 8 bits; bf16" }),
+          text_encoder: string,
+          embedders: documented(flag, { description: "the transformer's embedders too" }),
+          training_adapter: orNull(string),
+        }),
+      ),
+      { description: "how the weights were rounded as in training; null: they were not" },
+    ),
     profile: string,
     profile_asked: documented(string, {
       description: "as in the request; preview: an era is chosen",

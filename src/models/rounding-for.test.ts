@@ -1,0 +1,94 @@
+import { expect, test } from "vitest";
+import type { TrainedAs } from "./rounding-for.ts";
+import { roundingFor, usualRounding } from "./rounding-for.ts";
+
+/** A job as ai-toolkit's page writes it. */
+function job(changes: Partial<TrainedAs> = {}): TrainedAs {
+  return {
+    model: "zimage",
+    trainerVersion: "0.9.14",
+    trainDtype: "bf16",
+    quantize: true,
+    quantizeTe: true,
+    qtype: "qfloat8",
+    qtypeTe: "qfloat8",
+    layerOffloading: false,
+    assistantLoraPath: null,
+    accuracyRecoveryAdapter: null,
+    ...changes,
+  };
+}
+const v2 = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
+const quanto = { transformer: "quanto", textEncoder: "quanto", embedders: true, adapter: null };
+
+test("qfloat8 is quanto's, and torchao's beside an adapter, with offloaded layers or as float8", () => {
+  expect(roundingFor(job())).toEqual(quanto);
+  expect(roundingFor(job({ assistantLoraPath: v2 }))).toEqual({
+    ...quanto,
+    transformer: "torchao",
+    adapter: v2,
+  });
+  const torchao = { ...quanto, transformer: "torchao", textEncoder: "torchao" };
+  expect(roundingFor(job({ layerOffloading: true }))).toEqual(torchao);
+  expect(roundingFor(job({ qtype: "float8", qtypeTe: "float8" }))).toEqual(torchao);
+});
+
+test("embedders are rounded before 0.10.24, by torchao in it too", () => {
+  const embedders = (trainerVersion: string | null, changes: Partial<TrainedAs> = {}) => {
+    const rounding = roundingFor(job({ trainerVersion, ...changes }));
+    return rounding !== null && "embedders" in rounding && rounding.embedders;
+  };
+  expect(["0.7.6", "0.9.14", "0.10.23"].map((version) => embedders(version))).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  expect(["0.10.24", "0.10.25", "0.12.26", null].map((version) => embedders(version))).toEqual([
+    false,
+    false,
+    false,
+    false,
+  ]);
+  expect(embedders("0.10.24", { assistantLoraPath: v2 })).toBe(true);
+  expect(embedders("0.10.25", { assistantLoraPath: v2 })).toBe(false);
+});
+
+test("a part that was not quantised stays bf16, and float32 jobs were not rounded at all", () => {
+  expect(roundingFor(job({ quantizeTe: false }))).toEqual({ ...quanto, textEncoder: null });
+  const off = { quantize: false, quantizeTe: false };
+  expect(roundingFor(job(off))).toEqual({
+    transformer: null,
+    textEncoder: null,
+    embedders: false,
+    adapter: null,
+  });
+  expect(roundingFor(job({ ...off, trainDtype: "float32" }))).toBeNull();
+});
+
+test.each([
+  [{ qtype: "uint4" }, "qtype uint4"],
+  [{ qtypeTe: "qint8" }, "qtype_te qint8"],
+  [{ qtype: "uint3|ostris/accuracy_recovery_adapters/x.safetensors" }, "accuracy recovery adapter"],
+  [{ accuracyRecoveryAdapter: "x.safetensors" }, "accuracy recovery adapter"],
+  [{ trainDtype: "float32" }, "quantised in float32"],
+])("%o is unknown, by name", (changes, reason) => {
+  expect(roundingFor(job(changes))).toEqual({ unknown: expect.stringContaining(reason) });
+});
+
+test("an adapter's path of another machine is looked for by its file's name", () => {
+  const rounding = roundingFor(job({ assistantLoraPath: "/home/me/models/own_v3.safetensors" }));
+  expect(rounding).toMatchObject({
+    adapter: "ostris/zimage_turbo_training_adapter/own_v3.safetensors",
+  });
+});
+
+test("the page's usual job: Turbo with the adapter of its time", () => {
+  expect(usualRounding("zimage_deturbo", "0.7.21")).toEqual(quanto);
+  expect(usualRounding("zimage_turbo", "0.7.6").adapter).toMatch(/_v1\.safetensors$/);
+  expect(usualRounding("zimage_turbo", null)).toEqual({
+    transformer: "torchao",
+    textEncoder: "quanto",
+    embedders: false,
+    adapter: v2,
+  });
+});

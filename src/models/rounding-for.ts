@@ -1,0 +1,108 @@
+import type { Rounding } from "../job/rounding.ts";
+import { isOlder } from "./eras.ts";
+
+/** What of a training job's configuration decides how its weights were rounded, as the trainer reads it. */
+export interface TrainedAs {
+  readonly model: string;
+  /** Of ai-toolkit; null: the newest. */
+  readonly trainerVersion: string | null;
+  /** `train.dtype`: `bf16`, `float32`, … */
+  readonly trainDtype: string;
+  readonly quantize: boolean;
+  /** The trainer's default is `quantize`'s value. */
+  readonly quantizeTe: boolean;
+  readonly qtype: string;
+  readonly qtypeTe: string;
+  /** Turns `qfloat8` into `float8`. */
+  readonly layerOffloading: boolean;
+  /** `model.assistant_lora_path`: a file's path, or `owner/name/file.safetensors`. */
+  readonly assistantLoraPath: string | null;
+  /** `model.accuracy_recovery_adapter`, which may stand behind `qtype` too. */
+  readonly accuracyRecoveryAdapter: string | null;
+}
+
+type Method = Rounding["transformer"];
+
+/** The repository whose adapters ai-toolkit's page names. */
+const adapterRepository = "ostris/zimage_turbo_training_adapter";
+
+/**
+ * How a training rounded the weights that its previews were drawn with. Read from ai-toolkit's
+ * `toolkit/util/quantize.py`, `toolkit/config_modules.py` and its Z-Image model, 4e62c38d to
+ * 27a03a91.
+ *
+ * @returns null for a training in float32 or float16 without quantisation, which nothing rounds;
+ *   why it is unknown, where it is
+ */
+export function roundingFor(trained: TrainedAs): Rounding | null | { readonly unknown: string } {
+  const { quantize, quantizeTe, trainDtype } = trained;
+  const isBf16 = /^(?:bf16|bfloat16)$/.test(trainDtype);
+  if (!quantize && !quantizeTe && !isBf16) return null;
+  if (!isBf16) {
+    return { unknown: `weights that were quantised in ${trainDtype}, not in bf16, are not copied` };
+  }
+  const transformer = quantize ? methodOf(trained, "transformer") : null;
+  if (typeof transformer === "object" && transformer !== null) return transformer;
+  const textEncoder = quantizeTe ? methodOf(trained, "textEncoder") : null;
+  if (typeof textEncoder === "object" && textEncoder !== null) return textEncoder;
+  return {
+    transformer,
+    textEncoder,
+    embedders: transformer !== null && roundsEmbedders(trained.trainerVersion, transformer),
+    adapter: trained.assistantLoraPath === null ? null : adapterName(trained.assistantLoraPath),
+  };
+}
+
+/**
+ * How ai-toolkit's page sets a job up: transformer and text encoder in `qfloat8`, Turbo with its
+ * training adapter.
+ */
+export function usualRounding(
+  model: string,
+  trainerVersion: string | null,
+  adapter: string | null = null,
+): Rounding {
+  const method = model === "zimage_turbo" ? "torchao" : "quanto";
+  const isFirst = trainerVersion !== null && isOlder(trainerVersion, "0.7.7") === true;
+  return {
+    transformer: method,
+    textEncoder: "quanto",
+    embedders: roundsEmbedders(trainerVersion, method),
+    adapter:
+      adapter ??
+      (model === "zimage_turbo"
+        ? `${adapterRepository}/zimage_turbo_training_adapter_v${isFirst ? 1 : 2}.safetensors`
+        : null),
+  };
+}
+
+function methodOf(
+  { qtype, qtypeTe, layerOffloading, assistantLoraPath, accuracyRecoveryAdapter }: TrainedAs,
+  part: "transformer" | "textEncoder",
+): Exclude<Method, null> | { readonly unknown: string } {
+  const [key, value] = part === "transformer" ? ["qtype", qtype] : ["qtype_te", qtypeTe];
+  if (part === "transformer" && (accuracyRecoveryAdapter !== null || qtype.includes("|"))) {
+    return { unknown: "an accuracy recovery adapter was trained beside, which is not copied" };
+  }
+  // Beside a training adapter, and with offloaded layers, the trainer takes its other float8.
+  const isOther = layerOffloading || (part === "transformer" && assistantLoraPath !== null);
+  if (value === "float8" || (value === "qfloat8" && isOther)) return "torchao";
+  if (value === "qfloat8" || value === "qfloat8_e4m3fn") return "quanto";
+  return { unknown: `${key} ${value} is not copied: qfloat8 and float8 are` };
+}
+
+/**
+ * Until 28f2c0ac (0.10.24) all matrices were rounded; torchao's reached the excluded ones too
+ * until e28727d5, the day before 0.10.25. In 0.10.24 itself the longer part counts.
+ */
+function roundsEmbedders(version: string | null, method: Exclude<Method, null>): boolean {
+  return (
+    version !== null && isOlder(version, method === "torchao" ? "0.10.25" : "0.10.24") === true
+  );
+}
+
+/** A hub's name stays; of a path only the file's name counts: it was another machine's. */
+function adapterName(path: string): string {
+  if (/^\w[\w.-]*\/\w[\w.-]*\/\w[\w.-]*\.safetensors$/.test(path)) return path;
+  return `${adapterRepository}/${path.split(/[/\\]/).at(-1)}`;
+}

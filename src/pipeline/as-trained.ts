@@ -1,0 +1,96 @@
+import { InputError } from "../errors.ts";
+import type { Rounding } from "../job/rounding.ts";
+import { textEncoderLinears } from "../text-encoder/config.ts";
+import { isEmbedder, linearModules } from "../transformer/weight-shapes.ts";
+import type { DeriveOptions } from "../weights/derived-file.ts";
+import type { MergedPair, RoundingMethod } from "../weights/round-as-trained.ts";
+import { roundAsTrained } from "../weights/round-as-trained.ts";
+import type { Component, Components } from "./components.ts";
+import { withWeights } from "./components.ts";
+import { findTrainingAdapter, mergedPairs } from "./training-adapter.ts";
+
+export interface AsTrainedOptions extends DeriveOptions {
+  readonly cacheFolder: string;
+}
+
+/**
+ * A model as a training held it: `Rounding` says how. The networks that compute are the same; the
+ * weights that they map are rounded ones, made once.
+ *
+ * @param weights the model store, for the adapter
+ * @throws InputError if a part is stored in less than 16 bits, or the adapter is not there
+ */
+export async function roundComponents(
+  components: Components,
+  weights: string,
+  rounding: Rounding,
+  options: AsTrainedOptions,
+): Promise<Components> {
+  const { model, textEncoder, transformer, vae } = components;
+  const adapter =
+    rounding.adapter === null
+      ? null
+      : await findTrainingAdapter(weights, rounding.adapter, model.id);
+  const merged = adapter === null ? nothing : await mergedPairs(adapter, transformer.config);
+  const matrices = [...linearModules(transformer.config).keys()]
+    .filter((module) => rounding.embedders || !isEmbedder(module))
+    .map((module) => `${module}.weight`);
+  return {
+    ...components,
+    transformer: await roundPart(
+      transformer,
+      { matrices, method: rounding.transformer, merged, adapter },
+      options,
+    ),
+    textEncoder: await roundPart(
+      textEncoder,
+      {
+        matrices: textEncoderLinears(textEncoder.config),
+        method: rounding.textEncoder,
+        merged: nothing,
+        adapter: null,
+      },
+      options,
+    ),
+    vae: await roundPart(
+      vae,
+      { matrices: [], method: null, merged: nothing, adapter: null },
+      options,
+    ),
+    asTrained: { rounding, adapter },
+  };
+}
+
+const nothing: ReadonlyMap<string, () => Promise<MergedPair>> = new Map();
+
+interface PartRounding {
+  readonly matrices: readonly string[];
+  readonly method: RoundingMethod | null;
+  readonly merged: ReadonlyMap<string, () => Promise<MergedPair>>;
+  readonly adapter: string | null;
+}
+
+async function roundPart<Config>(
+  part: Component<Config>,
+  { matrices, method, merged, adapter }: PartRounding,
+  { cacheFolder, ...options }: AsTrainedOptions,
+): Promise<Component<Config>> {
+  if (part.quantization !== null) {
+    throw new InputError(
+      `${part.sources.join(", ")} is quantised already (${part.quantization}), and the trainer rounded ` +
+        "whole weights: leave --as-trained away, or name a file in bf16, f16 or f32.",
+    );
+  }
+  const weights = await roundAsTrained(
+    {
+      weights: part.weights,
+      matrices,
+      method,
+      merged,
+      sources: adapter === null ? part.sources : [...part.sources, adapter],
+      cacheFolder,
+    },
+    options,
+  );
+  return withWeights(part, weights);
+}

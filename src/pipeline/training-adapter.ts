@@ -1,0 +1,80 @@
+import { existsSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { InputError } from "../errors.ts";
+import { readLora } from "../lora/file.ts";
+import { matchLora } from "../lora/match.ts";
+import type { AdapterValues } from "../lora/values.ts";
+import { loadAdapter } from "../lora/values.ts";
+import { roundToDtype } from "../tensor/dtype.ts";
+import type { TransformerConfig } from "../transformer/config.ts";
+import { linearModules } from "../transformer/weight-shapes.ts";
+import type { MergedPair } from "../weights/round-as-trained.ts";
+import { findRepository } from "../weights/store.ts";
+
+const hubName = /^(\w[\w.-]*\/\w[\w.-]*)\/(\w[\w.-]*\.safetensors)$/;
+
+/**
+ * The file of a training adapter.
+ *
+ * @param named an absolute path, or `owner/name/file.safetensors`, which is looked for in the model
+ *   store
+ * @throws InputError saying where it was looked for and how to fetch it
+ */
+export async function findTrainingAdapter(
+  weights: string,
+  named: string,
+  model: string,
+): Promise<string> {
+  if (isAbsolute(named)) return named;
+  const [, repository, file] = hubName.exec(named) ?? [];
+  if (repository === undefined || file === undefined) {
+    throw new InputError(
+      `the training adapter ${named} is neither an absolute path nor owner/name/file.safetensors.`,
+    );
+  }
+  const folder = await findRepository(weights, { repository, model });
+  const path = folder === undefined ? undefined : join(folder, file);
+  if (path !== undefined && existsSync(path)) return path;
+  throw new InputError(
+    `the training adapter ${named} is not in ${weights}. Fetch it: retake pull ${model}, with the same ` +
+      "--weights; or give its file with --training-adapter.",
+  );
+}
+
+/**
+ * What an adapter adds to each matrix of the transformer, in bf16 as the trainer holds it. Values
+ * are read when they are first asked for.
+ *
+ * @throws InputError if the file is not a LoRA of this model
+ */
+export async function mergedPairs(
+  path: string,
+  config: TransformerConfig,
+): Promise<Map<string, () => Promise<MergedPair>>> {
+  const lora = await readLora(path);
+  matchLora(lora, linearModules(config));
+  let loading: Promise<Map<string, AdapterValues>> | undefined;
+  const pairs = new Map<string, () => Promise<MergedPair>>();
+  for (const [name, { delta, magnitude }] of lora.modules) {
+    if (delta.kind !== "lora" || delta.bias !== null || magnitude !== null) {
+      throw new InputError(
+        `${path} can't be a training adapter: ${name} is more than a pair of low-rank matrices.`,
+      );
+    }
+    pairs.set(`${name}.weight`, async () => {
+      loading ??= loadAdapter(lora);
+      return pairOf((await loading).get(name)!);
+    });
+  }
+  return pairs;
+}
+
+function pairOf({ delta }: AdapterValues): MergedPair {
+  if (delta.kind !== "lora") throw new RangeError("only pairs are merged");
+  const rounded = ({ data, shape }: MergedPair["loraA"]) => {
+    const values = Float32Array.from(data);
+    roundToDtype(values, "BF16");
+    return { data: values, shape };
+  };
+  return { loraA: rounded(delta.loraA), loraB: rounded(delta.loraB) };
+}

@@ -1,0 +1,143 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import type { Rounding } from "../src/job/rounding.ts";
+import { modelById } from "../src/models/registry.ts";
+import type { WeightSpan } from "../src/onnx/graph.ts";
+import { roundComponents } from "../src/pipeline/as-trained.ts";
+import type { Components } from "../src/pipeline/components.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { roundRows } from "../src/weights/round-as-trained.ts";
+import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { goldenFolder, readGolden } from "./golden.ts";
+
+// The goldens are optimum-quanto's and torchao's own: reference/golden_rounding.py.
+
+const cacheFolder = mkdtempSync(join(tmpdir(), "retake-rounding-"));
+afterAll(() => rmSync(cacheFolder, { recursive: true }));
+
+const whole = await readSafetensors(join(goldenFolder, "rounding/matrices.safetensors"));
+const hashes = readGolden<Record<string, Record<string, string>>>("rounding/hashes.json");
+const asInUi: Rounding = {
+  transformer: "quanto",
+  textEncoder: "quanto",
+  embedders: true,
+  adapter: null,
+};
+const adapter = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
+
+/** The same numbers, or both not a number; zeros by their sign too. */
+function differences(ours: Float32Array, theirs: Float32Array): number {
+  let count = Math.abs(ours.length - theirs.length);
+  for (let i = 0; i < theirs.length; i++) if (!Object.is(ours[i], theirs[i])) count++;
+  return count;
+}
+
+test.each(["quanto", "torchao"] as const)(
+  "%s's values, to the bit: ties, subnormals, rows of any size",
+  async (method) => {
+    for (const name of ["rows", "tiny"]) {
+      const { data, shape } = await readF32(whole.tensors.get(`${name}.in`)!);
+      const theirs = await readF32(whole.tensors.get(`${name}.${method}`)!);
+      roundRows(data, shape[1]!, method, (what) => new Error(what));
+      expect(differences(data, theirs.data), name).toBe(0);
+    }
+  },
+);
+
+test("a row of zeros stays so with torchao; with quanto, where it becomes NaN, it is refused", async () => {
+  const zeros = await readF32(whole.tensors.get("zeros.in")!);
+  const columns = zeros.shape[1]!;
+  roundRows(zeros.data, columns, "torchao", (what) => new Error(what));
+  const theirs = await readF32(whole.tensors.get("zeros.torchao")!);
+  expect(differences(zeros.data, theirs.data)).toBe(0);
+  const quanto = await readF32(whole.tensors.get("zeros.quanto")!);
+  expect(quanto.data.every(Number.isNaN)).toBe(true);
+  const round = () => roundRows(zeros.data, columns, "quanto", (what) => new Error(what));
+  expect(round).toThrow("row of zeros");
+});
+
+test.each([Number.NaN, Number.POSITIVE_INFINITY])("%s among the weights is refused", (value) => {
+  const row = Float32Array.of(1, value, 2);
+  expect(() => roundRows(row, 3, "quanto", (what) => new Error(what))).toThrow("NaN or infinity");
+});
+
+async function rounded(rounding: Rounding): Promise<Components> {
+  const opened = await openComponents("demo", modelById("zimage_turbo"));
+  return roundComponents(opened, "demo", rounding, { cacheFolder });
+}
+
+async function hashesOf(weights: ReadonlyMap<string, WeightSpan>, names: readonly string[]) {
+  const found: Record<string, string> = {};
+  for (const name of names) {
+    const { data } = await readF32(weights.get(name)!);
+    const bits = Uint16Array.from(new Uint32Array(data.buffer), (word) => word >>> 16);
+    found[name] = createHash("sha256").update(new Uint8Array(bits.buffer)).digest("hex");
+  }
+  return found;
+}
+
+const unread = "model.layers.3.";
+
+/** What is rounded of the demonstration's Turbo, whole, against what the trainer's libraries make of it. */
+async function expectHashes(part: "transformer" | "textEncoder", rounding: Rounding, kind: string) {
+  const { [part]: component } = await rounded(rounding);
+  // The text encoder's last layer is never read.
+  const theirs = Object.fromEntries(
+    Object.entries(hashes[kind]!).filter(([name]) => !name.startsWith(unread)),
+  );
+  expect(await hashesOf(component.weights, Object.keys(theirs)), kind).toEqual(theirs);
+}
+
+test("every matrix of the transformer, by both methods, with the adapter and without", async () => {
+  await expectHashes("transformer", asInUi, "transformer.quanto");
+  await expectHashes("transformer", { ...asInUi, transformer: "torchao" }, "transformer.torchao");
+  await expectHashes(
+    "transformer",
+    { ...asInUi, transformer: "torchao", adapter },
+    "transformer.torchao+adapter",
+  );
+  await expectHashes(
+    "transformer",
+    { ...asInUi, transformer: null, adapter },
+    "transformer.merged",
+  );
+});
+
+test("every matrix of the text encoder but its embeddings", async () => {
+  await expectHashes("textEncoder", asInUi, "text_encoder.quanto");
+  await expectHashes("textEncoder", { ...asInUi, textEncoder: "torchao" }, "text_encoder.torchao");
+  const { textEncoder } = await rounded(asInUi);
+  const opened = await openComponents("demo", modelById("zimage_turbo"));
+  const embeddings = "model.embed_tokens.weight";
+  expect(textEncoder.weights.get(embeddings)).toEqual(opened.textEncoder.weights.get(embeddings));
+});
+
+test("newer trainers leave four embedders as they are", async () => {
+  const { transformer } = await rounded({ ...asInUi, embedders: false });
+  const opened = await openComponents("demo", modelById("zimage_turbo"));
+  const kept = [...transformer.weights].filter(
+    ([name, span]) =>
+      span.shape.length === 2 && span.file === opened.transformer.weights.get(name)?.file,
+  );
+  expect(kept.map(([name]) => name.split(".")[0]).toSorted()).toEqual([
+    "all_final_layer",
+    "all_final_layer",
+    "all_x_embedder",
+    "cap_embedder",
+    "cap_pad_token",
+    "t_embedder",
+    "t_embedder",
+    "x_pad_token",
+  ]);
+});
+
+test("the same rounding is made once, another one beside it", async () => {
+  const files = () => readdirSync(cacheFolder).filter((name) => name.endsWith(".safetensors"));
+  await rounded(asInUi);
+  const before = files();
+  await rounded(asInUi);
+  expect(files()).toEqual(before);
+});
