@@ -24,6 +24,7 @@ test("the three text chunks of a PNG, each in its encoding, before the picture's
       "zTXt",
       Buffer.concat([Buffer.from("packed\0\0", "latin1"), deflateSync(Buffer.from("é", "latin1"))]),
     ),
+    pngChunk("tEXt", Buffer.from("stray\0猫")),
     pngChunk("iTXt", Buffer.from("unicode\0\0\0\0\0猫")),
     pngChunk("iTXt", Buffer.concat([Buffer.from("both\0\u0001\0en\0\0"), deflateSync("猫")])),
   );
@@ -34,6 +35,7 @@ test("the three text chunks of a PNG, each in its encoding, before the picture's
   expect(texts.map(({ name, text }) => [name, text])).toEqual([
     ["latin", "café"],
     ["packed", "é"],
+    ["stray", "猫"],
     ["unicode", "猫"],
     ["both", "猫"],
     ["late", "x"],
@@ -80,15 +82,47 @@ test.each([
   }
 });
 
-test("Exif and XMP of a WebP", async () => {
+const xmp = (property: string) =>
+  '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">' +
+  `<rdf:Description rdf:about="">${property}</rdf:Description></rdf:RDF></x:xmpmeta>`;
+const escaped = "a &lt;b&gt; &amp;amp; &#34;c&#x22;";
+const plainProperty = xmp(`<sdcpp:parameters>${escaped}</sdcpp:parameters>`);
+const listProperty = xmp(
+  `<exif:UserComment>\n<rdf:Alt>\n<rdf:li xml:lang="x-default">${escaped}</rdf:li>\n</rdf:Alt>\n</exif:UserComment>`,
+);
+
+test("Exif and XMP of a WebP, XMP of a PNG", async () => {
   const webp = await blank(64, 64)
     .withExif({ IFD0: { Model: "prompt:{}" } })
-    .withXmp("<x/>")
+    .withXmp(plainProperty)
     .webp()
     .toBuffer();
   const { texts } = await readEmbeddedTexts(webp);
   expect(texts).toContainEqual({ place: "Exif", name: "Model", text: "prompt:{}" });
-  expect(texts).toContainEqual({ place: "XMP", name: "", text: "<x/>" });
+  const text = 'a <b> &amp; "c"';
+  expect(texts).toContainEqual({ place: "XMP", name: "sdcpp:parameters", text });
+  const chunk = pngChunk("iTXt", Buffer.from(`XML:com.adobe.xmp\0\0\0\0\0${listProperty}`));
+  expect((await readEmbeddedTexts(withChunks(await blankPng(), chunk))).texts).toEqual([
+    { place: "XMP", name: "exif:UserComment", text },
+  ]);
+});
+
+test("a JPEG's comment, with a keyword and without", async () => {
+  const jpeg = await blank(64, 64).jpeg().toBuffer();
+  const comment = (text: string) => {
+    const head = Buffer.from([0xff, 0xfe, 0, text.length + 2]);
+    return Buffer.concat([head, Buffer.from(text)]);
+  };
+  const file = Buffer.concat([
+    jpeg.subarray(0, 2),
+    comment("parameters\0a cat\0"),
+    comment("plain"),
+    jpeg.subarray(2),
+  ]);
+  expect((await readEmbeddedTexts(file)).texts).toEqual([
+    { place: "JPEG comment", name: "parameters", text: "a cat" },
+    { place: "JPEG comment", name: "", text: "plain" },
+  ]);
 });
 
 test("what is no picture is refused", async () => {

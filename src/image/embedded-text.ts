@@ -1,12 +1,16 @@
 import sharp from "sharp";
 import { InputError } from "../errors.ts";
 import { readExifTexts } from "./exif-text.ts";
+import { readJpegComments } from "./jpeg-comment.ts";
+import type { PngTexts } from "./png-text.ts";
 import { pngSignature, readPngTexts } from "./png-text.ts";
+import { decodeText } from "./text-bytes.ts";
+import { readXmpTexts } from "./xmp-text.ts";
 
 /** A text that a program wrote into a picture's file. */
 export interface EmbeddedText {
-  readonly place: "PNG text" | "Exif" | "XMP";
-  /** Keyword of the chunk, or name of the tag; empty for XMP. */
+  readonly place: "PNG text" | "JPEG comment" | "Exif" | "XMP";
+  /** Keyword of the chunk or comment, or name of the tag or property. */
   readonly name: string;
   readonly text: string;
 }
@@ -26,7 +30,7 @@ export interface EmbeddedTexts {
 const largestPicture = 2 ** 28;
 
 /**
- * Reads every text in a picture's file; the picture itself is not decoded.
+ * Reads the texts that generators write into a picture's file; the picture itself is not decoded.
  *
  * @throws InputError if the bytes are no PNG, JPEG or WebP
  */
@@ -36,25 +40,30 @@ export async function readEmbeddedTexts(picture: Uint8Array): Promise<EmbeddedTe
   }
   const { format, width, height, exif, xmp } = await describe(picture);
   const isPng = Buffer.from(picture.subarray(0, pngSignature.length)).equals(pngSignature);
-  const png = isPng ? readPngTexts(picture) : { texts: [], exif: null, problems: [] };
-  const exifTexts = readExifTexts(png.exif ?? exif ?? new Uint8Array());
-  return {
-    format,
-    width,
-    height,
-    texts: [
-      ...png.texts.map(({ keyword, text }) => ({
-        place: "PNG text" as const,
-        name: keyword,
-        text,
-      })),
-      ...Array.from(exifTexts, ([name, text]) => ({ place: "Exif" as const, name, text })),
-      ...(xmp === undefined
-        ? []
-        : [{ place: "XMP" as const, name: "", text: new TextDecoder().decode(xmp) }]),
-    ],
-    problems: png.problems,
-  };
+  const png: PngTexts = isPng ? readPngTexts(picture) : { texts: [], exif: null, problems: [] };
+  const isXmp = ({ keyword }: { keyword: string }) => keyword === "XML:com.adobe.xmp";
+  const packet = isPng ? png.texts.find(isXmp)?.text : xmp && decodeText(xmp);
+  const texts: EmbeddedText[] = [
+    ...png.texts
+      .filter((text) => !isXmp(text))
+      .map(({ keyword, text }) => ({ place: "PNG text" as const, name: keyword, text })),
+    ...readJpegComments(picture).map(comment),
+    ...Array.from(readExifTexts(png.exif ?? exif ?? new Uint8Array()), ([name, text]) => ({
+      place: "Exif" as const,
+      name,
+      text,
+    })),
+    ...readXmpTexts(packet ?? "").map((property) => ({ place: "XMP" as const, ...property })),
+  ];
+  return { format, width, height, texts, problems: png.problems };
+}
+
+/** stable-diffusion.cpp puts a keyword before the text, as a PNG has one. */
+function comment(bytes: Buffer): EmbeddedText {
+  const [name = "", ...rest] = decodeText(bytes).split("\0");
+  return rest.length === 0
+    ? { place: "JPEG comment", name: "", text: name }
+    : { place: "JPEG comment", name, text: rest[0]! };
 }
 
 async function describe(picture: Uint8Array): Promise<{

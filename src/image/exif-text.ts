@@ -1,3 +1,5 @@
+import { decodeText } from "./text-bytes.ts";
+
 /** Texts of an Exif block that generators write into; the names are the standard's. */
 const textTags: ReadonlyMap<number, string> = new Map([
   [0x010e, "ImageDescription"],
@@ -48,7 +50,7 @@ export function readExifTexts(block: Uint8Array): Map<string, string> {
       const from = count <= 4 ? entry + 8 : long(entry + 8);
       if (from + count > bytes.length) continue;
       const value = bytes.subarray(from, from + count);
-      texts.set(name, name === "UserComment" ? decodeUserComment(value) : decodeText(value));
+      texts.set(name, name === "UserComment" ? decodeUserComment(value) : unpadded(value));
     }
     return inner;
   }
@@ -66,8 +68,8 @@ function decodeUserComment(value: Buffer): string {
   const code = value.toString("latin1", 0, 8);
   const rest = value.subarray(8);
   if (code === "UNICODE\0") return decodeUtf16(rest);
-  if (code === "ASCII\0\0\0" || code === "\0".repeat(8)) return decodeText(rest);
-  return decodeText(value);
+  if (code === "ASCII\0\0\0" || code === "\0".repeat(8)) return unpadded(rest);
+  return unpadded(value);
 }
 
 function decodeUtf16(bytes: Buffer): string {
@@ -83,12 +85,8 @@ function decodeUtf16(bytes: Buffer): string {
   return withoutPadding(new TextDecoder(encoding).decode(bytes));
 }
 
-function decodeText(bytes: Buffer): string {
-  try {
-    return withoutPadding(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch {
-    return withoutPadding(bytes.toString("latin1"));
-  }
+function unpadded(bytes: Buffer): string {
+  return withoutPadding(decodeText(bytes));
 }
 
 function withoutPadding(text: string): string {

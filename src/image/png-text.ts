@@ -1,5 +1,6 @@
 import { inflateSync } from "node:zlib";
 import { messageOf } from "../errors.ts";
+import { decodeText } from "./text-bytes.ts";
 
 export const pngSignature: Buffer = Buffer.from("\x89PNG\r\n\x1a\n", "latin1");
 
@@ -63,10 +64,11 @@ export function readPngTexts(png: Uint8Array): PngTexts {
 
 /** @param data what follows the keyword and its zero */
 function textOf(type: "tEXt" | "zTXt" | "iTXt", data: Buffer): string {
-  if (type === "tEXt") return within(data).toString("latin1");
+  // Latin-1 by the standard; stable-diffusion.cpp writes UTF-8.
+  if (type === "tEXt") return decodeText(within(data));
   if (type === "zTXt") {
     if (data[0] !== 0) throw new Error("it is compressed in a way that PNG doesn't know");
-    return inflated(data.subarray(1)).toString("latin1");
+    return decodeText(inflated(data.subarray(1)));
   }
   const [isCompressed, method] = data;
   const language = data.indexOf(0, 2);

@@ -59,6 +59,20 @@ test("AUTOMATIC1111: no RNG is the GPU's, and no negative prompt an empty one", 
   expect(nv).toMatchObject({ tool: "forge", noise: "nv-philox" });
 });
 
+test("SD.Next: what stood before styles were put in is left out, a LoRA without strength is listed", () => {
+  const settings = read(
+    "a red cat <lora:tagged:0.7>\nNegative prompt: \nTemplate: a __color__ cat\nNegative template: x\n" +
+      'Steps: 25, Seed: 3, CFG scale: 3, App: SD.Next, LoRA networks: "tagged, other", Sampler shift: 5',
+  );
+  expect(settings).toMatchObject({
+    prompt: "a red cat ",
+    negative: { kind: "text", text: "" },
+    shift: 5,
+    loras: [{ name: "tagged", strength: 0.7 }],
+    unread: ["How strong the LoRA other was is not written."],
+  });
+});
+
 test("SD.Next hands its CFG scale to diffusers: it counts one less", () => {
   const settings = read(
     "a cat\nNegative prompt: dog\nSteps: 25, Size: 1024x1024, Sampler: Euler FlowMatch, Scheduler: FlowMatchEulerDiscreteScheduler, " +
@@ -79,7 +93,7 @@ test("stable-diffusion.cpp: sampler and scheduler are joined, JSON stands behind
   const settings = read(
     "a (cat) <lora:mine:0.5>\nNegative prompt: dog\nSteps: 8, CFG scale: 1.000000, Guidance: 3.500000, Eta: 0.000000, Seed: 42, " +
       "Size: 512x768, Model: , RNG: cuda, Sampler: euler simple, TE: Qwen3-4B-Q8_0.gguf, Unet: z_image_turbo-Q8_0.gguf, " +
-      'VAE: ae.safetensors, Version: stable-diffusion.cpp, SDCPP: {"loras": [{"name": "mine", "multiplier": 0.5}], "x": "a, b: c"}',
+      'VAE: ae.safetensors, Version: stable-diffusion.cpp, SDCPP: {"loras": [{"name": "mine", "multiplier": 0.5}], "x": "a, b: c", "sampling": {"flow_shift": 2.5}}',
   );
   expect(settings).toMatchObject({
     tool: "sd.cpp",
@@ -89,6 +103,7 @@ test("stable-diffusion.cpp: sampler and scheduler are joined, JSON stands behind
     noise: "nv-philox",
     model: "z_image_turbo-Q8_0.gguf",
     textEncoder: "Qwen3-4B-Q8_0.gguf",
+    shift: 2.5,
     loras: [{ name: "mine", strength: 0.5 }],
   });
   expect(settings.notes).toEqual([expect.stringContaining("parentheses")]);

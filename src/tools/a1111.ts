@@ -1,7 +1,7 @@
-import type { JsonValue } from "../wire/python-json.ts";
 import type { Infotext } from "./infotext.ts";
 import { takeLoraTags } from "./infotext.ts";
-import type { NoiseSource, ToolName, ToolSettings } from "./settings.ts";
+import { JsonFields } from "./json-fields.ts";
+import type { NoiseSource, ToolLora, ToolName, ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
@@ -31,17 +31,22 @@ export function readInfotext(infotext: Infotext): ToolSettings {
   const seed = text("Seed");
   const cfg = number("CFG scale");
   const steps = number("Steps");
-  const { sampler, scheduler } = samplerOf(tool, text("Sampler"), text("Schedule type"));
-  const shift = shiftOf(tool, number("Shift") ?? number("Sampler shift"));
+  const { sampler, scheduler } = samplerOf(
+    tool,
+    text("Sampler"),
+    text("Schedule type") ?? text("Scheduler"),
+  );
   const denoise = number("Denoising strength");
   const rng = text("RNG");
-  const model = text("Unet") ?? text("Model");
+  const model = text("Unet") || text("Model") || null;
   const version = text("Version");
   const vae = text("VAE") ?? moduleOf(parameters, used, /vae|ae\b/i);
   const textEncoder = text("TE") ?? moduleOf(parameters, used, /./);
   const custom = text("Custom Sigmas");
   used.add("App");
-  const known = sdcppLoras(text("SDCPP"), unread);
+  const json = sdcppJson(text("SDCPP"));
+  const shift = shiftOf(tool, number("Shift") ?? number("Sampler shift") ?? json.shift);
+  unread.push(...json.unread, ...namedOnly(text("LoRA networks"), loras));
   const settings: ToolSettings = {
     ...unknownSettings(tool),
     version,
@@ -59,7 +64,7 @@ export function readInfotext(infotext: Infotext): ToolSettings {
     denoise,
     width: size === null ? null : Number(size[1]),
     height: size === null ? null : Number(size[2]),
-    loras: known ?? loras,
+    loras: json.loras ?? loras,
     model,
     vae,
     textEncoder,
@@ -69,8 +74,8 @@ export function readInfotext(infotext: Infotext): ToolSettings {
       guidance: ["CFG scale", cfg],
       steps: ["Steps", steps],
       sampler: ["Sampler", parameters.get("Sampler") ?? null],
-      scheduler: [tool === "sd.cpp" ? "Sampler" : "Schedule type", scheduler],
-      shift: [tool === "sdnext" ? "Sampler shift" : "Shift", parameters.get("Shift") ?? null],
+      scheduler: [schedulerWord[tool] ?? "Schedule type", scheduler],
+      shift: [tool === "sdnext" ? "Sampler shift" : "Shift", shift],
       seed: ["Seed", seed],
       noise: ["RNG", rng ?? (tool === "sdnext" ? null : "not written, so GPU")],
       denoise: ["Denoising strength", denoise],
@@ -88,6 +93,12 @@ export function readInfotext(infotext: Infotext): ToolSettings {
     .map(([name, value]) => ({ name, value }));
   return { ...settings, others };
 }
+
+/** Where the others write a "Schedule type". */
+const schedulerWord: Partial<Record<ToolName, string>> = {
+  "sd.cpp": "Sampler",
+  sdnext: "Scheduler",
+};
 
 function toolOf({ parameters }: Infotext): ToolName {
   const version = parameters.get("Version") ?? "";
@@ -140,18 +151,37 @@ function moduleOf(
   return null;
 }
 
-/** stable-diffusion.cpp writes its LoRAs into the JSON behind its infotext. */
-function sdcppLoras(json: string | null, unread: string[]): ToolSettings["loras"] | null {
-  if (json === null) return null;
+/** What stable-diffusion.cpp says in the JSON behind its infotext alone. */
+function sdcppJson(json: string | null): {
+  readonly loras: readonly ToolLora[] | null;
+  readonly shift: number | null;
+  readonly unread: readonly string[];
+} {
+  if (json === null) return { loras: null, shift: null, unread: [] };
   const parsed = parseToolJson(json, "The SDCPP part of the parameters");
-  const loras: JsonValue | undefined = isObject(parsed) ? parsed.loras : undefined;
-  if (!Array.isArray(loras)) return null;
-  return loras.flatMap((lora) => {
-    if (isObject(lora) && typeof lora.name === "string")
-      return [{ name: lora.name, strength: Number(lora.multiplier ?? 1) }];
-    unread.push("A LoRA in the SDCPP part has no name.");
+  const fields = new JsonFields(isObject(parsed) ? parsed : {});
+  const sampling = fields.nested("sampling");
+  const loras = fields.list("loras").flatMap((lora): ToolLora[] => {
+    const entry = new JsonFields(isObject(lora) ? lora : {});
+    const name = entry.text("name");
+    const strength = entry.number("multiplier");
+    if (name !== null && strength !== null) return [{ name, strength }];
+    fields.unread.push("A LoRA in the SDCPP part has no name or no multiplier.");
     return [];
   });
+  return {
+    loras: fields.value("loras") === undefined ? null : loras,
+    shift: sampling?.number("flow_shift") ?? null,
+    unread: fields.unread,
+  };
+}
+
+/** SD.Next lists the LoRAs that it loaded; how strong they were stands in the prompt's tags only. */
+function namedOnly(networks: string | null, tags: readonly ToolLora[]): string[] {
+  const names = networks?.split(",").map((name) => name.trim()) ?? [];
+  return names
+    .filter((name) => !tags.some((tag) => tag.name === name))
+    .map((name) => `How strong the LoRA ${name} was is not written.`);
 }
 
 function notesOf(tool: ToolName, { parameters }: Infotext, prompt: string): string[] {

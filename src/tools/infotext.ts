@@ -14,6 +14,9 @@ const fewestParameters = 3;
 
 const negativeMark = "Negative prompt:";
 
+/** SD.Next writes what the prompts were before styles and wildcards behind them. */
+const templateMark = /^(?:Negative )?[Tt]emplate:/;
+
 /** The text's longest part that is looked through for parameters, in characters. */
 const longestLine = 2 ** 18;
 
@@ -27,9 +30,11 @@ export function parseInfotext(text: string): Infotext | undefined {
   const [plain = "", json] = splitJson(text.trim());
   const lines = plain.split("\n");
   const parameters = parseParameters(lines.at(-1) ?? "");
-  if (parameters.size < fewestParameters) return undefined;
+  if (parameters.size < fewestParameters || !parameters.has("Steps")) return undefined;
   if (json !== undefined) parameters.set("SDCPP", json);
-  const prompts = lines.slice(0, -1).map((line) => line.trim());
+  const texts = lines.slice(0, -1).map((line) => line.trim());
+  const template = texts.findIndex((line) => templateMark.test(line));
+  const prompts = template === -1 ? texts : texts.slice(0, template);
   const at = prompts.findIndex((line) => line.startsWith(negativeMark));
   const negative = at === -1 ? [] : prompts.slice(at);
   return {

@@ -45,6 +45,15 @@ test("a graph counts before an infotext that stands beside it, and NaN is read",
   expect(embedded.texts.map(({ name }) => name)).toEqual(["parameters", "prompt"]);
 });
 
+test("a strength that is no number is listed, not used", async () => {
+  const tagged = infotext.replace("a dog", "a dog <lora:a:strong> <lora:b:0.5>");
+  const { settings } = await readPicture(
+    withChunks(await blankPng(), textChunk("parameters", tagged)),
+  );
+  expect(settings.loras).toEqual([{ name: "b", strength: 0.5 }]);
+  expect(settings.unread).toEqual(["The strength of the LoRA a is no number."]);
+});
+
 test("ComfyUI's WebP keeps the graph in Exif", async () => {
   const webp = await blank(64, 64)
     .withExif({ IFD0: { Model: `prompt:${graph}` } })

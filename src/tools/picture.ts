@@ -4,8 +4,13 @@ import { readEmbeddedTexts } from "../image/embedded-text.ts";
 import { readInfotext } from "./a1111.ts";
 import { parseGraph } from "./comfy-graph.ts";
 import { readComfyGraph } from "./comfyui.ts";
+import { readDrawThings } from "./draw-things.ts";
 import { parseInfotext } from "./infotext.ts";
-import type { ToolSettings } from "./settings.ts";
+import { readInvoke } from "./invokeai.ts";
+import { readMflux } from "./mflux.ts";
+import { readRetake } from "./retake.ts";
+import type { ToolLora, ToolSettings } from "./settings.ts";
+import { readSwarm } from "./swarmui.ts";
 import { parseToolJson } from "./tool-json.ts";
 
 export interface ReadPicture {
@@ -24,8 +29,9 @@ const readers: readonly Reader[] = [
     if (prompt === undefined) return undefined;
     return readComfyGraph(parseGraph(parseToolJson(prompt, "The ComfyUI graph")), picture);
   },
-  ({ name, text }) => {
-    if (name !== "parameters" && name !== "UserComment") return undefined;
+  ({ name, text }) => (name === "invokeai_metadata" ? readInvoke(text) : undefined),
+  ({ text }) => readSwarm(text) ?? readDrawThings(text) ?? readMflux(text) ?? readRetake(text),
+  ({ text }) => {
     const infotext = parseInfotext(text);
     return infotext === undefined ? undefined : readInfotext(infotext);
   },
@@ -53,8 +59,19 @@ export async function readPicture(bytes: Uint8Array): Promise<ReadPicture> {
   throw new InputError(nothingKnown(embedded));
 }
 
+/** Adds what the file's own damage hides; a strength that is no number is no strength. */
 function withProblems(settings: ToolSettings, { problems }: EmbeddedTexts): ToolSettings {
-  return { ...settings, unread: [...settings.unread, ...problems] };
+  const isKnown = ({ strength }: ToolLora) => Number.isFinite(strength);
+  const unknown = settings.loras.filter((lora) => !isKnown(lora));
+  return {
+    ...settings,
+    loras: settings.loras.filter(isKnown),
+    unread: [
+      ...settings.unread,
+      ...unknown.map(({ name }) => `The strength of the LoRA ${name} is no number.`),
+      ...problems,
+    ],
+  };
 }
 
 function nothingKnown({ texts, problems }: EmbeddedTexts): string {

@@ -1,0 +1,69 @@
+import { JsonFields } from "./json-fields.ts";
+import type { ToolLora, ToolSettings } from "./settings.ts";
+import { inWords, unknownSettings } from "./settings.ts";
+import { isObject, parseToolJson } from "./tool-json.ts";
+
+/**
+ * What Retake itself writes into its pictures (`describeResult` in pipeline/parameters.ts).
+ *
+ * @returns undefined if the text is not Retake's
+ */
+export function readRetake(text: string): ToolSettings | undefined {
+  if (!/^\s*\{/.test(text) || !text.includes('"retake ')) return undefined;
+  const root = parseToolJson(text, "Retake's parameters");
+  if (!isObject(root) || !/^retake /.test(String(root.software))) return undefined;
+  const fields = new JsonFields(root);
+  const prompt = fields.text("prompt");
+  const negative = fields.text("negative_prompt") ?? "";
+  const guidance = fields.number("guidance_scale");
+  const standardCfg = fields.number("standard_cfg");
+  const steps = fields.number("num_inference_steps");
+  const seed = fields.integer("seed");
+  const width = fields.number("width");
+  const height = fields.number("height");
+  const sigmas = fields.list("sigmas").map(Number);
+  const schedule = fields.text("schedule");
+  const profile = fields.text("profile");
+  const loras = fields.list("loras").flatMap((lora): ToolLora[] => {
+    const entry = new JsonFields(isObject(lora) ? lora : {});
+    const strength = entry.number("network_multiplier");
+    const name = entry.text("name") ?? entry.text("sha256");
+    if (name !== null && strength !== null) return [{ name, strength }];
+    fields.unread.push("A LoRA has no name or no multiplier.");
+    return [];
+  });
+  const model = fields.text("model");
+  return {
+    ...unknownSettings("retake"),
+    version: fields.text("software"),
+    prompt,
+    negative: { kind: "text", text: negative },
+    standardCfg,
+    cfgOwn: guidance === null ? null : { name: "guidance_scale", value: guidance },
+    steps,
+    sampler: "euler",
+    scheduler: schedule,
+    shift: 3,
+    givenSigmas: sigmas.length > 1 && sigmas.every(Number.isFinite) ? sigmas : null,
+    seed,
+    noise: "cpu",
+    denoise: 1,
+    width,
+    height,
+    loras,
+    model,
+    own: inWords({
+      prompt: ["prompt", prompt],
+      negative: ["negative_prompt", negative],
+      guidance: ["guidance_scale", guidance],
+      steps: ["num_inference_steps", steps],
+      scheduler: ["profile", profile],
+      seed: ["seed", seed],
+      size: ["width, height", width === null ? null : `${width}, ${height}`],
+      loras: ["loras", loras.map((l) => `${l.name}, ${l.strength}`).join("; ")],
+      model: ["model", model],
+    }),
+    others: fields.others(),
+    unread: fields.unread,
+  };
+}
