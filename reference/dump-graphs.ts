@@ -7,7 +7,7 @@ import type { AdapterShape } from "../src/transformer/adapter.ts";
 import { buildCaptionGraph } from "../src/transformer/caption-graph.ts";
 import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
 import { buildStepGraph } from "../src/transformer/step-graph.ts";
-import { linearModules } from "../src/transformer/weight-shapes.ts";
+import { adaptableModules } from "../src/transformer/weight-shapes.ts";
 import { buildVaeDecoder } from "../src/vae/graph.ts";
 
 // Writes every graph in every compute dtype, for check_graphs.py. usage: dump-graphs.ts STORE OUT
@@ -23,11 +23,25 @@ const everything: AdapterShape = {
     { factors: 2, cut: false, rowScale: false },
   ],
   loha: 1,
+  full: 1,
+  norm: false,
   bias: true,
   rowScale: true,
 };
+const norm: AdapterShape = {
+  lora: false,
+  lokr: [],
+  loha: 0,
+  full: 0,
+  norm: true,
+  bias: false,
+  rowScale: false,
+};
 const all = new Map(
-  [...linearModules(transformer.config).keys()].map((name) => [name, everything]),
+  [...adaptableModules(transformer.config)].map(([name, { inDim }]) => [
+    name,
+    inDim === null ? norm : everything,
+  ]),
 );
 mkdirSync(out, { recursive: true });
 for (const compute of ["f32", "bf16", "f16"] as const) {
@@ -35,6 +49,8 @@ for (const compute of ["f32", "bf16", "f16"] as const) {
     text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, compute),
     caption: buildCaptionGraph(transformer.config, transformer.lookup, compute, none),
     modulation: buildModulationGraph(transformer.config, transformer.lookup, compute, none),
+    caption_adapted: buildCaptionGraph(transformer.config, transformer.lookup, compute, all),
+    modulation_adapted: buildModulationGraph(transformer.config, transformer.lookup, compute, all),
     step_1: buildStepGraph(transformer.config, transformer.lookup, compute, none, 1),
     step_2: buildStepGraph(transformer.config, transformer.lookup, compute, none, 2),
     step_2_adapted: buildStepGraph(transformer.config, transformer.lookup, compute, all, 2),

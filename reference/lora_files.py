@@ -125,7 +125,9 @@ def make_peft(maker: Maker, pipe, folder: Path) -> dict[str, dict]:
             if ".lora_A." in key or ".lora_B." in key:
                 parameter.data.copy_(maker.rand(*parameter.shape, gain=0.15))
             elif "lora_magnitude_vector" in key:
-                parameter.data.copy_(maker.magnitude(parameter.data))
+                # Not from what PEFT made: that is of its own random matrices.
+                length = maker.modules[key.split(".lora_magnitude_vector")[0]].weight.norm(dim=1)
+                parameter.data.copy_(maker.magnitude(length))
         state = get_peft_model_state_dict(model, adapter_name="default")
         (folder / name).mkdir(exist_ok=True)
         save(folder / name / "adapter_model.safetensors", {f"base_model.model.{key}": value.clone() for key, value in state.items()}, {"format": "pt"})

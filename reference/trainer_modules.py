@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 
 import torch
 
-REAL = ("toolkit.network_mixins", "toolkit.models.lokr", "toolkit.models.DoRA")
+REAL = ("toolkit.network_mixins", "toolkit.models.lokr", "toolkit.models.DoRA", "toolkit.lora_special", "toolkit.kohya_lora")
 
 
 class _Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -38,8 +38,8 @@ class _Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
-def ai_toolkit(folder: Path):
-    """(LokrModule, DoRAModule) of an ai-toolkit checkout."""
+def ai_toolkit(folder: Path) -> dict:
+    """The module of each kind of network in an ai-toolkit checkout."""
     finder = _Empty()
     sys.meta_path.insert(0, finder)
     try:
@@ -47,7 +47,8 @@ def ai_toolkit(folder: Path):
             module = types.ModuleType(name)
             module.__path__ = [str(folder / name.replace(".", "/"))]
             sys.modules[name] = module
-        return importlib.import_module("toolkit.models.lokr").LokrModule, importlib.import_module("toolkit.models.DoRA").DoRAModule
+        special = importlib.import_module("toolkit.lora_special")
+        return {"lokr": special.LokrModule, "dora": special.DoRAModule, "lora": special.LoRAModule, "full": special.FullModule}
     finally:
         sys.meta_path.remove(finder)
         for name in [name for name in sys.modules if name.split(".")[0] in ("optimum", "torchao")]:
@@ -59,7 +60,8 @@ class Network:
 
     is_active, is_merged_in, is_lorm = True, False, False
 
-    def __init__(self, multiplier: float):
+    def __init__(self, multiplier: float, network_type: str = "lora"):
+        self.network_type = network_type
         self.set(multiplier)
 
     def set(self, multiplier: float) -> None:
@@ -97,4 +99,5 @@ def applied(modules: list):
         yield
     finally:
         for owner in owners:
-            del owner.forward
+            # Another's, over the same module, may have taken it already.
+            owner.__dict__.pop("forward", None)

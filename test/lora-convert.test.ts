@@ -31,6 +31,10 @@ const possible: [string, TargetFormat[]][] = [
   ["lycoris-lokr", ["ai-toolkit", "kohya"]],
   ["lycoris-loha", ["ai-toolkit", "kohya"]],
   ["lycoris-dora", ["kohya"]],
+  ["full", ["ai-toolkit", "kohya"]],
+  ["full-rank", ["ai-toolkit", "kohya"]],
+  ["lora-bias", ["diffusers", "peft"]],
+  ["comfyui-trained", ["ai-toolkit", "kohya"]],
 ];
 describe.each(possible)("%s", (name, targets) => {
   test.each(targets)("as %s makes the same picture", async (to) => {
@@ -56,7 +60,7 @@ test("a LoRA without alpha goes to diffusers and back byte for byte", async () =
     readFileSync(file).subarray(span.offset, span.offset + span.byteLength);
   for (const [name, { delta }] of original.modules) {
     const own = again.modules.get(name)!.delta;
-    if (delta.kind !== "lora" || own.kind !== "lora") throw new Error("not a LoRA");
+    if (delta?.kind !== "lora" || own?.kind !== "lora") throw new Error("not a LoRA");
     expect(bytes(back, own.loraA).equals(bytes(original.file, delta.loraA))).toBe(true);
     expect(bytes(back, own.loraB).equals(bytes(original.file, delta.loraB))).toBe(true);
   }
@@ -68,6 +72,8 @@ test.each([
   ["lycoris-dora", "ai-toolkit", /dora_scale follows LyCORIS's rule/],
   ["dora", "kohya", /magnitude follows another rule/],
   ["diffusers-bias", "kohya", /it has biases/],
+  ["full", "diffusers", /whole changes of weights or biases .* neither PEFT nor diffusers loads/],
+  ["comfyui-trained", "peft", /whole changes of weights or biases/],
 ] as const)("%s can't be written as %s, and nothing is left", async (name, to, reason) => {
   const before = readdirSync(folder);
   const out = join(folder, "refused.safetensors");

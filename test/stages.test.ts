@@ -178,6 +178,8 @@ describe.each(testDevices)("on %s", (device) => {
       },
       lokr: [],
       loha: [],
+      full: [],
+      norm: null,
       bias: null,
       rowScale: null,
     });

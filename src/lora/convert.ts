@@ -57,9 +57,9 @@ export async function convertLora(path: string, target: TargetFormat, out: strin
 }
 
 /** Where a format puts a module's tensors. */
-function namesOf(target: TargetFormat, kind: LoraModule["delta"]["kind"], module: string) {
+function namesOf(target: TargetFormat, delta: LoraModule["delta"], module: string) {
   const flat = module.replaceAll(".", "_");
-  if (target === "kohya") return `${kind === "lora" ? "lora_unet_" : "lycoris_"}${flat}`;
+  if (target === "kohya") return `${delta?.kind === "lora" ? "lora_unet_" : "lycoris_"}${flat}`;
   return `${{ "ai-toolkit": "diffusion_model", diffusers: "transformer", peft: "base_model.model" }[target]}.${module}`;
 }
 
@@ -70,15 +70,16 @@ async function tensorsOf(
   values: AdapterValues,
 ): Promise<Map<string, WritableTensor>> {
   const module = lora.modules.get(name)!;
-  const { delta, magnitude, alpha, rows } = module;
+  const { delta, biasDelta, magnitude, alpha, rows } = module;
   refuseImpossible(lora, module, target);
-  const prefix = namesOf(target, delta.kind, name);
+  const prefix = namesOf(target, delta, name);
   const tensors = new Map<string, WritableTensor>();
   const put = async (part: string, span: WeightSpan, cut: LoraModule["rows"] = null) =>
     tensors.set(`${prefix}.${part}`, await copy(span, cut));
   const scale = values.storedScale;
   const hasAlpha = target === "kohya" || target === "peft";
-  if (delta.kind === "lora" && values.delta.kind === "lora") {
+  if (delta?.kind === "full") await put("diff", delta.whole, rows);
+  else if (delta?.kind === "lora" && values.delta?.kind === "lora") {
     const [down, up] = target === "kohya" ? ["lora_down", "lora_up"] : ["lora_A", "lora_B"];
     if (scale === 1 || hasAlpha) {
       await put(`${down}.weight`, delta.loraA);
@@ -89,10 +90,11 @@ async function tensorsOf(
     }
     if (delta.bias !== null) await put(`${up}.bias`, delta.bias, rows);
     if (target === "kohya") tensors.set(`${prefix}.alpha`, scalar(scale * delta.rank));
-  } else if (delta.kind !== "lora") {
+  } else if (delta?.kind === "lokr" || delta?.kind === "loha") {
     for (const [part, span] of factorsOf(delta)) await put(part, span);
     if (alpha !== null) await put("alpha", alpha);
   }
+  if (biasDelta !== null) await put("diff_b", biasDelta, rows);
   if (magnitude !== null) {
     const part = {
       "ai-toolkit": "magnitude",
@@ -107,7 +109,7 @@ async function tensorsOf(
 }
 
 /** LoKr's and LoHa's tensors by the names that all trainers give them. */
-function factorsOf(delta: Exclude<LoraModule["delta"], { kind: "lora" }>): [string, WeightSpan][] {
+function factorsOf(delta: Extract<StoredDelta, { kind: "lokr" | "loha" }>): [string, WeightSpan][] {
   if (delta.kind === "loha") {
     return [
       ["hada_w1_a", delta.w1a],
@@ -128,14 +130,20 @@ function factorsOf(delta: Exclude<LoraModule["delta"], { kind: "lora" }>): [stri
 
 function refuseImpossible(
   { file, modules }: LoraFile,
-  { delta, magnitude, rows, headerScale }: LoraModule,
+  { delta, biasDelta, magnitude, rows, headerScale }: LoraModule,
   target: TargetFormat,
 ): void {
   const refuse = (what: string) => {
     throw new InputError(`${file} can't be converted to ${target}: ${what}.`);
   };
-  if (delta.kind !== "lora") {
-    if (target === "diffusers" || target === "peft") {
+  const isPeft = target === "diffusers" || target === "peft";
+  if (isPeft && (delta?.kind === "full" || biasDelta !== null)) {
+    refuse(
+      "it has whole changes of weights or biases (.diff, .diff_b), which neither PEFT nor diffusers loads",
+    );
+  }
+  if (delta?.kind === "lokr" || delta?.kind === "loha") {
+    if (isPeft) {
       refuse(`it is a ${networkOf(modules.values())}, and Retake writes LoRA and DoRA there`);
     }
     if (rows !== null) refuse("its factors stand for q, k and v together and can't be taken apart");
@@ -148,7 +156,7 @@ function refuseImpossible(
   if (magnitude !== null && magnitude.rule !== "lycoris" && target === "kohya") {
     refuse("its magnitude follows another rule than the format's dora_scale");
   }
-  if (delta.kind === "lora" && delta.bias !== null && !["diffusers", "peft"].includes(target)) {
+  if (delta?.kind === "lora" && delta.bias !== null && !isPeft) {
     refuse("it has biases (lora_B.bias)");
   }
 }
@@ -206,7 +214,7 @@ async function writePeftFolder(
   adapter: ReadonlyMap<string, AdapterValues>,
   out: string,
 ): Promise<void> {
-  const ranks = new Map([...lora.modules].map(([name, { delta }]) => [name, delta.rank ?? 1]));
+  const ranks = new Map([...lora.modules].map(([name, { delta }]) => [name, delta?.rank ?? 1]));
   const alphas = new Map(
     [...ranks].map(([name, rank]) => [name, rank * adapter.get(name)!.storedScale]),
   );
@@ -223,7 +231,7 @@ async function writePeftFolder(
     bias: "none",
     use_rslora: false,
     use_dora: modules.some(({ magnitude }) => magnitude !== null),
-    lora_bias: modules.some(({ delta }) => delta.kind === "lora" && delta.bias !== null),
+    lora_bias: modules.some(({ delta }) => delta?.kind === "lora" && delta.bias !== null),
     fan_in_fan_out: false,
   };
   await writeFolderWhole(out, async (folder) => {

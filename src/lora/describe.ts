@@ -7,7 +7,7 @@ import type { LoraFacts } from "../wire/lora-answers.ts";
 import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
-import type { LoraModule } from "./module.ts";
+import type { LoraModule, StoredDelta } from "./module.ts";
 import { openStrengthMeter } from "./strength.ts";
 import { doesNothing, loadModules } from "./values.ts";
 
@@ -47,10 +47,10 @@ function findProblems(
   if (info.baseModel !== null && !/z[-_ ]?image/i.test(info.baseModel)) {
     problems.push(`Its header says that it was trained on "${info.baseModel}", not on Z-Image.`);
   }
-  const attention = [...modules].find(([name]) => /^layers\.\d+\.attention\.to_/.test(name));
-  if (attention !== undefined && attention[1].inDim !== releasedDim) {
+  const width = widthOf(modules);
+  if (width !== undefined && width !== releasedDim) {
     problems.push(
-      `It is for layers ${attention[1].inDim} wide; the released Z-Image models have ${releasedDim}.`,
+      `It is for layers ${width} wide; the released Z-Image models have ${releasedDim}.`,
     );
   }
   if (isFp8Trained(metadata)) {
@@ -59,6 +59,15 @@ function findProblems(
     );
   }
   return problems;
+}
+
+/** `dim` of the model, from a module that tells it. */
+function widthOf(modules: LoraFile["modules"]): number | undefined {
+  for (const [name, { inDim, outDim }] of modules) {
+    if (/\.(?:attention|ffn)_norm[12]$/.test(name)) return outDim;
+    if (inDim !== null && /\.attention\.to_|\.feed_forward\.w[13]$/.test(name)) return inDim;
+  }
+  return undefined;
 }
 
 /** What kohya's and musubi's trainers note in the header. */
@@ -101,7 +110,7 @@ export async function describeLora(path: string): Promise<LoraDescription> {
     dataset_tags: info.datasetTags,
     modules: lora.modules.size,
     parameters: lora.parameters,
-    rank: distinct([...lora.modules.values()].map(({ delta }) => delta.rank)),
+    rank: distinct(ranksOf([...lora.modules.values()])),
     groups: groupsOf(lora, facts),
     strength: Object.fromEntries([...facts].map(([name, { strength }]) => [name, strength])),
     preview_era:
@@ -155,15 +164,28 @@ function groupsOf(lora: LoraFile, facts: ReadonlyMap<string, ModuleFacts>): Modu
     return {
       group,
       modules: members.length,
-      rank: distinct(members.map(([, { delta }]) => delta.rank)),
+      rank: distinct(ranksOf(members.map(([, module]) => module))),
       alpha: distinct(own.flatMap(({ alpha }) => alpha ?? [])),
       scale: distinct(own.flatMap(({ scale }) => scale ?? [])),
-      dtype: distinct(members.flatMap(([, { delta }]) => dtypesOf(delta))),
+      dtype: distinct(members.flatMap(([, module]) => dtypesOf(module))),
     };
   });
 }
 
-function dtypesOf(delta: LoraModule["delta"]): string[] {
+/** null: whole factors, or a whole change. */
+function ranksOf(modules: readonly LoraModule[]): (number | null)[] {
+  return modules.flatMap(({ delta }) => (delta === null ? [] : [delta.rank]));
+}
+
+function dtypesOf({ delta, biasDelta }: LoraModule): string[] {
+  return [
+    ...(delta === null ? [] : deltaDtypes(delta)),
+    ...(biasDelta === null ? [] : [biasDelta.dtype]),
+  ];
+}
+
+function deltaDtypes(delta: StoredDelta): string[] {
+  if (delta.kind === "full") return [delta.whole.dtype];
   if (delta.kind === "lora") return [delta.loraA.dtype, delta.loraB.dtype];
   if (delta.kind === "lokr") return [...delta.w1, ...delta.w2].map(({ dtype }) => dtype);
   return [delta.w1a, delta.w1b, delta.w2a, delta.w2b].map(({ dtype }) => dtype);

@@ -53,7 +53,8 @@ export async function readLora(path: string): Promise<LoraFile> {
   const { weights, config } = placesOf(path);
   const { file, metadata, tensors } = await readSafetensors(weights, loraLimits);
   const faults: string[] = [];
-  const { found, keys, unmatched } = groupByModule(tensors, faults);
+  const notes: string[] = [];
+  const { found, keys, unmatched } = groupByModule(tensors, faults, notes);
   if (unmatched.length > 0 || found.size === 0) {
     throw new InputError(
       `${path} can't be used as a LoRA: ${recogniseForeign(
@@ -75,7 +76,9 @@ export async function readLora(path: string): Promise<LoraFile> {
         `Give the folder that holds both.`,
     );
   }
-  const notes = dropRepeatedQkv(found);
+  notes.push(...dropRepeatedQkv(found));
+  const info = readLoraInfo(metadata);
+  if (isFullRank(found, info)) for (const { parts } of found.values()) nameFullRank(parts);
   const modules = new Map<string, LoraModule>();
   for (const [name, { parts }] of found) {
     try {
@@ -87,6 +90,11 @@ export async function readLora(path: string): Promise<LoraFile> {
       faults.push(`${name} ${error.message}`);
     }
   }
+  const idle = [...found].filter(([, { parts }]) => parts.alpha && isWhole(parts));
+  if (idle.length > 0) {
+    const names = listed(idle.map(([name]) => name));
+    notes.push(`an alpha does not act on a whole change (.diff), as at ${names}`);
+  }
   if (faults.length > 0) {
     throw new InputError(
       `${path} is not a whole LoRA: ${listed(faults)}. Save it again in the trainer.`,
@@ -96,7 +104,7 @@ export async function readLora(path: string): Promise<LoraFile> {
   return {
     file,
     format,
-    info: readLoraInfo(metadata),
+    info,
     metadata,
     modules,
     parameters,
@@ -107,12 +115,18 @@ export async function readLora(path: string): Promise<LoraFile> {
 function groupByModule(
   tensors: ReadonlyMap<string, WeightSpan>,
   faults: string[],
+  notes: string[],
 ): { found: Map<string, Found>; keys: LoraKey[]; unmatched: Unmatched[] } {
   const found = new Map<string, Found>();
   const keys: LoraKey[] = [];
   const unmatched: Unmatched[] = [];
   for (const [key, span] of tensors) {
     const parsed = parseKey(key);
+    if (parsed?.module === unusedNorm) {
+      keys.push(parsed);
+      notes.push(`${key} does not act: the network has no use for that norm`);
+      continue;
+    }
     const module = parsed === undefined ? undefined : canonicalModule(parsed.module);
     if (parsed === undefined || module === undefined) {
       unmatched.push({ key, module: parsed?.module });
@@ -129,6 +143,33 @@ function groupByModule(
     own.parts[parsed.part] = span;
   }
   return { found, keys, unmatched };
+}
+
+/** In the original layout, read by nobody; ComfyUI's trainer writes a change for it too. */
+const unusedNorm = "norm_final";
+
+/**
+ * ai-toolkit's network type `fullrank` saves each change whole, as a lora_A without any lora_B.
+ * Source: ai-toolkit 0.12.26 `LoRAModule` in `toolkit/lora_special.py`.
+ */
+function isFullRank(found: ReadonlyMap<string, Found>, { trainer }: LoraInfo): boolean {
+  const all = [...found.values()].map(({ parts }) => parts);
+  return (
+    trainer === "ai-toolkit" &&
+    all.some((parts) => parts.lora_A !== undefined) &&
+    all.every((parts) => parts.lora_B === undefined)
+  );
+}
+
+/** Whether alpha has no product to scale. */
+function isWhole(parts: Parts): boolean {
+  return Object.keys(parts).every((part) => ["diff", "diff_b", "alpha"].includes(part));
+}
+
+function nameFullRank(parts: Parts): void {
+  if (parts.lora_A === undefined) return;
+  parts.diff = parts.lora_A;
+  delete parts.lora_A;
 }
 
 /** Only of those that are listed: the names nearest to thousands would take seconds. */
@@ -160,7 +201,7 @@ function checked(
   const settings = settingsOf?.(name);
   const module = moduleOf(parts, settings?.scale ?? 1);
   const { delta } = module;
-  if (settings === undefined) return module;
+  if (settings === undefined || delta === null || delta.kind === "full") return module;
   if (delta.kind === "lora" && settings.rank !== delta.rank) {
     throw new ModuleFault(
       `has rank ${delta.rank}, and ${settings.rank} in the configuration that was saved with it`,

@@ -28,7 +28,6 @@ const foreign: readonly (readonly [RegExp, string])[] = [
     /\.(lora_mid\.weight|lokr_t2|hada_t[12])$/,
     "it holds factors of convolutions, and Z-Image has none. Choose one that was trained for Z-Image.",
   ],
-  [/\.(diff|diff_b)$/, "it holds full weight differences. Train again with the network type LoRA."],
   [/\.(weight_scale|scale_weight)$/, "it holds scaled 8 bit values. Save it again in bf16."],
 ];
 
@@ -42,7 +41,7 @@ export function recogniseForeign(unmatched: readonly string[], matched: number):
   for (const [pattern, sentence] of foreign) {
     if (unmatched.some((key) => pattern.test(key))) return sentence;
   }
-  if (matched === 0 && unmatched.some((key) => /lora|lokr|hada/.test(key))) {
+  if (matched === 0 && unmatched.some((key) => /lora|lokr|hada|\.diff/.test(key))) {
     return "its names are not those of a LoRA for Z-Image.";
   }
   if (matched > 0) return "it has keys that no LoRA for Z-Image has. Save it again in the trainer.";
@@ -75,10 +74,12 @@ export function formatOf(keys: readonly LoraKey[]): LoraFormat {
 
 /** What kind of network a file holds, as trainers call it. */
 export function networkOf(modules: Iterable<LoraModule>): string {
-  const names = { lora: "LoRA", lokr: "LoKr", loha: "LoHa" } as const;
+  const names = { lora: "LoRA", lokr: "LoKr", loha: "LoHa", full: "full weights" } as const;
   const kinds = new Set<string>();
-  for (const { delta, magnitude } of modules) {
-    const name = names[delta.kind];
+  for (const { delta, inDim, biasDelta, magnitude } of modules) {
+    if (biasDelta !== null) kinds.add("biases");
+    if (delta === null) continue;
+    const name = delta.kind === "full" && inDim === null ? "norms" : names[delta.kind];
     kinds.add(magnitude === null ? name : name === "LoRA" ? "DoRA" : `${name} with DoRA`);
   }
   return [...kinds].toSorted().join(", ");

@@ -23,6 +23,11 @@ const matrix = (rows: number, columns: number, value = 1): WritableTensor => ({
   shape: [rows, columns],
 });
 
+const vector = (length: number, value = 1): WritableTensor => ({
+  data: new Float32Array(length).fill(value),
+  shape: [length],
+});
+
 async function lora(
   tensors: Record<string, WritableTensor>,
   metadata: Record<string, string> = { format: "pt" },
@@ -34,13 +39,15 @@ async function lora(
 
 const toQ = "diffusion_model.layers.0.attention.to_q";
 const modules = new Map([
-  ["layers.0.attention.to_q", { inDim: 48, outDim: 48 }],
-  ["layers.0.attention.to_k", { inDim: 48, outDim: 48 }],
+  ["layers.0.attention.to_q", { inDim: 48, outDim: 48, hasBias: false }],
+  ["layers.0.attention.to_k", { inDim: 48, outDim: 48, hasBias: false }],
+  ["layers.0.adaLN_modulation.0", { inDim: 32, outDim: 192, hasBias: true }],
+  ["layers.0.attention_norm1", { inDim: null, outDim: 48, hasBias: false }],
 ]);
 
 test("an ai-toolkit file is read with its ranks and scale 1", async () => {
   const file = await readLora(join(goldenFolder, "tiny/lora-mixed-ranks.safetensors"));
-  const ranks = new Set([...file.modules.values()].map(({ delta }) => delta.rank));
+  const ranks = new Set([...file.modules.values()].map(({ delta }) => delta?.rank));
   expect([...ranks].toSorted()).toEqual([1, 2, 4, 8]);
   const held = await readHeld(file.file);
   expect(await hashLora(file.file, undefined)).toBe(await hashLora(file.file, held));
@@ -131,7 +138,64 @@ describe("a file that can't act whole is refused with the reason", () => {
       { ...pair, [`${toQ}.lokr_w1`]: matrix(4, 4) },
       /tensors of lora and of lokr/,
     ],
-    ["weight differences", { [`${toQ}.diff`]: matrix(48, 48) }, /full weight differences/],
+    [
+      "a change beside a LoRA",
+      { ...pair, [`${toQ}.diff`]: matrix(48, 48) },
+      /tensors of lora and of diff/,
+    ],
+    [
+      "a change with a magnitude",
+      { [`${toQ}.diff`]: matrix(48, 48), [`${toQ}.dora_scale`]: matrix(48, 1) },
+      /to_q has both diff and dora_scale/,
+    ],
+    [
+      "a change of another width",
+      { [`${toQ}.diff`]: matrix(48, 40) },
+      /to_q is 40 to 48 wide here and 48 to 48 in the model/,
+    ],
+    [
+      "a norm's change for a matrix",
+      { [`${toQ}.diff`]: vector(48) },
+      /to_q is 48 wide here and 48 to 48 in the model/,
+    ],
+    [
+      "a LoRA of a norm",
+      {
+        "diffusion_model.layers.0.attention_norm1.lora_A.weight": matrix(4, 48),
+        "diffusion_model.layers.0.attention_norm1.lora_B.weight": matrix(48, 4),
+      },
+      /attention_norm1 is 48 to 48 wide here and 48 in the model/,
+    ],
+    [
+      "a bias where the model has none",
+      { ...pair, [`${toQ}.diff_b`]: vector(48) },
+      /to_q has a diff_b here and no bias in the model/,
+    ],
+    [
+      "a bias of another width",
+      { "diffusion_model.layers.0.adaLN_modulation.0.diff_b": vector(100) },
+      /adaLN_modulation\.0 is 100 wide here and 32 to 192 in the model/,
+    ],
+    [
+      "a bias beside a change of another width",
+      { [`${toQ}.diff`]: matrix(48, 48), [`${toQ}.diff_b`]: vector(4) },
+      /to_q has a diff_b of \[4\] and 48 rows/,
+    ],
+    [
+      "a change of three dimensions",
+      { [`${toQ}.diff`]: { data: new Float32Array(48 * 48), shape: [48, 48, 1] } },
+      /diff of \[48,48,1\], which is not a matrix/,
+    ],
+    [
+      "changes that are all zero",
+      { [`${toQ}.diff`]: matrix(48, 48, 0), "layers.0.adaLN_modulation.0.diff_b": vector(192, 0) },
+      /values are all zero/,
+    ],
+    [
+      "a change that is NaN",
+      { "diffusion_model.layers.0.attention_norm1.diff": vector(48, Number.NaN) },
+      /attention_norm1\.diff is NaN/,
+    ],
     ["text encoder", { ...pair, "lora_te_text.lora_A.weight": matrix(1, 1) }, /text encoder/],
     [
       "transposed",
@@ -370,4 +434,77 @@ test("a LoHa of many rows is measured part by part", async () => {
   );
   const norm = 1.5 * Math.sqrt(rows * columns);
   expect(strength["layers.0.attention.to_q"]! / norm).toBeCloseTo(1, 4);
+});
+
+const norm1 = "diffusion_model.layers.0.attention_norm1";
+const modulation = "diffusion_model.layers.0.adaLN_modulation.0";
+
+test("whole changes of weights, norms and biases are described as what they are", async () => {
+  const path = await lora({
+    [`${toQ}.lora_A.weight`]: matrix(4, 48),
+    [`${toQ}.lora_B.weight`]: matrix(48, 4),
+    [`${modulation}.diff_b`]: vector(192, 0.5),
+    [`${norm1}.diff`]: vector(48, 2),
+    "diffusion_model.layers.0.feed_forward.w1.diff": matrix(100, 48, 0.25),
+    "diffusion_model.norm_final.diff": vector(48),
+  });
+  const { network, strength, rank, groups, notes, unusable } = await describeLora(path);
+  expect(network).toBe("LoRA, biases, full weights, norms");
+  expect(rank).toEqual([4, null]);
+  expect(unusable).toBeNull();
+  expect(strength["layers.0.adaLN_modulation.0"]).toBeCloseTo(0.5 * Math.sqrt(192), 3);
+  expect(strength["layers.0.attention_norm1"]).toBeCloseTo(2 * Math.sqrt(48), 3);
+  expect(strength["layers.0.feed_forward.w1"]).toBeCloseTo(0.25 * Math.sqrt(4800), 3);
+  expect(groups.find(({ group }) => group.endsWith("attention_norm1"))).toMatchObject({
+    rank: [null],
+    alpha: [],
+    scale: [1],
+    dtype: ["F32"],
+  });
+  expect(notes).toEqual([
+    "diffusion_model.norm_final.diff does not act: the network has no use for that norm",
+  ]);
+});
+
+test("an alpha beside a whole change does not act, and that is said", async () => {
+  const file = await readLora(
+    await lora({
+      [`${toQ}.diff`]: matrix(48, 48),
+      [`${toQ}.alpha`]: { data: Float32Array.of(4), shape: [] },
+    }),
+  );
+  const [module] = (await loadAdapter(file)).values();
+  expect(module).toMatchObject({ scale: 1, alpha: null, delta: { kind: "full" } });
+  expect(file.notes).toEqual([
+    "an alpha does not act on a whole change (.diff), as at layers.0.attention.to_q",
+  ]);
+});
+
+test("ai-toolkit's full rank network, a lora_A without any lora_B, is whole changes", async () => {
+  const software = { software: '{"name":"ai-toolkit","version":"0.12.26"}' };
+  const whole = { [`${toQ}.lora_A.weight`]: matrix(48, 48, 0.5) };
+  const file = await readLora(await lora(whole, software));
+  expect(file.modules.get("layers.0.attention.to_q")).toMatchObject({
+    inDim: 48,
+    outDim: 48,
+    delta: { kind: "full" },
+  });
+  // Of another trainer, or beside a whole pair, it is half a LoRA.
+  await expect(readLora(await lora(whole))).rejects.toThrow(/to_q has no lora_B/);
+  const mixed = {
+    ...whole,
+    "diffusion_model.layers.0.attention.to_k.lora_A.weight": matrix(4, 48),
+    "diffusion_model.layers.0.attention.to_k.lora_B.weight": matrix(48, 4),
+  };
+  await expect(readLora(await lora(mixed, software))).rejects.toThrow(/to_q has no lora_B/);
+});
+
+test.each([
+  ["diffusion_model.layers.1.attention.q_norm.diff", "layers.1.attention.norm_q"],
+  ["lycoris_layers_1_attention_k_norm.w_norm", "layers.1.attention.norm_k"],
+  ["lora_unet_cap_embedder_0.diff", "cap_embedder.0"],
+  ["lycoris_context_refiner_0_ffn_norm2.diff", "context_refiner.0.ffn_norm2"],
+])("%s is a norm's change", async (key, module) => {
+  const { modules: found } = await readLora(await lora({ [key]: vector(48) }));
+  expect([...found.keys()]).toEqual([module]);
 });

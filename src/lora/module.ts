@@ -31,12 +31,18 @@ export type StoredDelta =
       readonly w1b: WeightSpan;
       readonly w2a: WeightSpan;
       readonly w2b: WeightSpan;
-    };
+    }
+  /** The change itself: of a matrix [out, in], or of a norm's weight [out]. */
+  | { readonly kind: "full"; readonly rank: null; readonly whole: WeightSpan };
 
 /** One module's part of a LoRA file. No values are read. */
 export interface LoraModule {
-  readonly delta: StoredDelta;
-  readonly inDim: number;
+  /** null: only its bias changes. */
+  readonly delta: StoredDelta | null;
+  /** [out], what is added to the module's own bias; null for none. */
+  readonly biasDelta: WeightSpan | null;
+  /** null for a norm, and where only a bias changes. */
+  readonly inDim: number | null;
   readonly outDim: number;
   /** A tensor of one value that scales to alpha/rank, or null: that factor is 1. */
   readonly alpha: WeightSpan | null;
@@ -73,8 +79,12 @@ export class ModuleFault extends Error {}
 export function moduleOf(parts: Parts, headerScale: number): LoraModule {
   for (const [part, span] of Object.entries(parts)) checkDtype(part, span);
   const delta = deltaOf(parts);
-  const [outDim, inDim] = dimsOf(delta);
-  if (outDim * inDim > mostChanged) {
+  const biasDelta = parts.diff_b ?? null;
+  const [outDim, inDim = null] = delta === null ? [lengthOf("diff_b", biasDelta!)] : dimsOf(delta);
+  if (biasDelta !== null && String(biasDelta.shape) !== String([outDim])) {
+    throw new ModuleFault(`has a diff_b of [${biasDelta.shape}] and ${outDim} rows`);
+  }
+  if (outDim * (inDim ?? 1) > mostChanged) {
     throw new ModuleFault(
       `changes a matrix of [${outDim},${inDim}], larger than any of a model here`,
     );
@@ -84,7 +94,18 @@ export function moduleOf(parts: Parts, headerScale: number): LoraModule {
     throw new ModuleFault(`has an alpha of [${alpha.shape}], which is not one number`);
   }
   const magnitude = magnitudeOf(parts, outDim);
-  return { delta, inDim, outDim, alpha: alpha ?? null, headerScale, magnitude, rows: null };
+  // Neither alpha nor a configuration's scale acts on a change that is stored whole.
+  const isWhole = delta === null || delta.kind === "full";
+  return {
+    delta,
+    biasDelta,
+    inDim,
+    outDim,
+    alpha: isWhole ? null : (alpha ?? null),
+    headerScale: isWhole ? 1 : headerScale,
+    magnitude,
+    rows: null,
+  };
 }
 
 function checkDtype(part: string, { dtype }: WeightSpan): void {
@@ -94,16 +115,39 @@ function checkDtype(part: string, { dtype }: WeightSpan): void {
   );
 }
 
-function deltaOf(parts: Parts): StoredDelta {
-  const kinds = (["lora", "lokr", "hada"] as const).filter((kind) =>
-    Object.keys(parts).some((part) => part.startsWith(`${kind}_`) && !(part in doraRules)),
+function deltaOf(parts: Parts): StoredDelta | null {
+  const kinds = (["lora", "lokr", "hada", "diff"] as const).filter((kind) =>
+    Object.keys(parts).some((part) => kindOf(part) === kind),
   );
   const [kind] = kinds;
   if (kind === undefined) {
+    if (parts.diff_b !== undefined && magnitudeNames(parts).length === 0) return null;
     throw new ModuleFault(`has ${Object.keys(parts).join(" and ")} and no matrices`);
   }
   if (kinds.length > 1) throw new ModuleFault(`has tensors of ${kinds.join(" and of ")}`);
-  return { lora: loraOf, lokr: lokrOf, hada: lohaOf }[kind](parts);
+  return { lora: loraOf, lokr: lokrOf, hada: lohaOf, diff: fullOf }[kind](parts);
+}
+
+/** What a part is to its module's weight; undefined if it is nothing to it by itself. */
+function kindOf(part: string): string | undefined {
+  if (part in doraRules || part === "diff_b") return undefined;
+  return /^(?:lora|lokr|hada)(?=_)|^diff$/.exec(part)?.[0];
+}
+
+function fullOf(parts: Parts): StoredDelta {
+  const [magnitude] = magnitudeNames(parts);
+  if (magnitude !== undefined) throw new ModuleFault(`has both diff and ${magnitude}`);
+  const whole = parts.diff!;
+  if (whole.shape.length === 1) lengthOf("diff", whole);
+  else matrix(parts, "diff");
+  return { kind: "full", rank: null, whole };
+}
+
+/** Of a vector. */
+function lengthOf(name: string, { shape }: WeightSpan): number {
+  const [length] = shape;
+  if (length !== undefined && length > 0 && shape.length === 1) return length;
+  throw new ModuleFault(`has a ${name} of [${shape}], which is not a vector`);
 }
 
 function loraOf(parts: Parts): StoredDelta {
@@ -176,8 +220,9 @@ function sharedRank(
   );
 }
 
-/** [out, in] of a delta. */
-function dimsOf(delta: StoredDelta): [number, number] {
+/** [out, in] of a delta; a norm's is [out]. */
+function dimsOf(delta: StoredDelta): readonly [number, number | undefined] {
+  if (delta.kind === "full") return [delta.whole.shape[0]!, delta.whole.shape[1]];
   if (delta.kind === "lora") return [delta.loraB.shape[0]!, delta.loraA.shape[1]!];
   if (delta.kind === "loha") return [delta.w1a.shape[0]!, delta.w1b.shape[1]!];
   const { w1, w2 } = delta;
@@ -185,9 +230,7 @@ function dimsOf(delta: StoredDelta): [number, number] {
 }
 
 function magnitudeOf(parts: Parts, outDim: number): LoraModule["magnitude"] {
-  const names = (["magnitude", "lora_magnitude_vector", "dora_scale"] as const).filter(
-    (name) => parts[name] !== undefined,
-  );
+  const names = magnitudeNames(parts);
   const [name] = names;
   if (name === undefined) return null;
   if (names.length > 1) throw new ModuleFault(`has both ${names.join(" and ")}`);
@@ -198,4 +241,10 @@ function magnitudeOf(parts: Parts, outDim: number): LoraModule["magnitude"] {
     );
   }
   return { span, rule: doraRules[name] };
+}
+
+function magnitudeNames(parts: Parts) {
+  return (["magnitude", "lora_magnitude_vector", "dora_scale"] as const).filter(
+    (name) => parts[name] !== undefined,
+  );
 }

@@ -16,7 +16,9 @@ export type PartName =
   | "hada_w1_a"
   | "hada_w1_b"
   | "hada_w2_a"
-  | "hada_w2_b";
+  | "hada_w2_b"
+  | "diff"
+  | "diff_b";
 
 export interface LoraKey {
   /** What stands before the module's name, `` or e.g. `diffusion_model.`. */
@@ -43,6 +45,9 @@ const endings: readonly (readonly [RegExp, PartName | undefined])[] = [
   [/\.magnitude$/, "magnitude"],
   [/\.lora_magnitude_vector(?<named>\.default)?(?:\.weight)?$/, "lora_magnitude_vector"],
   [/\.dora_scale$/, "dora_scale"],
+  // The second is LyCORIS's name of a norm's.
+  [/\.(?:diff|w_norm)$/, "diff"],
+  [/\.(?:diff_b|b_norm)$/, "diff_b"],
   [/\.(?<part>lokr_w[12](?:_[ab])?|hada_w[12]_[ab])(?<named>\.default)?$/, undefined],
 ];
 
@@ -64,7 +69,7 @@ export function parseKey(key: string): LoraKey | undefined {
   return undefined;
 }
 
-/** Linear modules of a block, by their names in the diffusers and the original layout. */
+/** Linear modules and norms of a block, by their names in the diffusers and the original layout. */
 const blockParts = new Map([
   ["attention_to_q", "attention.to_q"],
   ["attention_to_k", "attention.to_k"],
@@ -76,9 +81,17 @@ const blockParts = new Map([
   ["feed_forward_w2", "feed_forward.w2"],
   ["feed_forward_w3", "feed_forward.w3"],
   ["adaLN_modulation_0", "adaLN_modulation.0"],
+  ["attention_norm_q", "attention.norm_q"],
+  ["attention_q_norm", "attention.norm_q"],
+  ["attention_norm_k", "attention.norm_k"],
+  ["attention_k_norm", "attention.norm_k"],
+  ["attention_norm1", "attention_norm1"],
+  ["attention_norm2", "attention_norm2"],
+  ["ffn_norm1", "ffn_norm1"],
+  ["ffn_norm2", "ffn_norm2"],
 ]);
 
-/** The linear modules outside of blocks. */
+/** The modules outside of blocks. */
 const otherModules = new Map([
   ["all_x_embedder_2-1", "all_x_embedder.2-1"],
   ["x_embedder", "all_x_embedder.2-1"],
@@ -88,6 +101,7 @@ const otherModules = new Map([
   ["final_layer_adaLN_modulation_1", "all_final_layer.2-1.adaLN_modulation.1"],
   ["t_embedder_mlp_0", "t_embedder.mlp.0"],
   ["t_embedder_mlp_2", "t_embedder.mlp.2"],
+  ["cap_embedder_0", "cap_embedder.0"],
   ["cap_embedder_1", "cap_embedder.1"],
 ]);
 
@@ -118,7 +132,7 @@ export function canonicalModule(name: string): string | undefined {
 
 /** Whether a module is named as the original layout has it, not diffusers. */
 export function isOriginalName(name: string): boolean {
-  return /attention[._](?:qkv|out)$|^x_embedder$|^final_layer[._]/.test(name);
+  return /attention[._](?:qkv|out|[qk]_norm)$|^x_embedder$|^final_layer[._]/.test(name);
 }
 
 /** Every module of the real model, to find the one that a misspelt name may mean. */

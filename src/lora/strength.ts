@@ -6,7 +6,7 @@ import type { AdapterValues } from "./values.ts";
 
 /** Measures how far LoRAs move weights. */
 export interface StrengthMeter {
-  /** Frobenius norm of a module's change at multiplier 1, a magnitude left out. */
+  /** Frobenius norm of a module's change at multiplier 1, a magnitude left out; of the bias, if only that changes. */
   measure(values: AdapterValues): Promise<number>;
   release(): Promise<void>;
 }
@@ -20,7 +20,9 @@ export async function openStrengthMeter(): Promise<StrengthMeter> {
     return squared!.data.map((value) => Math.max(value, 0));
   };
   return {
-    async measure({ delta, scale }) {
+    async measure({ delta, biasDelta, scale }) {
+      if (delta === null) return biasDelta === null ? 0 : lengthOf(biasDelta);
+      if (delta.kind === "full") return scale * lengthOf(delta.whole);
       if (delta.kind === "lora") {
         const rows = await run(pair, { a: delta.loraB, b: delta.loraA });
         return scale * Math.sqrt(sumOf(rows));
@@ -75,6 +77,12 @@ function rowSquares({ data, shape }: Tensor): Float64Array {
   const columns = data.length / squares.length;
   for (let i = 0; i < data.length; i++) squares[Math.floor(i / columns)]! += data[i]! ** 2;
   return squares;
+}
+
+function lengthOf({ data }: Tensor): number {
+  let square = 0;
+  for (const value of data) square += value ** 2;
+  return Math.sqrt(square);
 }
 
 function sumOf(values: Float64Array | Float32Array): number {

@@ -11,8 +11,10 @@ import type { DoraRule, LoraModule, StoredDelta } from "./module.ts";
 
 /** One module's values. */
 export interface AdapterValues {
-  /** A fused one's rows are cut out. */
-  readonly delta: WeightDelta;
+  /** A fused one's rows are cut out; null: only the bias changes. */
+  readonly delta: WeightDelta | null;
+  /** [out], what is added to the module's own bias. */
+  readonly biasDelta: Tensor | null;
   /** What the delta is still to be multiplied by; 1 where alpha/rank is folded into the matrices. */
   readonly scale: number;
   /** All that multiplies the stored tensors; 1 where neither tensors nor header have an alpha, whatever the ranks of other modules. */
@@ -89,17 +91,19 @@ function readerOf({ file }: LoraFile, held: Uint8Array<ArrayBuffer> | undefined)
 
 async function loadModule(
   name: string,
-  { delta, alpha, headerScale, magnitude, rows }: LoraModule,
+  { delta, biasDelta, alpha, headerScale, magnitude, rows }: LoraModule,
   read: Read,
 ): Promise<AdapterValues> {
   const rowsOf = (tensor: Tensor) => (rows === null ? tensor : cutRows(tensor, rows));
   // A LoKr of whole factors has none: trainers store what is no number there.
-  const stored = alpha === null || delta.rank === null ? null : await readAlpha(name, alpha, read);
-  const ownScale = stored === null || delta.rank === null ? 1 : stored / delta.rank;
-  const values = await loadDelta(name, delta, rows, read);
-  const folds = delta.kind === "lora" && magnitude === null;
+  const rank = delta?.rank ?? null;
+  const stored = alpha === null || rank === null ? null : await readAlpha(name, alpha, read);
+  const ownScale = stored === null || rank === null ? 1 : stored / rank;
+  const values = delta === null ? null : await loadDelta(name, delta, rows, read);
+  const folds = delta?.kind === "lora" && magnitude === null;
   return {
-    delta: folds && ownScale !== 1 ? foldScale(values, delta, ownScale) : values,
+    delta: folds && values !== null && ownScale !== 1 ? foldScale(values, delta, ownScale) : values,
+    biasDelta: biasDelta === null ? null : rowsOf(await read(biasDelta, `${name}.diff_b`)),
     scale: folds ? headerScale : headerScale * ownScale,
     storedScale: headerScale * ownScale,
     alpha: stored,
@@ -150,6 +154,9 @@ async function loadDelta(
       loraB: cut(await get(delta.loraB, "lora_B")),
       bias: delta.bias === null ? null : cut(await get(delta.bias, "lora_B.bias")),
     };
+  }
+  if (delta.kind === "full") {
+    return { kind: "full", whole: cut(await get(delta.whole, "diff")) };
   }
   if (delta.kind === "loha") {
     return {
@@ -205,9 +212,11 @@ function multiply(a: Tensor, b: Tensor): Tensor {
 }
 
 /** Whether a module changes nothing, whatever the multiplier. */
-export function doesNothing({ delta, magnitude }: AdapterValues): boolean {
-  if (magnitude !== null) return false;
+export function doesNothing({ delta, biasDelta, magnitude }: AdapterValues): boolean {
   const isZero = ({ data }: Tensor) => data.every((value) => value === 0);
+  if (magnitude !== null || (biasDelta !== null && !isZero(biasDelta))) return false;
+  if (delta === null) return true;
+  if (delta.kind === "full") return isZero(delta.whole);
   if (delta.kind === "lora") {
     return (
       (isZero(delta.loraB) || isZero(delta.loraA)) && (delta.bias === null || isZero(delta.bias))

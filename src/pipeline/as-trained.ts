@@ -1,7 +1,7 @@
 import { InputError } from "../errors.ts";
 import type { Rounding } from "../job/rounding.ts";
 import { textEncoderLinears } from "../text-encoder/config.ts";
-import { isEmbedder, linearModules } from "../transformer/weight-shapes.ts";
+import { adaptableModules, isEmbedder } from "../transformer/weight-shapes.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import type { MergedPair, RoundingMethod } from "../weights/round-as-trained.ts";
 import { roundAsTrained } from "../weights/round-as-trained.ts";
@@ -32,9 +32,9 @@ export async function roundComponents(
       ? null
       : await findTrainingAdapter(weights, rounding.adapter, model.id);
   const merged = adapter === null ? nothing : await mergedPairs(adapter, transformer.config);
-  const matrices = [...linearModules(transformer.config).keys()]
-    .filter((module) => rounding.embedders || !isEmbedder(module))
-    .map((module) => `${module}.weight`);
+  const matrices = [...adaptableModules(transformer.config)]
+    .filter(([module, { inDim }]) => inDim !== null && (rounding.embedders || !isEmbedder(module)))
+    .map(([module]) => `${module}.weight`);
   return {
     ...components,
     transformer: await roundPart(

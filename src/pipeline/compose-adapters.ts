@@ -11,7 +11,9 @@ export interface ActiveLora {
 /** One LoRA's part of a module: its delta times factor, its rows times rowScale. */
 interface Term {
   readonly module: LoadedModule;
+  /** Of the delta; the multiplier alone is that of the module's own bias. */
   readonly factor: number;
+  readonly multiplier: number;
   rowScale: Float32Array<ArrayBuffer> | null;
 }
 
@@ -52,14 +54,17 @@ function composeModule(
     // LyCORIS moves between the base's rows and the whole DoRA's; the delta in them stays whole.
     const strength = module.magnitude?.rule === "lycoris" && multiplier !== 0 ? 1 : multiplier;
     const factor = Math.fround(strength * module.scale);
-    if (factor !== 0) terms.push({ module, factor, rowScale: rows });
+    if (factor !== 0)
+      terms.push({ module, factor, multiplier: Math.fround(multiplier), rowScale: rows });
   }
   if (terms.length === 0 && base === null) return null;
   return {
     lora: loraOf(terms),
     lokr: terms.flatMap(lokrOf),
     loha: terms.flatMap(lohaOf),
-    bias: biasOf(terms),
+    full: terms.flatMap(fullOf),
+    norm: sumOf(terms.flatMap(normOf)),
+    bias: sumOf(terms.flatMap(biasesOf)),
     rowScale: base === null ? null : vector(base),
   };
 }
@@ -94,7 +99,7 @@ function rowScaleOf(
 /** All low-rank terms side by side along the rank. */
 function loraOf(terms: readonly Term[]): LoraTerm | null {
   const pairs = terms.flatMap(({ module: { delta }, factor, rowScale }) =>
-    delta.kind === "lora"
+    delta?.kind === "lora"
       ? [{ loraA: delta.loraA, loraB: scaleRows(delta.loraB, rowScale), factor }]
       : [],
   );
@@ -117,7 +122,7 @@ function loraOf(terms: readonly Term[]): LoraTerm | null {
 }
 
 function lokrOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["lokr"] {
-  if (delta.kind !== "lokr") return [];
+  if (delta?.kind !== "lokr") return [];
   const { w1, w2, rows } = delta;
   return [
     {
@@ -130,20 +135,37 @@ function lokrOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["l
 }
 
 function lohaOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["loha"] {
-  if (delta.kind !== "loha") return [];
+  if (delta?.kind !== "loha") return [];
   const { w1a, w1b, w2a, w2b } = delta;
   return [{ w1a: scaleRows(scaled(w1a, factor), rowScale), w1b, w2a, w2b }];
 }
 
-function biasOf(terms: readonly Term[]): Tensor | null {
-  let sum: Float32Array<ArrayBuffer> | null = null;
-  for (const { module, factor, rowScale } of terms) {
-    if (module.delta.kind !== "lora" || module.delta.bias === null) continue;
-    const own = module.delta.bias.data;
-    sum ??= new Float32Array(own.length);
-    for (let i = 0; i < own.length; i++) sum[i]! += own[i]! * factor * (rowScale?.[i] ?? 1);
+function fullOf({ module: { delta }, factor, rowScale }: Term): AdapterModule["full"] {
+  if (delta?.kind !== "full" || delta.whole.shape.length === 1) return [];
+  const scale = rowScale?.map((row) => row * factor) ?? Float32Array.of(factor);
+  return [{ whole: delta.whole, scale: vector(scale) }];
+}
+
+function normOf({ module: { delta }, factor }: Term): Float32Array<ArrayBuffer>[] {
+  if (delta?.kind !== "full" || delta.whole.shape.length !== 1) return [];
+  return [delta.whole.data.map((value) => value * factor)];
+}
+
+/** A bias after lora_B is part of the product, whose rows a DoRA scales; the module's own is not. */
+function biasesOf({ module: { delta, biasDelta }, factor, multiplier, rowScale }: Term) {
+  const biases: Float32Array<ArrayBuffer>[] = [];
+  if (delta?.kind === "lora" && delta.bias !== null) {
+    biases.push(delta.bias.data.map((value, i) => value * factor * (rowScale?.[i] ?? 1)));
   }
-  return sum === null ? null : vector(sum);
+  if (biasDelta !== null) biases.push(biasDelta.data.map((value) => value * multiplier));
+  return biases;
+}
+
+function sumOf(vectors: readonly Float32Array<ArrayBuffer>[]): Tensor | null {
+  const [first, ...rest] = vectors;
+  if (first === undefined) return null;
+  for (const own of rest) for (let i = 0; i < first.length; i++) first[i]! += own[i]!;
+  return vector(first);
 }
 
 function vector(data: Float32Array<ArrayBuffer>): Tensor {

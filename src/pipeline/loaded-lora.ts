@@ -9,7 +9,7 @@ import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { RowNorms } from "../transformer/weight-norms.ts";
 import { rowNorms } from "../transformer/weight-norms.ts";
-import { linearModules } from "../transformer/weight-shapes.ts";
+import { adaptableModules } from "../transformer/weight-shapes.ts";
 import type { Components } from "./components.ts";
 
 /** One module of a LoRA in memory. */
@@ -38,7 +38,7 @@ export async function openLora(
   signal?: AbortSignal,
 ): Promise<LoadedLora> {
   const file = await readLora(path);
-  matchLora(file, linearModules(transformer.config));
+  matchLora(file, adaptableModules(transformer.config));
   const held = await readHeld(file.file);
   const [sha256, adapter] = await Promise.all([
     hashLora(file.file, held, signal),
@@ -48,7 +48,7 @@ export async function openLora(
   for (const [name, values] of adapter) {
     if (values.magnitude !== null) await stopPoint(signal);
     const norms =
-      values.magnitude === null
+      values.magnitude === null || values.delta === null
         ? null
         : await rowNorms(transformer.lookup, name, values.delta, device);
     modules.set(name, { ...values, norms });
@@ -58,8 +58,11 @@ export async function openLora(
 
 export function bytesOf({ modules }: LoadedLora): number {
   const tensors = new Set<Tensor>();
-  for (const { delta } of modules.values()) {
-    if (delta.kind === "lora") tensors.add(delta.loraA).add(delta.loraB);
+  for (const { delta, biasDelta } of modules.values()) {
+    if (biasDelta !== null) tensors.add(biasDelta);
+    if (delta === null) continue;
+    if (delta.kind === "full") tensors.add(delta.whole);
+    else if (delta.kind === "lora") tensors.add(delta.loraA).add(delta.loraB);
     else if (delta.kind === "lokr")
       for (const tensor of [delta.w1, ...delta.w2]) tensors.add(tensor);
     else for (const part of ["w1a", "w1b", "w2a", "w2b"] as const) tensors.add(delta[part]);

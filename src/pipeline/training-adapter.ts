@@ -7,7 +7,7 @@ import type { AdapterValues } from "../lora/values.ts";
 import { loadAdapter } from "../lora/values.ts";
 import { roundToDtype } from "../tensor/dtype.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
-import { linearModules } from "../transformer/weight-shapes.ts";
+import { adaptableModules } from "../transformer/weight-shapes.ts";
 import type { MergedPair } from "../weights/round-as-trained.ts";
 import { findRepository } from "../weights/store.ts";
 
@@ -52,11 +52,12 @@ export async function mergedPairs(
   config: TransformerConfig,
 ): Promise<Map<string, () => Promise<MergedPair>>> {
   const lora = await readLora(path);
-  matchLora(lora, linearModules(config));
+  matchLora(lora, adaptableModules(config));
   let loading: Promise<Map<string, AdapterValues>> | undefined;
   const pairs = new Map<string, () => Promise<MergedPair>>();
-  for (const [name, { delta, magnitude }] of lora.modules) {
-    if (delta.kind !== "lora" || delta.bias !== null || magnitude !== null) {
+  for (const [name, { delta, biasDelta, magnitude }] of lora.modules) {
+    const isPair = delta?.kind === "lora" && delta.bias === null && biasDelta === null;
+    if (!isPair || magnitude !== null) {
       throw new InputError(
         `${path} can't be a training adapter: ${name} is more than a pair of low-rank matrices.`,
       );
@@ -70,7 +71,7 @@ export async function mergedPairs(
 }
 
 function pairOf({ delta }: AdapterValues): MergedPair {
-  if (delta.kind !== "lora") throw new RangeError("only pairs are merged");
+  if (delta?.kind !== "lora") throw new RangeError("only pairs are merged");
   const rounded = ({ data, shape }: MergedPair["loraA"]) => {
     const values = Float32Array.from(data);
     roundToDtype(values, "BF16");

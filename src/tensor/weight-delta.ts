@@ -24,8 +24,14 @@ export interface LohaDelta {
   readonly w2b: Tensor;
 }
 
+/** The change itself: of a matrix [out, in], or of a norm's weight [out]. */
+export interface FullDelta {
+  readonly whole: Tensor;
+}
+
 /** A change of one weight [out, in], not yet scaled, in the forms that trainers make. */
 export type WeightDelta =
   | ({ readonly kind: "lora" } & LoraDelta)
   | ({ readonly kind: "lokr" } & LokrDelta)
-  | ({ readonly kind: "loha" } & LohaDelta);
+  | ({ readonly kind: "loha" } & LohaDelta)
+  | ({ readonly kind: "full" } & FullDelta);

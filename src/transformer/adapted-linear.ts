@@ -14,7 +14,7 @@ export interface TransformerContext extends GraphContext {
  * y = r ∘ (x Wᵀ) + adapter terms + b: x [..., in], r [out]. The base weight is
  * never touched.
  * Formulas: PEFT 0.21.2 `tuners/lora/layer.py`, ai-toolkit `toolkit/models/lokr.py`,
- * LyCORIS `modules/loha.py`; with DoRA, r and the terms' rows carry the magnitude.
+ * LyCORIS `modules/loha.py`, ai-toolkit `FullModule`; with DoRA, r and the terms' rows carry the magnitude.
  */
 export function adaptedLinear(
   context: TransformerContext,
@@ -82,7 +82,21 @@ function adapterTerms(
     const delta = graph.op("Mul", [left, right]);
     terms.push(graph.op("MatMul", [x, transposed(context, delta)]));
   }
+  for (let i = 0; i < shape.full; i++) {
+    const own = names.full(i);
+    const whole = fed(context, own.whole, [outDim!, inDim!]);
+    const product = graph.op("MatMul", [x, transposed(context, whole)]);
+    terms.push(graph.op("Mul", [product, fed(context, own.scale, [`n.${own.scale}`])]));
+  }
   return terms;
+}
+
+/** A norm's weight [n] with what adapters add to it. */
+export function adaptedNorm(context: TransformerContext, module: string): Value {
+  const own = weight(context, `${module}.weight`);
+  if (context.adapted.get(module)?.norm !== true) return own;
+  const { shape } = context.graph.span(`${module}.weight`);
+  return context.graph.op("Add", [own, fed(context, adapterInputs(module).norm, [...shape])]);
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { LohaDelta, LokrDelta, LoraDelta } from "../tensor/weight-delta.ts";
+import type { FullDelta, LohaDelta, LokrDelta, LoraDelta } from "../tensor/weight-delta.ts";
 
 /** x (scale ∘ A)ᵀ Bᵀ: scale [rank]. Several adapters lie side by side along the rank. */
 export interface LoraTerm extends Omit<LoraDelta, "bias"> {
@@ -13,15 +13,24 @@ interface LokrTerm extends LokrDelta {
   readonly rowScale: Tensor | null;
 }
 
+/** scale ∘ (x wholeᵀ): scale [1], or [out] for a factor of each row. A file's tensor is fed as it is. */
+interface FullTerm extends FullDelta {
+  readonly scale: Tensor;
+}
+
 /**
- * What stands beside one linear module for a request: y = rowScale ∘ (x Wᵀ) +
- * terms + bias. Multipliers are folded in. Absent parts cost nothing.
+ * What stands beside one module for a request. A linear one's y = rowScale ∘ (x Wᵀ) +
+ * terms + bias; a norm's weight is its own + norm. Multipliers are folded in. Absent
+ * parts cost nothing.
  */
 export interface AdapterModule {
   readonly lora: LoraTerm | null;
   readonly lokr: readonly LokrTerm[];
   /** x ((w1a w1b) ∘ (w2a w2b))ᵀ */
   readonly loha: readonly LohaDelta[];
+  readonly full: readonly FullTerm[];
+  /** [out], of a norm; null for a linear module. */
+  readonly norm: Tensor | null;
   /** [out] */
   readonly bias: Tensor | null;
   /** [out]; DoRA's. */
@@ -40,6 +49,8 @@ export interface AdapterShape {
     readonly rowScale: boolean;
   }[];
   readonly loha: number;
+  readonly full: number;
+  readonly norm: boolean;
   readonly bias: boolean;
   readonly rowScale: boolean;
 }
@@ -53,6 +64,8 @@ export function shapeOf(module: AdapterModule): AdapterShape {
       rowScale: rowScale !== null,
     })),
     loha: module.loha.length,
+    full: module.full.length,
+    norm: module.norm !== null,
     bias: module.bias !== null,
     rowScale: module.rowScale !== null,
   };
@@ -77,6 +90,11 @@ export function adapterInputs(module: string) {
       w2a: `${module}.hada_w2_a.${i}`,
       w2b: `${module}.hada_w2_b.${i}`,
     }),
+    full: (i: number) => ({
+      whole: `${module}.diff.${i}`,
+      scale: `${module}.diff_scale.${i}`,
+    }),
+    norm: `${module}.norm_diff`,
     bias: `${module}.adapter_bias`,
     rowScale: `${module}.row_scale`,
   };
@@ -108,6 +126,12 @@ export function adapterFeeds(name: string, module: AdapterModule): Feeds {
     feeds[own.w2a] = w2a;
     feeds[own.w2b] = w2b;
   }
+  for (const [i, { whole, scale }] of module.full.entries()) {
+    const own = names.full(i);
+    feeds[own.whole] = whole;
+    feeds[own.scale] = scale;
+  }
+  if (module.norm !== null) feeds[names.norm] = module.norm;
   if (module.bias !== null) feeds[names.bias] = module.bias;
   if (module.rowScale !== null) feeds[names.rowScale] = module.rowScale;
   return feeds;

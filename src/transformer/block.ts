@@ -1,7 +1,7 @@
 import type { Dim, Value } from "../onnx/graph.ts";
-import { reshape, rmsNorm, silu, weight } from "../onnx/layers.ts";
+import { reshape, rmsNorm, silu } from "../onnx/layers.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
-import { adaptedLinear } from "./adapted-linear.ts";
+import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { TransformerConfig } from "./config.ts";
 
 /** Epsilon of the norms of q and k; fixed in diffusers' `ZImageTransformerBlock`. */
@@ -103,7 +103,7 @@ function normHeads(
 ): Value {
   if (!config.qkNorm) return x;
   const heads = reshape(context, x, [0, 0, config.heads, config.headDim]);
-  const scale = weight(context, `${name}.norm_${part}.weight`);
+  const scale = adaptedNorm(context, `${name}.norm_${part}`);
   return reshape(context, rmsNorm(context, heads, scale, qkNormEps), [0, 0, config.dim]);
 }
 

@@ -2,7 +2,7 @@ import type { Model, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
-import { adaptedLinear } from "./adapted-linear.ts";
+import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
@@ -28,7 +28,7 @@ export function buildCaptionGraph(
     context,
     graph.input("prompt_embeds", "f32", ["length", config.captionDim]),
   );
-  const normed = rmsNorm(context, embeds, weight(context, "cap_embedder.0.weight"), config.normEps);
+  const normed = rmsNorm(context, embeds, adaptedNorm(context, "cap_embedder.0"), config.normEps);
   const embedded = adaptedLinear(context, normed, "cap_embedder.1", { bias: true });
   const pads = graph.input("pads", "i64", [1]);
   const padded = appendPads(context, embedded, weight(context, "cap_pad_token"), pads, config.dim);
@@ -45,10 +45,10 @@ export function buildCaptionGraph(
   ]);
   for (const block of captionBlocks(config)) {
     const scales = {
-      attentionNorm1: weight(context, `${block}.attention_norm1.weight`),
-      attentionNorm2: weight(context, `${block}.attention_norm2.weight`),
-      ffnNorm1: weight(context, `${block}.ffn_norm1.weight`),
-      ffnNorm2: weight(context, `${block}.ffn_norm2.weight`),
+      attentionNorm1: adaptedNorm(context, `${block}.attention_norm1`),
+      attentionNorm2: adaptedNorm(context, `${block}.attention_norm2`),
+      ffnNorm1: adaptedNorm(context, `${block}.ffn_norm1`),
+      ffnNorm2: adaptedNorm(context, `${block}.ffn_norm2`),
     };
     x = transformerBlock(context, config, block, x, scales, packing);
   }

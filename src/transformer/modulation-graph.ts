@@ -1,10 +1,10 @@
 import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
-import { constant, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { constant, silu, toCompute, toF32 } from "../onnx/layers.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
-import { adaptedLinear } from "./adapted-linear.ts";
+import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import type { TransformerConfig } from "./config.ts";
 import { finalLayer, modulatedBlocks, timeVectorDim } from "./weight-shapes.ts";
@@ -101,7 +101,7 @@ function blockScales(
     { axis: 1 },
   );
   const folded = (norm: string, factor: Value) =>
-    graph.op("Mul", [weight(context, `${block}.${norm}.weight`), factor]);
+    graph.op("Mul", [adaptedNorm(context, `${block}.${norm}`), factor]);
   return [
     folded("attention_norm1", plusOne(context, scaleAttention!)),
     folded("attention_norm2", graph.op("Tanh", [gateAttention!])),

@@ -75,11 +75,20 @@ function deltaProducts(
       squared: dot(product(loraB, product(loraA, transposedA)), loraB),
     };
   }
-  const [name, whole] =
-    delta.kind === "lokr"
-      ? kroneckerMatrix(graph, delta, feed, product)
-      : hadamardMatrix(graph, delta, feed, product);
+  const [name, whole] = wholeDelta(graph, delta, feed, product);
   return { name, cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
+}
+
+function wholeDelta(
+  graph: GraphBuilder,
+  delta: Exclude<WeightDelta, { kind: "lora" }>,
+  feed: (name: string, tensor: Tensor) => Value,
+  product: (a: Value, b: Value) => Value,
+): [Value, Value] {
+  if (delta.kind === "lokr") return kroneckerMatrix(graph, delta, feed, product);
+  if (delta.kind === "loha") return hadamardMatrix(graph, delta, feed, product);
+  const whole = feed("whole", delta.whole);
+  return [whole, whole];
 }
 
 function hadamardMatrix(

@@ -75,20 +75,30 @@ export function isEmbedder(module: string): boolean {
   return embedders.test(module);
 }
 
-/** The modules that an adapter can stand beside, by name, with their widths. */
-export function linearModules(
-  config: TransformerConfig,
-): Map<string, { readonly inDim: number; readonly outDim: number }> {
-  const modules = new Map<string, { inDim: number; outDim: number }>();
-  for (const [name, [outDim, inDim]] of transformerWeights(config)) {
-    if (!name.endsWith(".weight") || outDim === undefined || inDim === undefined) continue;
-    modules.set(name.slice(0, -".weight".length), { inDim, outDim });
+/** A module that an adapter can change. */
+export interface AdaptableModule {
+  /** null for a norm, which has a vector of `outDim` in place of a matrix. */
+  readonly inDim: number | null;
+  readonly outDim: number;
+  readonly hasBias: boolean;
+}
+
+/** The linear modules and the norms, by name. */
+export function adaptableModules(config: TransformerConfig): Map<string, AdaptableModule> {
+  const weights = transformerWeights(config);
+  const modules = new Map<string, AdaptableModule>();
+  for (const [name, [outDim, inDim]] of weights) {
+    if (!name.endsWith(".weight") || outDim === undefined) continue;
+    const module = name.slice(0, -".weight".length);
+    modules.set(module, { inDim: inDim ?? null, outDim, hasBias: weights.has(`${module}.bias`) });
   }
   return modules;
 }
 
-/** Which of the three graphs holds a linear module. */
+/** Which of the three graphs holds a module. The modulation graph folds a block's norms in. */
 export function graphOf(module: string): "caption" | "modulation" | "step" {
   if (/^(?:cap_embedder|context_refiner)\./.test(module)) return "caption";
-  return /^t_embedder\.|\badaLN_modulation\b/.test(module) ? "modulation" : "step";
+  return /^t_embedder\.|\badaLN_modulation\b|\.(?:attention|ffn)_norm[12]$/.test(module)
+    ? "modulation"
+    : "step";
 }
