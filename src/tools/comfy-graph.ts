@@ -14,7 +14,7 @@ export interface GraphNode {
 export type Graph = ReadonlyMap<string, GraphNode>;
 
 /** Larger graphs than people build. */
-const mostNodes = 5000;
+export const mostNodes = 5000;
 
 /** @throws InputError if it is no graph */
 export function parseGraph(value: JsonValue): Graph {

@@ -3,6 +3,7 @@ import type { EmbeddedText, EmbeddedTexts } from "../image/embedded-text.ts";
 import { readEmbeddedTexts } from "../image/embedded-text.ts";
 import { readInfotext } from "./a1111.ts";
 import { parseGraph } from "./comfy-graph.ts";
+import { workflowGraph } from "./comfy-workflow.ts";
 import { readComfyGraph } from "./comfyui.ts";
 import { readDrawThings } from "./draw-things.ts";
 import { parseInfotext } from "./infotext.ts";
@@ -35,12 +36,29 @@ const readers: readonly Reader[] = [
     const infotext = parseInfotext(text);
     return infotext === undefined ? undefined : readInfotext(infotext);
   },
+  ({ name, text }, picture) => {
+    const workflow = comfyWorkflow(name, text);
+    if (workflow === undefined) return undefined;
+    const graph = workflowGraph(parseToolJson(workflow, "The ComfyUI workflow"));
+    const settings = readComfyGraph(graph, picture);
+    return { ...settings, notes: [asItStoodInTheEditor, ...settings.notes] };
+  },
 ];
+
+const asItStoodInTheEditor =
+  "The file holds no graph, only the editor's workflow: what ran may have had other values, the seed above all.";
 
 /** PNG: a chunk of that name. WebP: Exif's Model, behind the word. */
 function comfyPrompt(name: string, text: string): string | undefined {
   if (name === "prompt" && text.trimStart().startsWith("{")) return text;
   return name === "Model" && text.startsWith("prompt:{") ? text.slice("prompt:".length) : undefined;
+}
+
+function comfyWorkflow(name: string, text: string): string | undefined {
+  if (name === "workflow" && text.trimStart().startsWith("{")) return text;
+  return name === "Make" && text.startsWith("workflow:{")
+    ? text.slice("workflow:".length)
+    : undefined;
 }
 
 /**
