@@ -10,9 +10,9 @@ import { profileLine } from "./retake-process.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const pages = [
   "README.md",
-  ...readdirSync(join(root, "docs"))
+  ...readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".md"))
-    .map((name) => `docs/${name}`),
+    .map((name) => `docs/${name.replaceAll("\\", "/")}`),
 ];
 
 /** Commands that a reader can run on a fresh clone; what needs the reader's LoRA names `my-lora`. */

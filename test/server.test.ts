@@ -9,6 +9,7 @@ import { promisify } from "node:util";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { profileNames } from "../src/job/request.ts";
+import { models } from "../src/models/registry.ts";
 import { demoRequest } from "./caller.ts";
 import { serve } from "./loopback.ts";
 import { startRetake } from "./retake-process.ts";
@@ -30,8 +31,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("the documented curl gets its picture", async () => {
-  const page = readFileSync(fileURLToPath(new URL("../docs/server.md", import.meta.url)), "utf8");
+const pagesWithCurl = ["server", ...models.map(({ id }) => `models/${id}`)];
+test.each(pagesWithCurl)("the curl of docs/%s.md gets its picture", async (name) => {
+  const file = fileURLToPath(new URL(`../docs/${name}.md`, import.meta.url));
+  const page = readFileSync(file, "utf8");
   const command = /^curl http:\/\/127\.0\.0\.1:8000[\s\S]*?'\n```/m
     .exec(page)![0]
     .replace(/\n```$/, "");
