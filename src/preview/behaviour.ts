@@ -3,20 +3,29 @@ import type { ProfileName } from "../job/request.ts";
 import { profileNames } from "../job/request.ts";
 import { eraOfVersion, isOlder } from "../models/eras.ts";
 import { profiles } from "../models/profiles.ts";
+import type { JobConfig } from "./job-config.ts";
 import type { CachedPrompts } from "./samples.ts";
 
 /** What a version of the trainer did where versions differ. */
 export interface Behaviour {
   readonly profile: ProfileName;
   readonly cachedPrompts: CachedPrompts;
-  /** The version that it is of; null where only the era is known. */
+  /** The version that it is of, or of the era's first; null: the newest. */
   readonly version: string | null;
-  /** In words, to tell it from the others of the same version. */
+  /** Whether a quantised job rounded the transformer's embedders too; null: as its version says. */
+  readonly embedders: boolean | null;
+  /** In words, to tell it from the others. */
   readonly says: string;
 }
 
 /** In its course cached prompts got their trigger word: 479c72ad. */
 const triggerInCache = "0.10.28";
+
+/**
+ * In its course the embedders stayed as they are (28f2c0ac; torchao's e28727d5), and after that
+ * N steps came to make N updates (3e6bd874).
+ */
+const embeddersKept = "0.10.24";
 
 const newestEra: ProfileName = "preview-0.10.25";
 
@@ -33,46 +42,70 @@ const eraNames: readonly ProfileName[] = profileNames
  */
 export function behavioursOf(
   version: string | null,
-  cachesPrompts: boolean,
+  config: JobConfig,
 ): readonly Behaviour[] | { readonly none: string } {
-  if (version === null) return eraNames.flatMap((name) => behavioursOfEra(name, cachesPrompts));
+  if (version === null) return eraNames.flatMap((name) => behavioursOfEra(name, config));
   const era = eraOfVersion(version);
   if ("none" in era) return era;
-  const only = isOlder(version, triggerInCache) === true ? "literal" : "filled";
-  const changing = cachesPrompts && isSame(version, triggerInCache);
-  const cached: readonly CachedPrompts[] = changing ? ["filled", "literal"] : [only];
-  return era.candidates.flatMap(({ name }) =>
-    cached.map((cachedPrompts) => ({ profile: name, cachedPrompts, version, says: saysOf(name) })),
-  );
+  const filled = isOlder(version, triggerInCache) === false;
+  const changing = config.cachesPrompts && isSame(version, triggerInCache);
+  const inCourse = config.model.quantize && isSame(version, embeddersKept);
+  return era.candidates.flatMap(({ name }) => {
+    const both = inCourse && profiles[name].schedule === "pin";
+    return behavioursWith(
+      name,
+      version,
+      changing ? ["filled", "literal"] : [filled ? "filled" : "literal"],
+      both ? embeddersInCourse(config) : [inCourse ? false : null],
+    );
+  });
 }
 
 /** @param asked a profile of an era, or a version of ai-toolkit. @throws InputError for anything else */
-export function behavioursAsked(asked: string, cachesPrompts: boolean): readonly Behaviour[] {
+export function behavioursAsked(asked: string, config: JobConfig): readonly Behaviour[] {
   const name = eraNames.find((known) => known === asked);
-  if (name !== undefined) return behavioursOfEra(name, cachesPrompts);
-  const found = behavioursOf(asked, cachesPrompts);
+  if (name !== undefined) return behavioursOfEra(name, config);
+  const found = behavioursOf(asked, config);
   if (!("none" in found)) return found;
   throw new InputError(
     `--era ${asked}: ${found.none}. Give a version, as 0.10.25, or one of ${eraNames.join(", ")}.`,
   );
 }
 
-function behavioursOfEra(profile: ProfileName, cachesPrompts: boolean): Behaviour[] {
-  const both = cachesPrompts && profile === newestEra;
-  const cached: readonly CachedPrompts[] = both
-    ? ["filled", "literal"]
-    : [profile === newestEra ? "filled" : "literal"];
-  return cached.map((cachedPrompts) => ({
-    profile,
-    cachedPrompts,
-    version: null,
-    says: saysOf(profile),
-  }));
+function behavioursOfEra(profile: ProfileName, { cachesPrompts }: JobConfig): Behaviour[] {
+  const { from, to } = profiles[profile].versions!;
+  const isNewest = profile === newestEra;
+  const cached: readonly CachedPrompts[] =
+    isNewest && cachesPrompts ? ["filled", "literal"] : [isNewest ? "filled" : "literal"];
+  return behavioursWith(profile, to === null ? null : from, cached, [null]);
 }
 
-function saysOf(profile: ProfileName): string {
-  const { versions } = profiles[profile];
-  return `as versions ${versions!.from} ${versions!.to === null ? "and later" : `to ${versions!.to}`} draw`;
+function behavioursWith(
+  profile: ProfileName,
+  version: string | null,
+  cached: readonly CachedPrompts[],
+  embedders: readonly (boolean | null)[],
+): Behaviour[] {
+  return cached.flatMap((cachedPrompts) =>
+    embedders.map((rounded) => {
+      const { from, to } = profiles[profile].versions!;
+      const says = [
+        `as ${from} ${to === null ? "and later versions draw" : `to ${to} draw`}`,
+        ...(cached.length > 1
+          ? [`cached prompts ${cachedPrompts === "filled" ? "with" : "without"} the trigger word`]
+          : []),
+        ...(embedders.length > 1
+          ? [rounded === true ? "embedders rounded" : "embedders not rounded"]
+          : []),
+      ].join(", ");
+      return { profile, cachedPrompts, version, embedders: rounded, says };
+    }),
+  );
+}
+
+/** torchao kept them some days later: most of the version rounded them. */
+function embeddersInCourse({ model }: JobConfig): readonly boolean[] {
+  return model.assistantLoraPath === null ? [false, true] : [true, false];
 }
 
 function isSame(a: string, b: string): boolean {

@@ -42,6 +42,8 @@ interface ModelSettings {
   readonly layerOffloading: boolean;
   /** The training adapter, which the previews are drawn without. */
   readonly assistantLoraPath: string | null;
+  /** It may stand behind a `|` in `qtype` too. */
+  readonly accuracyRecoveryAdapter: string | null;
   /** Settings that change previews in ways that no LoRA file tells, by their names in the file. */
   readonly unknown: readonly string[];
 }
@@ -151,9 +153,8 @@ function modelOf(model: Settings): ModelSettings {
     qtypeTextEncoder: text(model.qtype_te) ?? "qfloat8",
     layerOffloading: isTrue(model.layer_offloading ?? model.auto_memory),
     assistantLoraPath: text(model.assistant_lora_path),
-    unknown: ["inference_lora_path", "accuracy_recovery_adapter", "lora_path"].filter((key) =>
-      isTrue(model[key]),
-    ),
+    accuracyRecoveryAdapter: text(model.accuracy_recovery_adapter),
+    unknown: ["inference_lora_path", "lora_path"].filter((key) => isTrue(model[key])),
   };
 }
 

@@ -4,14 +4,13 @@ import type { TrainedLora } from "./trained-loras.ts";
 
 /** What the trainer drew, as a request. A LoRA at 0 is none: the trainer then skips it too. */
 export function requestOf(
-  sample: TrainerSample,
+  sample: TrainerSample & { readonly seed: bigint },
   lora: TrainedLora | null,
   profile: ProfileName,
 ): GenerateInput {
-  const { multiplier, seed, ...own } = sample;
+  const { multiplier, ...own } = sample;
   return {
     ...own,
-    seed: seed as bigint, // a random one has no request
     loras: lora === null || multiplier === 0 ? [] : [{ path: lora.path, multiplier }],
     profile,
   };

@@ -2,20 +2,24 @@ import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
 import type { JobFolder } from "./job-folder.ts";
 import { openVariables } from "./placeholders.ts";
-import type { PlannedSample } from "./plan.ts";
 import { requestOf } from "./request-of.ts";
 import type { Drawn } from "./samples.ts";
 import { sharedMultiplier } from "./samples.ts";
+import type { Target } from "./targets.ts";
 import type { TrainedLora } from "./trained-loras.ts";
 
-/** Why a picture can't be taken again; null if it can. */
-export function whyNot(
+/**
+ * Why a picture can't be taken again; null if it can.
+ *
+ * @param drawn all of its round
+ */
+export function reasonAgainst(
   job: JobFolder,
-  { step, index, set }: Pick<PlannedSample, "step" | "index" | "set">,
+  { step, index, set }: Target,
   lora: TrainedLora | null,
   drawn: readonly Drawn[],
-  sample: Drawn | undefined,
 ): string | null {
+  const sample = drawn[index];
   if (sample === undefined) {
     return `the configuration has ${drawn.length} samples, and this is of sample ${index}, counted from 0: it was drawn with an earlier configuration`;
   }
@@ -30,7 +34,7 @@ export function whyNot(
   return (
     whyNoModel(job, step, lora, sample.multiplier) ??
     whyCorrupted(job, step, set, drawn) ??
-    whyBeyond(requestOf(sample, lora, "reference"))
+    whyBeyond(requestOf({ ...sample, seed: sample.seed }, lora, "reference"))
   );
 }
 
@@ -65,7 +69,7 @@ function whyNoModel(
 function whyCorrupted(
   { config, previews }: JobFolder,
   step: number,
-  set: PlannedSample["set"],
+  set: Target["set"],
   drawn: readonly Drawn[],
 ): string | null {
   if (set === "first_sample" || config.model.quantize || config.model.layerOffloading) return null;

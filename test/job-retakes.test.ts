@@ -1,0 +1,58 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { demoWeights } from "../src/paths.ts";
+import { readJobFolder } from "../src/preview/job-folder.ts";
+import type { PlannedSample } from "../src/preview/plan.ts";
+import { planRetakes } from "../src/preview/plan.ts";
+import { openRenderer } from "../src/preview/renderer.ts";
+import { fromTruth, jobFolders } from "./truth-picture.ts";
+
+const renderer = openRenderer({
+  weights: demoWeights,
+  quantize: "none",
+  cacheFolder: mkdtempSync(join(tmpdir(), "retakes-")),
+  device: "cpu",
+  transformers: {},
+});
+afterAll(() => renderer[Symbol.asyncDispose]());
+
+async function planned(job: string): Promise<readonly PlannedSample[]> {
+  return planRetakes(await readJobFolder(join(jobFolders, job))).samples;
+}
+
+/** What is allowed of 255: measured where a float32 job's LoRA was rounded to 16 bits. */
+const allowed = { exact: 1, "rounded-lora": 4 } as const;
+
+test.each(["mix", "e2-first", "e5b-odd"])(
+  "%s: every retake is the trainer's picture",
+  async (job) => {
+    for (const { preview, model, rounding, request, expected, step, index } of await planned(job)) {
+      if (request === null) continue;
+      const { image } = await renderer.render(model, rounding, request);
+      const { max } = await fromTruth(job, preview!.file, image);
+      expect(max, `step ${step}, sample ${index}`).toBeLessThanOrEqual(
+        allowed[expected as keyof typeof allowed],
+      );
+    }
+  },
+);
+
+test("e2-q8ad: the retakes of a quantised job are near its pictures, and nearer than without rounding", async () => {
+  for (const { preview, model, rounding, request } of await planned("e2-q8ad")) {
+    const near = async (how: typeof rounding) =>
+      (
+        await fromTruth(
+          "e2-q8ad",
+          preview!.file,
+          (
+            await renderer.render(model, how, request!)
+          ).image,
+        )
+      ).psnr;
+    const rounded = await near(rounding);
+    expect(rounded).toBeGreaterThan(36);
+    expect(rounded).toBeGreaterThan(await near(null));
+  }
+});
