@@ -8,6 +8,7 @@ const build = [tool("typescript", "bin", "tsc"), "-p", "tsconfig.build.json"];
 const checks = [
   [tool("@biomejs", "biome", "bin", "biome"), "ci", "."],
   [tool("typescript", "bin", "tsc")],
+  [tool("typescript", "bin", "tsc"), "-p", "report"],
   [tool("knip", "bin", "knip.js")],
   build,
   [tool("publint", "src", "cli.js"), "--pack", "false", "--strict"],

@@ -11,6 +11,10 @@ export const manifestFile: string = join(root, "package.json");
 export const demoWeights: string = join(root, "demo", "weights");
 export const demoLoras: string = join(root, "demo", "loras");
 
+/** What report.html is made of, beside its pictures. */
+export const reportStyle: string = join(root, "report", "page.css");
+export const reportScript: string = join(root, "report", "page.js");
+
 /** Folder for what Node has compiled: where a project's tools keep such things, or in the clone itself. */
 export const compileCache: string =
   basename(dirname(root)) === "node_modules"

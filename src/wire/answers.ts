@@ -68,50 +68,51 @@ export function pageOf<Name extends string, Item>(name: Name, item: Shape<Item>)
 export const statusPage = pageOf("requests", status);
 export type StatusPage = Holds<typeof statusPage>;
 
-/**
- * All that decided how a picture looks. Pictures that an earlier version made
- * may lack what it did not know.
- */
-const effective = object(
-  { seed },
-  {
-    software: string,
-    model: string,
-    transformer: documented(object({ file: orNull(string), quantization: orNull(string) }), {
-      description: "the file that took the place of the model's own, and how it is stored",
-    }),
-    as_trained: documented(
-      orNull(
-        object({
-          transformer: documented(string, { description: "quanto or torchao: to 8 bits; bf16" }),
-          text_encoder: string,
-          embedders: documented(flag, { description: "the transformer's embedders too" }),
-          training_adapter: orNull(string),
-        }),
-      ),
-      { description: "how the weights were rounded as in training; null: they were not" },
-    ),
-    profile: string,
-    profile_asked: documented(string, {
-      description: "as in the request; preview: an era is chosen",
-    }),
-    profile_reason: documented(orNull(string), {
-      description: "why it is this one; null: the request names it",
-    }),
-    prompt: documented(string, { description: "with its trigger word filled in" }),
-    negative_prompt: string,
-    width: wholeNumber,
-    height: wholeNumber,
-    num_inference_steps: wholeNumber,
-    guidance_scale: documented(number, { description: "as in the request" }),
-    standard_cfg: documented(number, { description: "s of neg + s·(pos - neg); 1: none" }),
-    schedule: string,
-    sigmas: arrayOf(number),
-    loras: arrayOf(object({ sha256: string, name: orNull(string), network_multiplier: number })),
-    weights: documented(mapOf(string), { description: "what identifies each network's weights" }),
-    warnings: arrayOf(string),
-  },
+export const asTrained = orNull(
+  object({
+    transformer: documented(string, { description: "quanto or torchao: to 8 bits; bf16" }),
+    text_encoder: string,
+    embedders: documented(flag, { description: "the transformer's embedders too" }),
+    training_adapter: orNull(string),
+  }),
 );
+
+/** What decided how a picture looks, but for its seed. */
+const effectiveFields = {
+  software: string,
+  model: string,
+  transformer: documented(object({ file: orNull(string), quantization: orNull(string) }), {
+    description: "the file that took the place of the model's own, and how it is stored",
+  }),
+  as_trained: documented(asTrained, {
+    description: "how the weights were rounded as in training; null: they were not",
+  }),
+  profile: string,
+  profile_asked: documented(string, {
+    description: "as in the request; preview: an era is chosen",
+  }),
+  profile_reason: documented(orNull(string), {
+    description: "why it is this one; null: the request names it",
+  }),
+  prompt: documented(string, { description: "with its trigger word filled in" }),
+  negative_prompt: string,
+  width: wholeNumber,
+  height: wholeNumber,
+  num_inference_steps: wholeNumber,
+  guidance_scale: documented(number, { description: "as in the request" }),
+  standard_cfg: documented(number, { description: "s of neg + s·(pos - neg); 1: none" }),
+  schedule: string,
+  sigmas: arrayOf(number),
+  loras: arrayOf(object({ sha256: string, name: orNull(string), network_multiplier: number })),
+  weights: documented(mapOf(string), { description: "what identifies each network's weights" }),
+  warnings: arrayOf(string),
+};
+
+/** Pictures that an earlier version made may lack what it did not know. */
+const effective = object({ seed }, effectiveFields);
+
+/** The same of a picture that was perhaps not made. */
+export const plannedSettings = object({}, { seed, ...effectiveFields });
 export type EffectiveAnswer = Holds<typeof effective>;
 
 const outputs = orNull(

@@ -1,0 +1,120 @@
+import type { ReportCause, ReportSample } from "../wire/report.ts";
+import type { Html } from "./html.ts";
+import { html } from "./html.ts";
+import type { ShownPair, ShownPicture } from "./report-pictures.ts";
+import { settingsList } from "./report-settings.ts";
+import { asSentence, classOf, decibels, icon, placeOf, shortened } from "./report-words.ts";
+
+/** Up to this side pictures are drawn larger than they are, with sharp pixels. */
+const smallSide = 320;
+
+/** One preview beside its retake, with all that is known about the two. */
+export function card(sample: ReportSample, id: string, pair: ShownPair): Html {
+  const { verdict, settings, reason, causes } = sample;
+  const place = placeOf(sample);
+  return html`
+<article class="card ${classOf(verdict)}" id="${id}" data-verdict="${verdict}" aria-labelledby="${id}-name">
+<header>
+<span class="badge tinted">${icon(verdict)}${verdict}</span>
+<h3 id="${id}-name">${asSentence(place)}</h3>
+<p class="numbers">${figures(sample)}</p>
+</header>
+<div class="inside">
+<div class="pictures">
+${pictures(pair, place, settings.prompt ?? "")}
+</div>
+<div class="facts">
+${settings.prompt === undefined ? null : html`<p class="prompt" dir="auto">${settings.prompt}</p>`}
+${reason === null ? null : html`<p class="cause tinted">${asSentence(reason)}</p>`}
+${verdict === "equal" ? null : causeList(sample)}
+<details>
+<summary>Settings and why</summary>
+${settingsList(sample)}
+</details>
+${causes.length > 1 ? moreCauses(causes.slice(1)) : null}
+</div>
+</div>
+</article>`;
+}
+
+function figures({ psnr, ssim, max_difference }: ReportSample): string {
+  if (psnr === null) return "";
+  if (max_difference === 0) return "every pixel is equal";
+  const similar = ssim === null ? "" : ` · SSIM ${ssim.toFixed(4)}`;
+  return `PSNR ${decibels(psnr)}${similar} · largest difference ${max_difference} of 255`;
+}
+
+function causeList({ causes, verdict }: ReportSample): Html | null {
+  const [first] = causes;
+  if (first !== undefined) {
+    return html`<p class="cause tinted"><strong>Likely cause</strong>${causeText(first)}</p>`;
+  }
+  if (verdict !== "different") return null;
+  return html`<p class="cause tinted"><strong>Likely cause</strong>None of the settings that were tried brings it nearer.</p>`;
+}
+
+function moreCauses(causes: readonly ReportCause[]): Html {
+  return html`<details>
+<summary>What else was tried and helped</summary>
+<ul>${causes.map((cause) => html`<li>${causeText(cause)}</li>`)}</ul>
+</details>`;
+}
+
+/** What was changed, and how much nearer that is. */
+export function causeText({ factor, value, psnr, gain, sentence, flag }: ReportCause): Html {
+  const said = sentence ?? `${factor}: ${String(value)}`;
+  const nearer = gain === undefined ? "" : `, ${decibels(gain)} nearer`;
+  const change = flag === undefined || flag === null ? null : html` <code>${flag}</code>`;
+  return html`${said} (${decibels(psnr)}${nearer})${change}`;
+}
+
+function pictures(pair: ShownPair, place: string, prompt: string): Html {
+  const { preview, retake } = pair;
+  const about = prompt === "" ? place : `${place}: ${shortened(prompt, 200)}`;
+  const both = isShown(preview) && isShown(retake) && sameSize(preview, retake);
+  const size = both ? Math.max(preview.width, preview.height) : 0;
+  const small = [preview, retake].every((one) => !isShown(one) || isSmall(one)) ? "small" : "";
+  const slider = html`<div class="slide">
+<input type="range" min="0" max="100" value="50" aria-label="Where the retake begins, from the left: ${place}">
+<span class="edge" aria-hidden="true"><span class="knob">&#x2194;</span></span>
+</div>`;
+  return html`<div class="pair ${small} ${both ? "both" : ""}">
+${figure(preview, "before", "Preview", `Preview, ${about}`)}
+${figure(retake, "after", "Retake", `Retake, ${about}`)}
+${both ? slider : null}
+</div>
+${size === 0 ? null : differenceMap(small, preview as ShownPicture)}`;
+}
+
+function figure(
+  picture: ShownPicture | string | null,
+  name: string,
+  caption: string,
+  alternative: string,
+): Html | null {
+  if (picture === null) return null;
+  const inside = isShown(picture)
+    ? html`<img src="${picture.address}" width="${picture.width}" height="${picture.height}" alt="${alternative}" decoding="async">`
+    : html`<p class="missing">${picture}</p>`;
+  return html`<figure class="${name}">${inside}<figcaption>${caption}</figcaption></figure>`;
+}
+
+/** The page's script draws it: as a picture of its own it would double the file. */
+function differenceMap(small: string, { width, height }: ShownPicture): Html {
+  return html`<figure class="map ${small}">
+<canvas width="${width}" height="${height}" role="img" aria-label="Difference"></canvas>
+<figcaption><span class="scale" aria-hidden="true"></span> <span class="says">Difference</span></figcaption>
+</figure>`;
+}
+
+function isShown(picture: ShownPicture | string | null): picture is ShownPicture {
+  return picture !== null && typeof picture === "object";
+}
+
+function isSmall({ width, height }: ShownPicture): boolean {
+  return Math.max(width, height) <= smallSide;
+}
+
+function sameSize(a: ShownPicture, b: ShownPicture): boolean {
+  return a.width === b.width && a.height === b.height;
+}
