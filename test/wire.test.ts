@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseSettings } from "../src/config/settings.ts";
 import { buildApp } from "../src/http/app.ts";
+import { Arrivals } from "../src/http/arrivals.ts";
 import { bodyPace } from "../src/http/slow-bodies.ts";
 import { UploadFolder } from "../src/lora-files/upload-folder.ts";
 import { Metrics } from "../src/node/observe.ts";
@@ -13,6 +14,7 @@ import type { Database } from "../src/queue/database.ts";
 import { openEmbedded } from "../src/queue/database.ts";
 import { Queue } from "../src/queue/queue.ts";
 import { TokenSeal } from "../src/queue/token-seal.ts";
+import { UploadContents } from "../src/queue/upload-contents.ts";
 import { Uploads } from "../src/queue/upload-records.ts";
 import { ResultFolder } from "../src/storage/results.ts";
 import { prepareQueue } from "./prepared.ts";
@@ -36,12 +38,15 @@ beforeAll(async () => {
   await prepareQueue(join(folder, "queue"));
   database = await openEmbedded(join(folder, "queue"));
   queue = await Queue.open(database, { maxQueued: 1000, onError: () => {} });
+  const store = await UploadFolder.open(join(folder, "uploads"), 0);
+  const contents = new UploadContents(database, store, 1e9);
   app = await buildApp({
     settings,
     links: { baseUrl: "http://localhost:8000", fileOf: (name) => join(folder, "out", name) },
     queue,
     results: await ResultFolder.open(join(folder, "out")),
-    uploads: new Uploads(database, await UploadFolder.open(join(folder, "uploads"), 0), 1e9),
+    uploads: new Uploads(database, contents),
+    arrivals: new Arrivals(contents),
     seal: new TokenSeal(undefined),
     notReady: async () => [],
     keys: undefined,

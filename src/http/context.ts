@@ -8,6 +8,7 @@ import type { Uploads } from "../queue/upload-records.ts";
 import type { ResultStore } from "../storage/results.ts";
 import type { Links } from "../wire/from-job.ts";
 import type { ApiKeys } from "./api-keys.ts";
+import type { Arrivals } from "./arrivals.ts";
 import type { BodyPace } from "./slow-bodies.ts";
 
 /** What the routes work with; none of them ever touches a model. */
@@ -17,6 +18,7 @@ export interface AppContext {
   readonly queue: Queue;
   readonly results: ResultStore;
   readonly uploads: Uploads;
+  readonly arrivals: Arrivals;
   readonly seal: TokenSeal;
   /** What keeps the node from serving. */
   readonly notReady: WorkNode["notReady"];

@@ -1,18 +1,21 @@
 import { rm } from "node:fs/promises";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { InputError } from "../errors.ts";
-import { admit, describeInThread } from "../lora-files/describe.ts";
+import { describeInThread } from "../lora-files/describe.ts";
 import { isUploadId, uploadPath } from "../lora-files/lora-path.ts";
+import { admit } from "../lora-files/turns.ts";
 import { findLora } from "../node/find-loras.ts";
-import { UploadsFullError } from "../queue/errors.ts";
 import type { UploadRecord } from "../queue/upload-records.ts";
 import { formatTimestamp } from "../wire/from-job.ts";
 import type { DescribedUpload, Inspected, Upload, UploadPage } from "../wire/lora-answers.ts";
-import { ApiError, uploadNotFound } from "./api-error.ts";
-import { clientOf, ownerOf } from "./auth.ts";
+import { uploadNotFound } from "./api-error.ts";
+import { diskFull } from "./arrivals.ts";
+import { ownerOf } from "./auth.ts";
 import type { AppContext } from "./context.ts";
 import { requireSameSite } from "./foreign-pages.ts";
 import { inspectQuery, nextPage, parseQuery, uploadQuery, uploadsQuery } from "./queries.ts";
+import type { Sender } from "./sender.ts";
+import { senderOf } from "./sender.ts";
 import type { ReceivedUpload } from "./upload-body.ts";
 import { receiveUpload, uploadName } from "./upload-body.ts";
 
@@ -24,9 +27,7 @@ const inputErrorCode = "LORA_NOT_USABLE";
 
 /** Uploaded LoRAs, and what any LoRA is. */
 export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
-  const { settings, uploads, pace } = context;
-  /** Bytes that are being received here and are in no record yet. */
-  let arriving = 0;
+  const { settings, uploads, arrivals, pace } = context;
 
   async function recordOf(request: FastifyRequest<WithId>): Promise<UploadRecord> {
     const { id } = request.params;
@@ -34,24 +35,6 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
     // Somebody else's upload is as good as none.
     if (record === undefined) throw uploadNotFound(id);
     return record;
-  }
-
-  async function receive(request: FastifyRequest) {
-    const room = await uploads.room();
-    let taken = 0;
-    const take = (bytes: number) => {
-      taken += bytes;
-      arriving += bytes;
-      if (arriving > room) throw new UploadsFullError(settings.uploads.bytes);
-    };
-    try {
-      const { fileBytes } = settings.loraSource;
-      return await receiveUpload(request, uploads.store.stagingFolder, {
-        ...{ fileBytes, admit: take, pace },
-      });
-    } finally {
-      arriving -= taken;
-    }
   }
 
   async function keep(
@@ -76,8 +59,13 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   app.post("/v1/loras", { config: { largeBody: true, inputErrorCode } }, async (request, reply) => {
     const query = parseQuery(uploadQuery, request.query);
     const sender = senderOf(request, reply);
+    const { fileBytes } = settings.loraSource;
+    const { stagingFolder } = uploads.contents.store;
     try {
-      const { record, created } = await keep(await receive(request), query.name, sender);
+      const received = await arrivals.receive((admit) =>
+        receiveUpload(request, stagingFolder, { fileBytes, admit, pace }),
+      );
+      const { record, created } = await keep(received, query.name, sender);
       request.log.info({ upload: record.sha256, bytes: record.bytes, created }, "LoRA uploaded");
       return reply
         .code(created ? 201 : 200)
@@ -122,22 +110,6 @@ export function addLoraRoutes(app: FastifyInstance, context: AppContext): void {
   });
 }
 
-/** Who asks, and the signal that he has gone. */
-interface Sender {
-  readonly owner: string;
-  readonly client: string;
-  readonly signal: AbortSignal;
-}
-
-function senderOf(request: FastifyRequest, reply: FastifyReply): Sender {
-  const gone = new AbortController();
-  // The answer's, not the connection's: that may serve a thousand further requests.
-  reply.raw.once("close", () => gone.abort());
-  // Gone already: it would never say so again.
-  if (reply.raw.destroyed) gone.abort();
-  return { owner: ownerOf(request), client: clientOf(request), signal: gone.signal };
-}
-
 function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): Upload {
   return {
     id: sha256,
@@ -150,14 +122,4 @@ function uploadBody({ sha256, name, bytes, created_at }: UploadRecord): Upload {
 
 function describedBody(record: UploadRecord): DescribedUpload {
   return { ...uploadBody(record), description: record.description };
-}
-
-/** The disk's own words for "full": no space, over quota, and a file larger than it takes. */
-const fullCodes: readonly string[] = ["ENOSPC", "EDQUOT", "EFBIG"];
-
-function diskFull(error: unknown): unknown {
-  if (!(error instanceof Error && "code" in error && fullCodes.includes(String(error.code))))
-    return error;
-  const message = "The disk that holds uploads is full. Nothing was kept; ask the operator.";
-  return new ApiError(507, "DISK_FULL", message);
 }

@@ -51,7 +51,7 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
           "408": json("The body comes too slowly", apiError),
           "413": json("Larger than a LoRA may be here", apiError),
           "415": json("Another content type, or a compressed body", apiError),
-          "503": json("Too many LoRAs are being described: see Retry-After", apiError),
+          "503": json("Too many files are being read: see Retry-After", apiError),
           "507": json("No room: for uploads, or on the disk", apiError),
           ...refusals,
         },
@@ -77,7 +77,7 @@ export function loraPaths(tags: readonly string[]): Record<string, JsonSchema> {
           "400": json("There is none, or it can't be used", apiError),
           "502": json("Its link gives nothing", apiError),
           "503": json(
-            "The server's folder of LoRAs can't be used, or too many LoRAs are being described: see Retry-After",
+            "The server's folder of LoRAs can't be used, or too many files are being read: see Retry-After",
             apiError,
           ),
           ...refusals,

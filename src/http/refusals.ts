@@ -1,6 +1,6 @@
 import { CanceledError, InputError } from "../errors.ts";
-import { BusyError } from "../lora-files/describe.ts";
 import { LoraFolderError, LoraNotFoundError } from "../lora-files/local.ts";
+import { BusyError } from "../lora-files/turns.ts";
 import { TransferError } from "../net/errors.ts";
 import {
   IdempotencyConflictError,

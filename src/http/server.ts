@@ -7,6 +7,7 @@ import { Metrics, observe } from "../node/observe.ts";
 import { sendWebhooks } from "../webhooks/send.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { buildApp } from "./app.ts";
+import { Arrivals } from "./arrivals.ts";
 import type { BodyPace } from "./slow-bodies.ts";
 import { bodyPace } from "./slow-bodies.ts";
 
@@ -35,6 +36,7 @@ export async function serve(
   const app = await buildApp({
     ...{ settings, links, keys, metrics, log, pace },
     ...{ queue, results, uploads, seal, notReady },
+    arrivals: new Arrivals(uploads.contents),
   });
   await listen(app, settings);
   links.baseUrl ||= urlOf(app);

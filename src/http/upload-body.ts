@@ -6,7 +6,7 @@ import { Busboy } from "@fastify/busboy";
 import type { FastifyRequest } from "fastify";
 import { CanceledError, messageOf } from "../errors.ts";
 import type { StagedFile } from "../lora-files/stage.ts";
-import { stageFile } from "../lora-files/stage.ts";
+import { stageFile, uploadedLoraCheck } from "../lora-files/stage.ts";
 import { ApiError } from "./api-error.ts";
 import type { BodyPace } from "./slow-bodies.ts";
 import { paced } from "./slow-bodies.ts";
@@ -58,9 +58,7 @@ export async function receiveUpload(
   folder: string,
   limits: UploadLimits,
 ): Promise<ReceivedUpload> {
-  const encoding = request.headers["content-encoding"] ?? "identity";
-  if (encoding !== "identity")
-    throw unsupported("The body is compressed. Send the file as it is, without Content-Encoding.");
+  requirePlain(request);
   const declared = Number(request.headers["content-length"] ?? 0);
   const [type = ""] = request.sentType.toLowerCase().split(";", 1);
   const admit = bounded(limits);
@@ -75,12 +73,20 @@ export async function receiveUpload(
   );
 }
 
-function bounded({ fileBytes, admit }: UploadLimits): (bytes: number) => void {
+/** @throws ApiError if the body is not the file as it is */
+function requirePlain({ headers }: FastifyRequest): void {
+  if ((headers["content-encoding"] ?? "identity") === "identity") return;
+  throw unsupported("The body is compressed. Send the file as it is, without Content-Encoding.");
+}
+
+function bounded({ fileBytes, admit }: UploadLimits): (piece: Uint8Array) => void {
+  const look = uploadedLoraCheck();
   let received = 0;
-  return (bytes) => {
-    received += bytes;
+  return (piece) => {
+    received += piece.length;
     if (received > fileBytes) throw tooLarge(fileBytes);
-    admit(bytes);
+    admit(piece.length);
+    look(piece);
   };
 }
 
@@ -88,7 +94,7 @@ function bounded({ fileBytes, admit }: UploadLimits): (bytes: number) => void {
 async function receiveForm(
   request: FastifyRequest,
   folder: string,
-  { admit, pace }: Pick<UploadLimits, "admit" | "pace">,
+  { admit, pace }: { readonly admit: (piece: Uint8Array) => void; readonly pace: BodyPace },
 ): Promise<ReceivedUpload> {
   const form = openForm(request);
   const stop = new AbortController();

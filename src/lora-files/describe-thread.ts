@@ -6,7 +6,9 @@ import { placesOf } from "../lora/places.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import { loraLimits } from "../weights/header-limits.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
-import type { ThreadAnswer, ThreadTask } from "./thread.ts";
+import type { LoraFacts } from "../wire/lora-answers.ts";
+import type { DescribeTask } from "./describe.ts";
+import type { ThreadAnswer } from "./thread.ts";
 
 /** The largest matrix of the models here has 40 million values: what has more is made to fill memory. */
 const mostValues = 2 ** 28;
@@ -14,10 +16,14 @@ const mostValues = 2 ** 28;
 /** Names come from files, and into messages. */
 const longestMessage = 4000;
 
-async function answer({ file, shown, describe }: ThreadTask): Promise<ThreadAnswer> {
+async function answer({
+  file,
+  shown,
+  describe,
+}: DescribeTask): Promise<ThreadAnswer<LoraFacts | null>> {
   try {
     const { tensors } = await readSafetensors(placesOf(file).weights, loraLimits);
-    if (!describe) return { description: null };
+    if (!describe) return { answer: null };
     for (const [name, { shape }] of tensors) {
       if (sizeOf(shape) <= mostValues) continue;
       throw new InputError(
@@ -27,7 +33,7 @@ async function answer({ file, shown, describe }: ThreadTask): Promise<ThreadAnsw
     // The engine that measures strengths takes a while to load.
     const { describeLora } = await import("../lora/describe.ts");
     const { file: _, ...description } = await describeLora(file);
-    return { description };
+    return { answer: description };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     let refusal = error.message;
@@ -38,4 +44,4 @@ async function answer({ file, shown, describe }: ThreadTask): Promise<ThreadAnsw
 }
 
 // The one who started this thread gives it a task.
-parentPort?.postMessage(await answer(workerData as ThreadTask));
+parentPort?.postMessage(await answer(workerData as DescribeTask));

@@ -1,119 +1,18 @@
-import { CanceledError } from "../errors.ts";
 import type { LoraFacts } from "../wire/lora-answers.ts";
 import { readInThread } from "./thread.ts";
+import { checks, descriptions } from "./turns.ts";
 
-interface Limits {
-  /** Work that goes on at one time. */
-  readonly atOnce: number;
-  /** The same of one client, whose work keeps nobody else's waiting so. */
-  readonly atOncePerClient: number;
+/** What the thread that reads a LoRA is given. */
+export interface DescribeTask {
+  readonly file: string;
+  /** Stands for the file's path in messages. */
+  readonly shown: string;
+  /** False: only whether it is whole, as far as its header says. */
+  readonly describe: boolean;
 }
 
-interface Waiting {
-  readonly client: string;
-  readonly start: () => void;
-}
-
-/** Gives turns to work, first come, first served among clients that have none. */
-class Turns {
-  readonly #limits: Limits;
-  /** How much of each client's goes on. */
-  readonly #running = new Map<string, number>();
-  readonly #waiting = new Set<Waiting>();
-
-  constructor(limits: Limits) {
-    this.#limits = limits;
-  }
-
-  /** Runs the work when it is its turn. @throws CanceledError at the signal, if it still waits then */
-  async run<Result>(
-    client: string,
-    signal: AbortSignal,
-    work: () => Promise<Result>,
-  ): Promise<Result> {
-    await this.#turn(client, signal);
-    try {
-      return await work();
-    } finally {
-      this.#count(client, -1);
-      this.#startNext();
-    }
-  }
-
-  #turn(client: string, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(new CanceledError());
-      const leave = () => {
-        this.#waiting.delete(waiting);
-        reject(new CanceledError());
-      };
-      const waiting = {
-        client,
-        start: () => {
-          signal.removeEventListener("abort", leave);
-          resolve();
-        },
-      };
-      signal.addEventListener("abort", leave, { once: true });
-      this.#waiting.add(waiting);
-      this.#startNext();
-    });
-  }
-
-  #startNext(): void {
-    for (const waiting of this.#waiting) {
-      const running = [...this.#running.values()].reduce((sum, count) => sum + count, 0);
-      if (running >= this.#limits.atOnce) return;
-      if ((this.#running.get(waiting.client) ?? 0) >= this.#limits.atOncePerClient) continue;
-      this.#waiting.delete(waiting);
-      this.#count(waiting.client, 1);
-      waiting.start();
-    }
-  }
-
-  #count(client: string, change: number): void {
-    const count = (this.#running.get(client) ?? 0) + change;
-    if (count === 0) this.#running.delete(client);
-    else this.#running.set(client, count);
-  }
-}
-
-/** As many descriptions are asked for as may be. The client should come again. */
-export class BusyError extends Error {
-  override readonly name = "BusyError";
-  readonly retryAfterSeconds = 5;
-}
-
-/** Each reads a whole file: a second client's need not wait for the first one's. */
-const descriptions = new Turns({ atOnce: 2, atOncePerClient: 1 });
-/** Each reads a header, in less than a second. */
-const checks = new Turns({ atOnce: 2, atOncePerClient: 2 });
-
-const mostPerClient = 32;
-const mostInAll = 128;
-const admitted = new Map<string, number>();
-
-/**
- * Runs what ends with a description, fetching the file included, unless too
- * many do already.
- *
- * @throws BusyError
- */
-export async function admit<Result>(client: string, work: () => Promise<Result>): Promise<Result> {
-  const own = admitted.get(client) ?? 0;
-  const all = [...admitted.values()].reduce((sum, count) => sum + count, 0);
-  if (own >= mostPerClient)
-    throw new BusyError(`${own} of your LoRAs are being described. Wait for one of them to end.`);
-  if (all >= mostInAll)
-    throw new BusyError(`${all} LoRAs are being described, as many as may be. Come again soon.`);
-  admitted.set(client, own + 1);
-  try {
-    return await work();
-  } finally {
-    const left = admitted.get(client)! - 1;
-    if (left === 0) admitted.delete(client);
-    else admitted.set(client, left);
-  }
+function readLora(task: DescribeTask, signal: AbortSignal): Promise<LoraFacts | null> {
+  return readInThread(task, { entry: "describe-thread", what: "The LoRA's header", signal });
 }
 
 interface Asking {
@@ -135,7 +34,7 @@ export async function describeInThread(
   { client, signal }: Asking,
 ): Promise<LoraFacts> {
   const description = await descriptions.run(client, signal, () =>
-    readInThread({ file, shown, describe: true }, signal),
+    readLora({ file, shown, describe: true }, signal),
   );
   if (description === null) throw new Error("the thread that describes a LoRA did not");
   return description;
@@ -152,5 +51,5 @@ export async function checkInThread(
   shown: string,
   signal: AbortSignal,
 ): Promise<void> {
-  await checks.run("", signal, () => readInThread({ file, shown, describe: false }, signal));
+  await checks.run("", signal, () => readLora({ file, shown, describe: false }, signal));
 }

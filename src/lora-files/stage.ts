@@ -16,22 +16,19 @@ export interface StagedFile {
  * Writes what comes to a file of its own and hashes it on the way. Leaves
  * nothing if it fails. The caller removes the file.
  *
- * @param admit called with each piece's length before it is written; throws if there is no room
- * @throws InputError if the first bytes are not a safetensors file's
+ * @param admit called with each piece before it is written; throws if there is no room, or it is not what it should be
  */
 export async function stageFile(
   folder: string,
   source: AsyncIterable<Uint8Array>,
-  admit: (bytes: number) => void,
+  admit: (piece: Uint8Array) => void,
 ): Promise<StagedFile> {
   const path = temporaryIn(folder);
   const hash = createHash("sha256");
   let bytes = 0;
   const receive = async (handle: FileHandle) => {
-    const look = firstBytesCheck("The upload", notSafetensors);
     for await (const piece of source) {
-      admit(piece.length);
-      look(piece);
+      admit(piece);
       // Not write(): on a full disk that writes a part, says how much, and does not fail.
       await handle.writeFile(piece);
       hash.update(piece);
@@ -47,8 +44,13 @@ export async function stageFile(
   return { path, sha256: hash.digest("hex"), bytes };
 }
 
-function notSafetensors(what: string): InputError {
-  return new InputError(
-    `The upload is ${what}, not a LoRA that can be used. Send a .safetensors LoRA.`,
+/** To be called with each piece: throws as soon as the file can be no LoRA. @throws InputError */
+export function uploadedLoraCheck(): (piece: Uint8Array) => void {
+  return firstBytesCheck(
+    "The upload",
+    (what) =>
+      new InputError(
+        `The upload is ${what}, not a LoRA that can be used. Send a .safetensors LoRA.`,
+      ),
   );
 }

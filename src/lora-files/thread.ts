@@ -1,35 +1,38 @@
 import { Worker } from "node:worker_threads";
 import { CanceledError, InputError } from "../errors.ts";
 import { entryBeside } from "../paths.ts";
-import type { LoraFacts } from "../wire/lora-answers.ts";
 
-export interface ThreadTask {
-  readonly file: string;
-  /** Stands for the file's path in messages. */
-  readonly shown: string;
-  /** False: only whether it is whole, as far as its header says. */
-  readonly describe: boolean;
-}
-
-export type ThreadAnswer =
-  | { readonly description: LoraFacts | null }
-  /** The file can't be used, and why. */
+/** What a thread here says at its end. */
+export type ThreadAnswer<Answer> =
+  | { readonly answer: Answer }
+  /** What it was given can't be used, and why. */
   | { readonly refusal: string };
 
+interface Reading {
+  /** Of the module that the thread runs, in this folder. */
+  readonly entry: "describe-thread";
+  /** What is read, to be said in messages. */
+  readonly what: string;
+  readonly signal: AbortSignal;
+}
+
 const longestMilliseconds = 300_000;
-/** Of what a header becomes in memory; a LoRA's takes some dozen. Values are not counted. */
+/** Of what a file becomes in memory; a LoRA's header takes some dozen. Values are not counted. */
 const mostMegabytes = 1024;
 
 /**
- * Reads a file that a stranger made, in a thread of its own: clients of this
- * one wait for milliseconds. The thread ends with the signal.
+ * Reads what a stranger made, in a thread of its own: clients of this one wait
+ * for milliseconds. The thread ends with the signal.
  *
- * @throws InputError if it is no LoRA, CanceledError at the signal
+ * @throws InputError if it can't be used, CanceledError at the signal
  */
-export function readInThread(task: ThreadTask, signal: AbortSignal): Promise<LoraFacts | null> {
+export function readInThread<Answer>(
+  task: object,
+  { entry, what, signal }: Reading,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(new CanceledError());
-    const thread = new Worker(entryBeside(import.meta.url, "describe-thread"), {
+    const thread = new Worker(entryBeside(import.meta.url, entry), {
       workerData: task,
       // The server's secrets are none of its business.
       env: {},
@@ -41,23 +44,23 @@ export function readInThread(task: ThreadTask, signal: AbortSignal): Promise<Lor
     };
     const late = setTimeout(() => {
       const seconds = longestMilliseconds / 1000;
-      end(new InputError(`The LoRA takes longer than ${seconds} seconds to be read.`));
+      end(new InputError(`${what} takes longer than ${seconds} seconds to be read.`));
     }, longestMilliseconds);
     const cancel = () => end(new CanceledError());
     signal.addEventListener("abort", cancel);
-    thread.once("message", (answer: ThreadAnswer) => {
-      if ("refusal" in answer) reject(new InputError(answer.refusal));
-      else resolve(answer.description);
+    thread.once("message", (said: ThreadAnswer<Answer>) => {
+      if ("refusal" in said) reject(new InputError(said.refusal));
+      else resolve(said.answer);
     });
     thread.once("error", (error: Error & { code?: string }) => {
       const full = error.code === "ERR_WORKER_OUT_OF_MEMORY";
-      const message = "The LoRA's header needs more memory than is allowed to read it.";
+      const message = `${what} needs more memory than is allowed to read it.`;
       reject(full ? new InputError(message, { cause: error }) : error);
     });
     thread.once("exit", () => {
       clearTimeout(late);
       signal.removeEventListener("abort", cancel);
-      reject(new Error("the thread that reads a LoRA ended without an answer"));
+      reject(new Error("a thread that reads files ended without an answer"));
     });
   });
 }

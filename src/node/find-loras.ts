@@ -36,7 +36,7 @@ export async function findLora(
     const id = uploadIdOf(path);
     const record = id === undefined ? undefined : await uploads.get(owner, id);
     if (record === undefined) throw noSuchUpload(path);
-    return uploads.store.localFile(record.sha256, record.bytes, signal);
+    return uploads.contents.store.localFile(record.sha256, record.bytes, signal);
   }
   if (!isLoraLink(path)) return findLocalLora(settings.loraFolder, path);
   const token = hfToken === undefined ? {} : { hfToken };

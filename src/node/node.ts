@@ -7,6 +7,7 @@ import { openEmbedded, openPostgres } from "../queue/database.ts";
 import { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
 import { TokenSeal } from "../queue/token-seal.ts";
+import { UploadContents } from "../queue/upload-contents.ts";
 import { Uploads } from "../queue/upload-records.ts";
 import { openResults } from "../storage/open-results.ts";
 import type { ResultStore } from "../storage/results.ts";
@@ -68,16 +69,17 @@ export async function openNode(
   // An embedded queue is this process's alone, so what is unfinished was left by an earlier one.
   const alone = database.backend === "pglite";
   let queue: Queue;
-  let uploads: Uploads;
+  let contents: UploadContents;
   try {
     const store = await openUploads(settings, alone ? 0 : stagedMilliseconds);
     queue = await Queue.open(database, { maxQueued: settings.maxQueued, onError });
-    uploads = new Uploads(database, store, settings.uploads.bytes);
-    await uploads.sweep(new Date(Date.now() - (alone ? 0 : pendingMilliseconds)));
+    contents = new UploadContents(database, store, settings.uploads.bytes);
+    await contents.sweep(new Date(Date.now() - (alone ? 0 : pendingMilliseconds)));
   } catch (error) {
     await database.close();
     throw error;
   }
+  const uploads = new Uploads(database, contents);
   const seal = new TokenSeal(settings.secret);
   const stopping = new AbortController();
   let running: RunningWorkers | undefined;

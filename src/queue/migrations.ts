@@ -85,6 +85,11 @@ const migrations: readonly (readonly string[])[] = [
     "UPDATE retake.request SET prompts = json_array_length(replace(job::text, '\\u0000', '\\u0001')::json->'prompts')",
     "ALTER TABLE retake.request ALTER COLUMN prompts SET NOT NULL",
   ],
+  [
+    // Contents that a file stands for.
+    `CREATE VIEW retake.kept_content AS
+      SELECT sha256, bytes FROM retake.upload UNION SELECT sha256, bytes FROM retake.upload_pending`,
+  ],
 ];
 
 /** What serialises those who open the queue, submit or change uploads, on all nodes: any numbers that nobody else uses. */

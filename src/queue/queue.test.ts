@@ -85,6 +85,7 @@ onBothDatabases("the queue", (at) => {
     const prompts = jobFor().prompts.map((prompt) => ({ ...prompt, prompt: "a\0b \\u0000" }));
     const job = jobFor({ prompts: [...prompts, ...prompts, ...prompts] });
     const { record } = await at().queue.submit(submission({ job }));
+    await at().database.query("DROP VIEW retake.kept_content");
     await at().database.query("ALTER TABLE retake.request DROP COLUMN prompts");
     await at().database.query("UPDATE retake.version SET version = 3");
     await migrate(at().database);

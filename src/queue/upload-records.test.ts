@@ -12,11 +12,13 @@ import { UploadFolder } from "../lora-files/upload-folder.ts";
 import type { Database } from "./database.ts";
 import { openEmbedded } from "./database.ts";
 import { UploadsFullError } from "./errors.ts";
+import { UploadContents } from "./upload-contents.ts";
 import { Uploads } from "./upload-records.ts";
 
 let folder: string;
 let files: string;
 let database: Database;
+let contents: UploadContents;
 let uploads: Uploads;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-upload-records-"));
@@ -32,7 +34,8 @@ beforeEach(async () => {
   rmSync(files, { recursive: true, force: true });
   for (const table of ["upload", "upload_pending"])
     await database.query(`DELETE FROM retake.${table}`);
-  uploads = new Uploads(database, await UploadFolder.open(files, 0), 1000);
+  contents = new UploadContents(database, await UploadFolder.open(files, 0), 1000);
+  uploads = new Uploads(database, contents);
 });
 
 const safetensors = (text: string) => {
@@ -72,12 +75,12 @@ test("the bound is exact, counts each content once, and what was refused leaves 
   const big = "x".repeat(500);
   const { record } = await add("a", big);
   await add("b", big);
-  expect(await uploads.room()).toBe(1000 - record.bytes);
+  expect(await contents.room()).toBe(1000 - record.bytes);
   const both = await Promise.allSettled([add("a", `${big}1`), add("b", `${big}2`)]);
   expect(both.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
   await expect(add("a", `${big}3`)).rejects.toThrow(UploadsFullError);
   expect(readdirSync(files)).toHaveLength(1);
-  expect(await uploads.room()).toBe(1000 - record.bytes);
+  expect(await contents.room()).toBe(1000 - record.bytes);
   const refused = add("a", "y", () => Promise.reject(new Error("no LoRA")));
   await expect(refused).rejects.toThrow("no LoRA");
   expect(readdirSync(files)).toHaveLength(1);
@@ -93,11 +96,11 @@ test("what a crash left between a file and its record is swept; what has a recor
       [randomUUID(), sha256],
     );
   }
-  await uploads.sweep(new Date(Date.now() - 60_000));
+  await contents.sweep(new Date(Date.now() - 60_000));
   expect(readdirSync(files)).toHaveLength(2); // another node may be at it
-  await uploads.sweep(new Date(Date.now() + 1000));
+  await contents.sweep(new Date(Date.now() + 1000));
   expect(readdirSync(files)).toEqual([`upload-${record.sha256}.safetensors`]);
-  expect(await uploads.room()).toBe(1000 - record.bytes);
+  expect(await contents.room()).toBe(1000 - record.bytes);
 });
 
 test("adding and deleting at once: a record has its file, and a file its record", async () => {

@@ -1,16 +1,13 @@
-import { CanceledError, InputError, messageOf } from "../errors.ts";
-import { withoutPaths } from "../files/without-paths.ts";
 import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
-import { JobError } from "../job/job.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { seedOfText, seedToText } from "../job/seed.ts";
 import { modelById } from "../models/registry.ts";
-import { DeviceError } from "../onnx/device.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import type { ResultStore } from "../storage/results.ts";
 import { outputName, previewName } from "../storage/results.ts";
+import { failureOf, writeResult } from "./failure.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { Stage } from "./stages.ts";
 import { previewOf } from "./step-preview.ts";
@@ -79,11 +76,11 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
       inferenceTime,
     };
   } catch (error) {
-    throw failureOf(
-      error,
-      { model: job.model, promptIndex, prompts: job.prompts.length, images },
-      execution,
-    );
+    const where =
+      promptIndex === null || job.prompts.length === 1
+        ? ""
+        : `prompt ${promptIndex + 1} of ${job.prompts.length}: `;
+    throw failureOf(error, { model: job.model, where, promptIndex, images }, execution);
   }
 }
 
@@ -164,23 +161,8 @@ async function saveImage(
 ): Promise<{ file: string; bytes: number }> {
   const file = outputName(job, promptIndex);
   const encoded = await encodeImage(image, job.format, fitting(job, described));
-  try {
-    await results.write(file, encoded);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : messageOf(error);
-    throw new OutputError(
-      code === "ENOSPC"
-        ? "The disk that holds results is full."
-        : `The picture could not be written to the server's results (${code}).`,
-      { cause: error },
-    );
-  }
+  await writeResult(results, file, encoded);
   return { file, bytes: encoded.byteLength };
-}
-
-/** A result that can't be kept: not the client's fault. */
-class OutputError extends Error {
-  override readonly name = "OutputError";
 }
 
 /** A prompt that is too long for a JPEG's metadata is left out of it, and the metadata says so. */
@@ -227,42 +209,6 @@ function stepClock({ prompts, model }: Job): StepClock {
       .reduce((sum, { steps }) => sum + (steps ?? defaultSteps), 0);
     return seconds(((now - first) / timed) * (total - step + later));
   };
-}
-
-function failureOf(
-  error: unknown,
-  {
-    model,
-    promptIndex,
-    prompts,
-    images,
-  }: { model: string; promptIndex: number | null; prompts: number; images: JobImage[] },
-  { pathNames, log }: Execution,
-): JobError {
-  if (error instanceof CanceledError) {
-    return new JobError({ code: "CANCELED", message: "Canceled.", promptIndex, images }, false, {
-      cause: error,
-    });
-  }
-  const where =
-    promptIndex === null || prompts === 1 ? "" : `prompt ${promptIndex + 1} of ${prompts}: `;
-  const code = codeOf(error, promptIndex);
-  const cause = code === "MODEL_NOT_AVAILABLE" ? `The server can't run ${model}: ` : where;
-  const message =
-    code === "DEVICE_NOT_AVAILABLE"
-      ? "The device that the server computes on can't be used. Its operator finds the reason in the log."
-      : `${cause}${withoutPaths(messageOf(error), pathNames)}`;
-  // The client is told what went wrong; where in the code, is for the operator.
-  if (code === "INFERENCE_ERROR" || code === "DEVICE_NOT_AVAILABLE") log(error, "a run failed");
-  return new JobError({ code, message, promptIndex, images }, false, { cause: error });
-}
-
-function codeOf(error: unknown, promptIndex: number | null): string {
-  if (error instanceof OutputError) return "OUTPUT_NOT_WRITTEN";
-  if (error instanceof DeviceError) return "DEVICE_NOT_AVAILABLE";
-  if (!(error instanceof InputError)) return "INFERENCE_ERROR";
-  // Before the first prompt only the model was opened: the client has named one that there is.
-  return promptIndex === null ? "MODEL_NOT_AVAILABLE" : "INVALID_INPUT";
 }
 
 function seconds(milliseconds: number): number {
