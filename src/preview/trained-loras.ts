@@ -19,6 +19,8 @@ export interface TrainedLora {
   /** What its header says of the trainer. */
   readonly trainer: string | null;
   readonly trainerVersion: string | null;
+  /** As its header names them. */
+  readonly triggerWords: readonly string[];
   /** Each that its tensors have. */
   readonly dtypes: readonly Dtype[];
   /** Why it can't be used, or null. */
@@ -59,10 +61,10 @@ async function readTrainedLora(file: string, path: string): Promise<TrainedLora>
     header = await readSafetensors(path, loraLimits);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    const unknown = { trainer: null, trainerVersion: null, dtypes: [] };
+    const unknown = { trainer: null, trainerVersion: null, triggerWords: [], dtypes: [] };
     return { file, path, step: stepOfName(file), ...unknown, unusable: withoutPath(error) };
   }
-  const { step, trainer, trainerVersion } = readLoraInfo(header.metadata);
+  const { step, trainer, trainerVersion, triggerWords } = readLoraInfo(header.metadata);
   const dtypes = [...new Set([...header.tensors.values()].map(({ dtype }) => dtype))];
   const unusable = await readLora(path).then(
     () => null,
@@ -71,7 +73,7 @@ async function readTrainedLora(file: string, path: string): Promise<TrainedLora>
       return withoutPath(error);
     },
   );
-  return { file, path, step, trainer, trainerVersion, dtypes, unusable };
+  return { file, path, step, trainer, trainerVersion, triggerWords, dtypes, unusable };
 }
 
 /** Only for a file whose header can't be read: it says which pictures lost their LoRA. */

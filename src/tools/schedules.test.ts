@@ -17,19 +17,11 @@ function farthest(ours: Float32Array, theirs: readonly number[]): number {
   return Math.max(...theirs.map((sigma, i) => Math.abs(sigma - ours[i]!)));
 }
 
-test.each(toolScheduleNames.filter((name) => name !== "trailing-zero"))(
-  "%s is the tool's at every count of steps and shift",
-  (name) => {
-    const cases = golden.schedules.filter(({ schedule }) => schedule === name);
-    expect(cases.length).toBeGreaterThan(50);
-    for (const { sigmas, ...asked } of cases)
-      expect(farthest(toolSigmas(asked), sigmas), JSON.stringify(asked)).toBeLessThanOrEqual(atol);
-  },
-);
-
-test("diffusers' older schedule makes one update less", () => {
-  const older = toolSigmas({ schedule: "trailing-zero", steps: 8, shift: 3 });
-  expect(older).toEqual(toolSigmas({ schedule: "linear", steps: 7, shift: 3 }));
+test.each(toolScheduleNames)("%s is the tool's at every count of steps and shift", (name) => {
+  const cases = golden.schedules.filter(({ schedule }) => schedule === name);
+  expect(cases.length).toBeGreaterThan(50);
+  for (const { sigmas, ...asked } of cases)
+    expect(farthest(toolSigmas(asked), sigmas), JSON.stringify(asked)).toBeLessThanOrEqual(atol);
 });
 
 test("a strength below 1 keeps the last steps of a longer schedule", () => {

@@ -3,7 +3,6 @@ import { betaQuantile } from "./beta-quantile.ts";
 /** Noise levels from 1 down to 0, as tools name them; the formulas stand beside `unshifted` and `fromTable`. */
 export const toolScheduleNames = [
   "linear",
-  "trailing-zero",
   "discrete",
   "simple",
   "sgm_uniform",
@@ -29,8 +28,7 @@ function shifted(shift: number, u: number): number {
  * The sigmas that a tool makes of a schedule's name, steps, shift and denoising strength; within
  * 1e-6 of what its own code gives.
  *
- * `linear` is diffusers from 0.39 on, InvokeAI and Retake's `head`; `trailing-zero` diffusers up to
- * 0.38 (`pin`); `discrete` sd.cpp's default; the others are ComfyUI's (a125cd84, comfy/samplers.py),
+ * `linear` is diffusers from 0.39 on, InvokeAI and Retake's `head`; `discrete` sd.cpp's default; the others are ComfyUI's (a125cd84, comfy/samplers.py),
  * which Forge and SwarmUI share and sd.cpp copies (`simple`).
  *
  * @param denoise below 1: the last `steps` of the schedule of int(steps / denoise) steps
@@ -59,8 +57,6 @@ function levelsOf(schedule: ToolSchedule, steps: number, shift: number): number[
   switch (schedule) {
     case "linear":
       return all(steps, (i) => sigma(1 - i / steps));
-    case "trailing-zero":
-      return all(Math.max(1, steps - 1), (i) => sigma(1 - i / Math.max(1, steps - 1)));
     case "discrete":
       return all(steps, (i) =>
         level(steps === 1 ? levels : levels - ((levels - 1) / (steps - 1)) * i),
