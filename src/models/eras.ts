@@ -25,11 +25,11 @@ export const newestEra: Profile = eras.at(-1)!;
 const uncertain: Readonly<Record<string, { other: ProfileName; doubt: string }>> = {
   "0.9.14": {
     other: "preview-0.7.25",
-    doubt: "sizes were floored to 32 before this version's last days",
+    doubt: "in this version's first two days sizes were floored to 32",
   },
   "0.10.24": {
     other: "preview-0.10.25",
-    doubt: "N steps make N updates in this version's last days",
+    doubt: "at the end of this version N steps came to make N updates",
   },
 };
 
