@@ -154,9 +154,12 @@ function groupLine({
   dtype,
 }: LoraDescription["groups"][number]) {
   const stored = alpha.length === 0 ? "alpha = rank" : `alpha ${alpha.join("/")}`;
+  const factors =
+    `rank ${rank.map((r) => r ?? "full").join("/")}  ${stored}  ` +
+    `scale ${scale.map((value) => Number(value.toPrecision(4))).join("/")}`;
   return (
-    `  ${group.padEnd(36)} ${String(modules).padStart(3)}  rank ${rank.map((r) => r ?? "full").join("/")}  ` +
-    `${stored}  scale ${scale.map((value) => Number(value.toPrecision(4))).join("/")}  ${dtype.join("/")}\n`
+    `  ${group.padEnd(36)} ${String(modules).padStart(3)}  ` +
+    `${rank.length === 0 ? "whole change" : factors}  ${dtype.join("/")}\n`
   );
 }
 

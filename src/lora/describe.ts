@@ -8,6 +8,7 @@ import type { LoraFile } from "./file.ts";
 import { readLora } from "./file.ts";
 import { networkOf } from "./format.ts";
 import type { LoraModule, StoredDelta } from "./module.ts";
+import { isWhole } from "./module.ts";
 import { openStrengthMeter } from "./strength.ts";
 import { doesNothing, loadModules } from "./values.ts";
 
@@ -160,7 +161,9 @@ function groupsOf(lora: LoraFile, facts: ReadonlyMap<string, ModuleFacts>): Modu
     groups.set(group, [...(groups.get(group) ?? []), [name, module]]);
   }
   return [...groups].map(([group, members]) => {
-    const own = members.flatMap(([name]) => facts.get(name) ?? []);
+    const own = members.flatMap(([name, { delta }]) =>
+      isWhole(delta) ? [] : (facts.get(name) ?? []),
+    );
     return {
       group,
       modules: members.length,
@@ -172,9 +175,9 @@ function groupsOf(lora: LoraFile, facts: ReadonlyMap<string, ModuleFacts>): Modu
   });
 }
 
-/** null: whole factors, or a whole change. */
+/** null: a LoKr's whole factors. A change that is stored whole has none, and no scale. */
 function ranksOf(modules: readonly LoraModule[]): (number | null)[] {
-  return modules.flatMap(({ delta }) => (delta === null ? [] : [delta.rank]));
+  return modules.flatMap(({ delta }) => (isWhole(delta) ? [] : [delta.rank]));
 }
 
 function dtypesOf({ delta, biasDelta }: LoraModule): string[] {

@@ -9,7 +9,7 @@ import { nearestName } from "./hints.ts";
 import type { LoraInfo } from "./info.ts";
 import { readLoraInfo } from "./info.ts";
 import type { LoraModule, Parts } from "./module.ts";
-import { ModuleFault, moduleOf } from "./module.ts";
+import { isWhole, ModuleFault, moduleOf } from "./module.ts";
 import type { LoraKey, PartName } from "./names.ts";
 import { canonicalModule, fusedQkv, knownModules, parseKey, qkvParts } from "./names.ts";
 import type { ModuleSettings } from "./peft-config.ts";
@@ -90,7 +90,7 @@ export async function readLora(path: string): Promise<LoraFile> {
       faults.push(`${name} ${error.message}`);
     }
   }
-  const idle = [...found].filter(([, { parts }]) => parts.alpha && isWhole(parts));
+  const idle = [...found].filter(([, { parts }]) => parts.alpha && hasNoFactors(parts));
   if (idle.length > 0) {
     const names = listed(idle.map(([name]) => name));
     notes.push(`an alpha does not act on a whole change (.diff), as at ${names}`);
@@ -162,7 +162,7 @@ function isFullRank(found: ReadonlyMap<string, Found>, { trainer }: LoraInfo): b
 }
 
 /** Whether alpha has no product to scale. */
-function isWhole(parts: Parts): boolean {
+function hasNoFactors(parts: Parts): boolean {
   return Object.keys(parts).every((part) => ["diff", "diff_b", "alpha"].includes(part));
 }
 
@@ -201,7 +201,7 @@ function checked(
   const settings = settingsOf?.(name);
   const module = moduleOf(parts, settings?.scale ?? 1);
   const { delta } = module;
-  if (settings === undefined || delta === null || delta.kind === "full") return module;
+  if (settings === undefined || isWhole(delta)) return module;
   if (delta.kind === "lora" && settings.rank !== delta.rank) {
     throw new ModuleFault(
       `has rank ${delta.rank}, and ${settings.rank} in the configuration that was saved with it`,

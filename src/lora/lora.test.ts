@@ -450,15 +450,15 @@ test("whole changes of weights, norms and biases are described as what they are"
   });
   const { network, strength, rank, groups, notes, unusable } = await describeLora(path);
   expect(network).toBe("LoRA, biases, full weights, norms");
-  expect(rank).toEqual([4, null]);
+  expect(rank).toEqual([4]);
   expect(unusable).toBeNull();
   expect(strength["layers.0.adaLN_modulation.0"]).toBeCloseTo(0.5 * Math.sqrt(192), 3);
   expect(strength["layers.0.attention_norm1"]).toBeCloseTo(2 * Math.sqrt(48), 3);
   expect(strength["layers.0.feed_forward.w1"]).toBeCloseTo(0.25 * Math.sqrt(4800), 3);
   expect(groups.find(({ group }) => group.endsWith("attention_norm1"))).toMatchObject({
-    rank: [null],
+    rank: [],
     alpha: [],
-    scale: [1],
+    scale: [],
     dtype: ["F32"],
   });
   expect(notes).toEqual([

@@ -95,17 +95,24 @@ export function moduleOf(parts: Parts, headerScale: number): LoraModule {
   }
   const magnitude = magnitudeOf(parts, outDim);
   // Neither alpha nor a configuration's scale acts on a change that is stored whole.
-  const isWhole = delta === null || delta.kind === "full";
+  const whole = isWhole(delta);
   return {
     delta,
     biasDelta,
     inDim,
     outDim,
-    alpha: isWhole ? null : (alpha ?? null),
-    headerScale: isWhole ? 1 : headerScale,
+    alpha: whole ? null : (alpha ?? null),
+    headerScale: whole ? 1 : headerScale,
     magnitude,
     rows: null,
   };
+}
+
+/** Whether a change is stored as it is, a bias alone included, and not as factors. */
+export function isWhole(
+  delta: StoredDelta | null,
+): delta is null | Extract<StoredDelta, { kind: "full" }> {
+  return delta === null || delta.kind === "full";
 }
 
 function checkDtype(part: string, { dtype }: WeightSpan): void {

@@ -15,7 +15,9 @@ import {
 
 // What the API answers about LoRA files.
 
-const ranks = arrayOf(orNull(wholeNumber));
+const ranks = documented(arrayOf(orNull(wholeNumber)), {
+  description: "null: a LoKr's whole factors; empty: changes stored whole (.diff, .diff_b)",
+});
 
 const group = object({
   group: documented(string, { description: "e.g. layers.*.attention.to_q" }),
@@ -24,7 +26,9 @@ const group = object({
   alpha: documented(arrayOf(number), {
     description: "as stored; empty: none is, and alpha = rank",
   }),
-  scale: documented(arrayOf(number), { description: "what the product is multiplied by" }),
+  scale: documented(arrayOf(number), {
+    description: "what the product is multiplied by; empty: changes stored whole",
+  }),
   dtype: arrayOf(string),
 });
 
