@@ -81,6 +81,7 @@ function numbersOf(version: string): number[] | undefined {
   return /^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1).map(Number);
 }
 
+/** A version orders by its numbers, not as text. */
 function compare(a: readonly number[], b: readonly number[]): number {
   const different = a.findIndex((number, i) => number !== b[i]);
   return different === -1 ? 0 : a[different]! - b[different]!;
