@@ -23,6 +23,8 @@ import { InputError } from "../src/errors.ts";
 import { pull as pullHere } from "../src/hub/pull.ts";
 import { modelById, repositoriesOf } from "../src/models/registry.ts";
 import { TransferError } from "../src/net/errors.ts";
+import { demoWeights } from "../src/paths.ts";
+import { findTrainingAdapter } from "../src/pipeline/training-adapter.ts";
 import { goldenFolder } from "./golden.ts";
 import { type Fault, type ListEntry, TestHub } from "./hub-server.ts";
 import type { RetakeProcess } from "./retake-process.ts";
@@ -30,6 +32,7 @@ import { startRetake } from "./retake-process.ts";
 
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 const store = join(goldenFolder, "tiny/store", turbo);
+const adapter = "ostris/zimage_turbo_training_adapter";
 const cacheName = "models--Tongyi-MAI--Z-Image-Turbo";
 const token = "hf_test0123456789abcdef";
 
@@ -37,7 +40,7 @@ let folder: string;
 let hub: TestHub;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-pull-"));
-  hub = await TestHub.start({ [turbo]: store });
+  hub = await TestHub.start({ [turbo]: store, [adapter]: join(demoWeights, adapter) });
   onTestFinished(async () => {
     await hub.close();
     rmSync(folder, { recursive: true });
@@ -182,8 +185,32 @@ test("brings what the model needs and nothing else, and a picture comes of it", 
   const { result } = JSON.parse(again.stdout);
   expect(result.repositories).toMatchObject([
     { repository: turbo, revision: "main", files: 12, fetched_bytes: 0 },
+    { repository: adapter, revision: "main", files: 2, fetched_bytes: 0 },
   ]);
-  expect(hub.seen.map(({ url }) => url)).toEqual([`/api/models/${turbo}/revision/main?blobs=true`]);
+  const lists = [turbo, adapter].map((name) => `/api/models/${name}/revision/main?blobs=true`);
+  expect(hub.seen.map(({ url }) => url)).toEqual(lists);
+});
+
+test("Turbo's training adapter comes along, and is found where it was put", async () => {
+  expect((await pull()).code).toBe(0);
+  const named = `${adapter}/zimage_turbo_training_adapter_v2.safetensors`;
+  const path = await findTrainingAdapter([folder, weights()], named, "zimage_turbo");
+  expect(path).toContain("models--ostris--zimage_turbo_training_adapter/snapshots/");
+  expect(readFileSync(path).equals(readFileSync(join(demoWeights, named)))).toBe(true);
+  const missing = findTrainingAdapter([folder], named, "zimage_turbo");
+  await expect(missing).rejects.toThrow("retake pull zimage_turbo");
+});
+
+test("an adapter that can't be had is told, and the model is there", async () => {
+  hub.faults.push({ at: /^GET \/api\/models\/ostris/, times: 9, status: 404 });
+  const { code, stdout, stderr } = await pull({}, "--json");
+  expect(code).toBe(0);
+  expect(stderr).toMatch(
+    /^warning: the training adapter ostris\/\S+ was not fetched: .*404.*--as-trained\.$/m,
+  );
+  const { result } = JSON.parse(stdout.trim().split("\n").at(-1)!);
+  expect(result.without).toMatchObject([{ repository: adapter }]);
+  expectWhole();
 });
 
 test("a model of two repositories takes its transformer from one, the rest from the other", async () => {

@@ -66,7 +66,7 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])("%s among the weights is refus
 
 async function rounded(rounding: Rounding): Promise<Components> {
   const opened = await openComponents("demo", modelById("zimage_turbo"));
-  return roundComponents(opened, "demo", rounding, { cacheFolder });
+  return roundComponents(opened, ["demo"], rounding, { cacheFolder });
 }
 
 async function hashesOf(weights: ReadonlyMap<string, WeightSpan>, names: readonly string[]) {

@@ -4,7 +4,7 @@ import { sizeText } from "../files/space.ts";
 import type { Pulled } from "../hub/pull.ts";
 import { pullModels } from "../models/pull.ts";
 import type { ModelDefinition } from "../models/registry.ts";
-import { modelById, models, repositoriesOf } from "../models/registry.ts";
+import { adaptersOf, modelById, models, repositoriesOf } from "../models/registry.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
 import { startByteProgress } from "./progress.ts";
 import { readStoreSettings } from "./settings.ts";
@@ -51,12 +51,21 @@ async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Pr
     const onWait = (repository: string) => {
       process.stderr.write(`another process fetches ${repository}: waiting for it\n`);
     };
-    const options = { revisionOf, signal, onProgress, onWait };
+    const without: { repository: string; reason: string }[] = [];
+    const onWithout = (repository: string, reason: string) => {
+      without.push({ repository, reason });
+    };
+    const options = { revisionOf, signal, onProgress, onWait, onWithout };
     const pulled = await pullModels(ids, options, settings);
     progress.stop();
+    for (const { repository, reason } of without) {
+      process.stderr.write(
+        `warning: the training adapter ${repository} was not fetched: ${reason} The model runs without it, but for --as-trained.\n`,
+      );
+    }
     process.stdout.write(
       flags.json === true
-        ? `${JSON.stringify({ result: { weights, repositories: pulled.map(printed) } })}\n`
+        ? `${JSON.stringify({ result: { weights, repositories: pulled.map(printed), without } })}\n`
         : pulled.map(sentence).join(""),
     );
   } finally {
@@ -73,7 +82,10 @@ function parseRevisions(
   given: readonly string[],
   wanted: readonly ModelDefinition[],
 ): (repository: string) => string {
-  const repositories = repositoriesOf(wanted).map(({ repository }) => repository);
+  const adapters = adaptersOf(wanted).map(({ repository }) => repository);
+  const repositories = repositoriesOf(wanted)
+    .map(({ repository }) => repository)
+    .concat(adapters);
   const named = new Map<string, string>();
   for (const text of given) {
     const [repository, revision] = text.includes("=") ? text.split("=", 2) : ["", text];
@@ -87,7 +99,9 @@ function parseRevisions(
     }
     named.set(repository, revision);
   }
-  return (repository) => named.get(repository) ?? named.get("") ?? "main";
+  // A model's branch or tag is seldom one of its adapter too.
+  return (repository) =>
+    named.get(repository) ?? (adapters.includes(repository) ? "main" : (named.get("") ?? "main"));
 }
 
 /** @throws InputError listing what is missing */

@@ -16,6 +16,11 @@ export interface ModelDefinition {
   readonly height: number;
   readonly requiresControlImage: boolean;
   readonly isVideoModel: boolean;
+  /** What the trainer's page has the model trained with, oldest first; previews of quantised jobs need it. */
+  readonly trainingAdapter: {
+    readonly repository: string;
+    readonly files: readonly string[];
+  } | null;
 }
 
 /** Z-Image, the base model. Its repository says shift 6.0; training previews and the reference server use 3.0. */
@@ -30,6 +35,7 @@ const zimage: ModelDefinition = {
   height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
+  trainingAdapter: null,
 };
 
 /** Z-Image Turbo. The reference server leaves this repository's own scheduler in place. */
@@ -44,6 +50,13 @@ const zimageTurbo: ModelDefinition = {
   height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
+  trainingAdapter: {
+    repository: "ostris/zimage_turbo_training_adapter",
+    files: [
+      "zimage_turbo_training_adapter_v1.safetensors",
+      "zimage_turbo_training_adapter_v2.safetensors",
+    ],
+  },
 };
 
 /** Z-Image De-Turbo: a transformer of its own; everything else is Turbo's. */
@@ -58,6 +71,7 @@ const zimageDeturbo: ModelDefinition = {
   height: defaultPixels,
   requiresControlImage: false,
   isVideoModel: false,
+  trainingAdapter: null,
 };
 
 /** In the order in which the reference server lists them. */
@@ -103,4 +117,14 @@ export function repositoriesOf(models: readonly ModelDefinition[]): NeededReposi
     folders: [...folders],
     files: [...files],
   }));
+}
+
+/** What models are trained with beside their own parts, each repository once. */
+export function adaptersOf(models: readonly ModelDefinition[]): NeededRepository[] {
+  const needed = new Map<string, NeededRepository>();
+  for (const { trainingAdapter } of models) {
+    if (trainingAdapter === null) continue;
+    needed.set(trainingAdapter.repository, { ...trainingAdapter, folders: [] });
+  }
+  return [...needed.values()];
 }

@@ -55,7 +55,7 @@ test("embedders are rounded before 0.10.24, by torchao in it too", () => {
 
 test("a part that was not quantised stays bf16, and float32 jobs were not rounded at all", () => {
   expect(roundingFor(job({ quantizeTe: false }))).toEqual({ ...quanto, textEncoder: null });
-  const off = { quantize: false, quantizeTe: false };
+  const off = { quantize: false, quantizeTe: false, assistantLoraPath: v2 };
   expect(roundingFor(job(off))).toEqual({
     transformer: null,
     textEncoder: null,
@@ -75,11 +75,21 @@ test.each([
   expect(roundingFor(job(changes))).toEqual({ unknown: expect.stringContaining(reason) });
 });
 
-test("an adapter's path of another machine is looked for by its file's name", () => {
-  const rounding = roundingFor(job({ assistantLoraPath: "/home/me/models/own_v3.safetensors" }));
-  expect(rounding).toMatchObject({
-    adapter: "ostris/zimage_turbo_training_adapter/own_v3.safetensors",
+test("a path of another machine stands for the adapter of that name, and for nothing else", () => {
+  const adapterOf = (assistantLoraPath: string) =>
+    roundingFor(job({ model: "zimage_turbo", assistantLoraPath }));
+  expect(adapterOf("C:\\models\\zimage_turbo_training_adapter_v2.safetensors")).toMatchObject({
+    adapter: v2,
   });
+  expect(adapterOf("me/own/adapter.safetensors")).toMatchObject({
+    adapter: "me/own/adapter.safetensors",
+  });
+  for (const path of [
+    "/etc/own_v3.safetensors",
+    "../../own_v3.safetensors",
+    "a/../own_v3.safetensors",
+  ])
+    expect(adapterOf(path)).toEqual({ unknown: expect.stringContaining("own_v3.safetensors") });
 });
 
 test("the page's usual job: Turbo with the adapter of its time", () => {

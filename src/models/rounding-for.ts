@@ -1,5 +1,6 @@
 import type { Rounding } from "../job/rounding.ts";
 import { isOlder } from "./eras.ts";
+import { modelById } from "./registry.ts";
 
 /** What of a training job's configuration decides how its weights were rounded, as the trainer reads it. */
 export interface TrainedAs {
@@ -23,9 +24,6 @@ export interface TrainedAs {
 
 type Method = Rounding["transformer"];
 
-/** The repository whose adapters ai-toolkit's page names. */
-const adapterRepository = "ostris/zimage_turbo_training_adapter";
-
 /**
  * How a training rounded the weights that its previews were drawn with. Read from ai-toolkit's
  * `toolkit/util/quantize.py`, `toolkit/config_modules.py` and its Z-Image model, 4e62c38d to
@@ -45,11 +43,15 @@ export function roundingFor(trained: TrainedAs): Rounding | null | { readonly un
   if (typeof transformer === "object" && transformer !== null) return transformer;
   const textEncoder = quantizeTe ? methodOf(trained, "textEncoder") : null;
   if (typeof textEncoder === "object" && textEncoder !== null) return textEncoder;
+  // The previews of unquantised jobs come as near without it.
+  const path = transformer === null ? null : trained.assistantLoraPath;
+  const adapter = path === null ? null : adapterName(trained.model, path);
+  if (typeof adapter === "object" && adapter !== null) return adapter;
   return {
     transformer,
     textEncoder,
     embedders: transformer !== null && roundsEmbedders(trained.trainerVersion, transformer),
-    adapter: trained.assistantLoraPath === null ? null : adapterName(trained.assistantLoraPath),
+    adapter,
   };
 }
 
@@ -62,17 +64,15 @@ export function usualRounding(
   trainerVersion: string | null,
   adapter: string | null = null,
 ): Rounding {
-  const method = model === "zimage_turbo" ? "torchao" : "quanto";
+  const { trainingAdapter } = modelById(model);
+  const method = trainingAdapter === null && adapter === null ? "quanto" : "torchao";
   const isFirst = trainerVersion !== null && isOlder(trainerVersion, "0.7.7") === true;
+  const file = trainingAdapter?.files.at(isFirst ? 0 : -1);
   return {
     transformer: method,
     textEncoder: "quanto",
     embedders: roundsEmbedders(trainerVersion, method),
-    adapter:
-      adapter ??
-      (model === "zimage_turbo"
-        ? `${adapterRepository}/zimage_turbo_training_adapter_v${isFirst ? 1 : 2}.safetensors`
-        : null),
+    adapter: adapter ?? (trainingAdapter === null ? null : `${trainingAdapter.repository}/${file}`),
   };
 }
 
@@ -102,7 +102,11 @@ function roundsEmbedders(version: string | null, method: Exclude<Method, null>):
 }
 
 /** A hub's name stays; of a path only the file's name counts: it was another machine's. */
-function adapterName(path: string): string {
+function adapterName(model: string, path: string): string | { readonly unknown: string } {
   if (/^\w[\w.-]*\/\w[\w.-]*\/\w[\w.-]*\.safetensors$/.test(path)) return path;
-  return `${adapterRepository}/${path.split(/[/\\]/).at(-1)}`;
+  const file = path.split(/[/\\]/).at(-1)!;
+  const { trainingAdapter } = modelById(model);
+  if (trainingAdapter?.files.includes(file) === true)
+    return `${trainingAdapter.repository}/${file}`;
+  return { unknown: `the training adapter ${file} was a file of another machine's` };
 }

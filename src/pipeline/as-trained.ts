@@ -17,12 +17,12 @@ export interface AsTrainedOptions extends DeriveOptions {
  * A model as a training held it: `Rounding` says how. The networks that compute are the same; the
  * weights that they map are rounded ones, made once.
  *
- * @param weights the model store, for the adapter
+ * @param stores where the adapter is looked for
  * @throws InputError if a part is stored in less than 16 bits, or the adapter is not there
  */
 export async function roundComponents(
   components: Components,
-  weights: string,
+  stores: readonly string[],
   rounding: Rounding,
   options: AsTrainedOptions,
 ): Promise<Components> {
@@ -30,7 +30,7 @@ export async function roundComponents(
   const adapter =
     rounding.adapter === null
       ? null
-      : await findTrainingAdapter(weights, rounding.adapter, model.id);
+      : await findTrainingAdapter(stores, rounding.adapter, model.id);
   const merged = adapter === null ? nothing : await mergedPairs(adapter, transformer.config);
   const matrices = [...adaptableModules(transformer.config)]
     .filter(([module, { inDim }]) => inDim !== null && (rounding.embedders || !isEmbedder(module)))

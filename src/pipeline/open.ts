@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import type { z } from "zod";
 import type { ModelOptions } from "../config/model-options.ts";
 import { modelOptionsSchema } from "../config/model-options.ts";
@@ -98,7 +100,9 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     ...(transformer === undefined ? {} : { transformer }),
   });
   const components =
-    asTrained === undefined ? opened : await roundComponents(opened, weights, asTrained, deriving);
+    asTrained === undefined
+      ? opened
+      : await roundComponents(opened, adapterStores(weights), asTrained, deriving);
   const openedWeights = await weightsIdentity(components);
   const pipeline = new Pipeline(components, {
     device,
@@ -138,6 +142,14 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
       return inTurn(() => pipeline.release());
     },
   };
+}
+
+/** The model store, a folder `hub` beside it, and this machine's hub cache, as far as they are there. */
+function adapterStores(weights: string): string[] {
+  if (weights === "demo") return [weights];
+  const cache = parseStoreSettings({ ...process.env, RETAKE_WEIGHTS: "hub" }).weights;
+  const others = [resolve(weights, "../hub"), cache];
+  return [weights, ...others.filter((folder) => existsSync(folder) && folder !== weights)];
 }
 
 function unusable({ issues }: z.ZodError, ...within: string[]): InputError {

@@ -16,12 +16,12 @@ const hubName = /^(\w[\w.-]*\/\w[\w.-]*)\/(\w[\w.-]*\.safetensors)$/;
 /**
  * The file of a training adapter.
  *
- * @param named an absolute path, or `owner/name/file.safetensors`, which is looked for in the model
- *   store
+ * @param stores model stores in which `owner/name/file.safetensors` is looked for, in order
+ * @param named that, or an absolute path
  * @throws InputError saying where it was looked for and how to fetch it
  */
 export async function findTrainingAdapter(
-  weights: string,
+  stores: readonly string[],
   named: string,
   model: string,
 ): Promise<string> {
@@ -32,12 +32,13 @@ export async function findTrainingAdapter(
       `the training adapter ${named} is neither an absolute path nor owner/name/file.safetensors.`,
     );
   }
-  const folder = await findRepository(weights, { repository, model });
-  const path = folder === undefined ? undefined : join(folder, file);
-  if (path !== undefined && existsSync(path)) return path;
+  for (const store of stores) {
+    const folder = await findRepository(store, { repository, model });
+    if (folder !== undefined && existsSync(join(folder, file))) return join(folder, file);
+  }
   throw new InputError(
-    `the training adapter ${named} is not in ${weights}. Fetch it: retake pull ${model}, with the same ` +
-      "--weights; or give its file with --training-adapter.",
+    `the training adapter ${named} is not in ${stores.join(", nor in ")}. Fetch it: retake pull ${model}, ` +
+      "with the same --weights; or give its file with --training-adapter.",
   );
 }
 
