@@ -38,6 +38,7 @@ beforeAll(async () => {
     "Tongyi-MAI/Z-Image",
     "Tongyi-MAI/Z-Image-Turbo",
     "ostris/Z-Image-De-Turbo",
+    "ostris/zimage_turbo_training_adapter",
   ];
   hub = await TestHub.start(
     Object.fromEntries(repositories.map((name) => [name, join(root, "demo/weights", name)])),

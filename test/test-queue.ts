@@ -41,6 +41,7 @@ export function jobFor(fields: Partial<Job> = {}): Job {
         seed: "18446744073709551615",
       },
     ],
+    asTrained: false,
     profile: "reference",
     format: "jpeg",
     previewEvery: null,

@@ -26,6 +26,7 @@ export function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
     model: "zimage_turbo",
     loras: [],
     prompts,
+    asTrained: false,
     profile: "reference",
     format: "jpeg",
     previewEvery: null,

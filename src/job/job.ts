@@ -30,6 +30,8 @@ export const jobSchema = z.strictObject({
   /** Paths under the LoRA folder, links or uploads, as the client gave them. */
   loras: z.array(z.strictObject({ path: z.string(), multiplier: z.number() })).max(mostLoras),
   prompts: z.array(jobPromptSchema).min(1),
+  /** The weights are rounded as the trainer's page has jobs quantised; the first LoRA tells its version. */
+  asTrained: z.boolean().default(false),
   profile: z.enum(askedProfileNames),
   format: z.enum(imageFormats),
   /** A small picture every so many steps; null for none. */

@@ -45,6 +45,7 @@ async function ended(): Promise<Job> {
       { ...prompt, steps: 9 },
       { ...prompt, steps: null },
     ],
+    asTrained: false,
     profile: "reference",
     format: "webp",
     previewEvery: 3,

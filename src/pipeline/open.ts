@@ -86,7 +86,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   const openedSources = await sourcesNow();
   if (asTrained !== undefined && quantize !== "none") {
     throw new InputError(
-      `asTrained: the weights are rounded as in training, and quantize is ${quantize}: leave one of the two away.`,
+      `asTrained: the weights can't be rounded as in training and to ${quantize} too. Leave quantize (RETAKE_QUANTIZE) or asTrained away.`,
     );
   }
   const deriving = {

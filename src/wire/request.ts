@@ -108,6 +108,12 @@ export function inferenceRequest(
     match_target_res: optional(truth()),
     output_format: optional(oneOf(imageFormats)),
     profile: optional(oneOf(askedProfileNames)),
+    as_trained: optional(
+      documented(truth(), {
+        description:
+          "weights rounded as in the trainer's quantised jobs (qfloat8), by the version in the first LoRA's header",
+      }),
+    ),
     priority: optional(integer({ ge: -10, le: 10 })),
     preview_every: optional(integer(bounds.steps)),
     webhook_url: optional(short),

@@ -24,6 +24,7 @@ export function jobFromRequest(id: string, request: InferenceRequest): Job {
       guidanceScale: prompt.guidance_scale,
       seed: seedToText(chooseSeed(prompt.seed, index)),
     })),
+    asTrained: request.as_trained ?? false,
     profile: request.profile ?? "reference",
     format: request.output_format ?? "jpeg",
     previewEvery: numberOrNull(request.preview_every),

@@ -146,6 +146,58 @@ describe("transformers of the server's own", () => {
     }
   });
 
+  test("as trained: by the version of the LoRA's trainer, beside the model as it is stored", async () => {
+    const own = workerIn(folder, { cacheFolder: join(folder, "as-trained") });
+    const lora = { path: "zorple.safetensors", multiplier: 1 };
+    const pictureOf = async (fields: Partial<Job>, files: string[]) => {
+      const { images, timings } = await own.run(jobOf([prompt()], fields), files, run);
+      return { effective: images[0]!.effective, details: timings.pipeline_details };
+    };
+    try {
+      const rounded = await pictureOf({ asTrained: true, loras: [lora] }, [zorple]);
+      expect(rounded.effective).toMatchObject({
+        as_trained: {
+          transformer: "torchao",
+          text_encoder: "quanto",
+          embedders: false,
+          training_adapter: "zimage_turbo_training_adapter_v2.safetensors",
+        },
+        weights: {
+          transformer: expect.stringMatching(/^sampled:\w+\+torchao\+adapter sampled:\w+$/),
+          text_encoder: expect.stringMatching(/^sampled:\w+\+quanto$/),
+        },
+        loras: [{ network_multiplier: 1 }],
+      });
+      const plain = await pictureOf({}, []);
+      expect(plain.effective).toMatchObject({ as_trained: null });
+      const again = await pictureOf({ asTrained: true, loras: [lora] }, [zorple]);
+      expect(again.details).toMatchObject({ cache_hit: true });
+    } finally {
+      await own.stop();
+    }
+  });
+
+  test("as trained: an unreadable LoRA is the client's, a server that rounds to int8 its operator's", async () => {
+    const broken = join(folder, "broken.safetensors");
+    writeFileSync(broken, "<!doctype html>");
+    const own = workerIn(folder, { quantize: "int8", cacheFolder: join(folder, "both") });
+    const fields = { asTrained: true, loras: [{ path: "mine.safetensors", multiplier: 1 }] };
+    const failureOf = async (file: string) =>
+      (await own.run(jobOf([prompt()], fields), [file], run).catch((error) => error)).failure;
+    try {
+      expect(await failureOf(broken)).toMatchObject({
+        code: "INVALID_INPUT",
+        message: expect.stringContaining("mine.safetensors"),
+      });
+      expect(await failureOf(zorple)).toMatchObject({
+        code: "MODEL_NOT_AVAILABLE",
+        message: expect.stringContaining("RETAKE_QUANTIZE"),
+      });
+    } finally {
+      await own.stop();
+    }
+  });
+
   test("a file for one model; what is wrong with it is told without its folder", async () => {
     const file = join(folder, "wrong.safetensors");
     writeFileSync(file, readFileSync(zorple));

@@ -1,8 +1,11 @@
 import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import type { GenerateInput } from "../job/request.ts";
+import type { Rounding } from "../job/rounding.ts";
 import { seedOfText, seedToText } from "../job/seed.ts";
+import { readLora } from "../lora/file.ts";
 import { modelById } from "../models/registry.ts";
+import { usualRounding } from "../models/rounding-for.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { Generated, StepProgress } from "../pipeline/generate.ts";
 import type { ResultStore } from "../storage/results.ts";
@@ -44,7 +47,10 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
   try {
     const loading = performance.now();
     execution.onStage("loading");
-    const loaded = await execution.pipelines.get(job.model, execution.signal);
+    if (job.asTrained) promptIndex = 0;
+    const rounding = job.asTrained ? await roundingOf(job.model, execution.loraFiles) : null;
+    promptIndex = null;
+    const loaded = await execution.pipelines.get(job.model, rounding, execution.signal);
     const loadModel = seconds(performance.now() - loading);
     const loraLoads: Generated["loaded"][] = [];
     const timings: { generate: number; save: number }[] = [];
@@ -82,6 +88,12 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
         : `prompt ${promptIndex + 1} of ${job.prompts.length}: `;
     throw failureOf(error, { model: job.model, where, promptIndex, images }, execution);
   }
+}
+
+/** As the trainer's page has it, in the version that the first LoRA was trained with. */
+async function roundingOf(model: string, [first]: readonly string[]): Promise<Rounding> {
+  const version = first === undefined ? null : (await readLora(first)).info.trainerVersion;
+  return usualRounding(model, version);
 }
 
 /** The reference's words for what happened to its one pipeline. */

@@ -34,11 +34,11 @@ function filesIn(place: string): string[] {
 }
 
 test("the next job reads no file of a model that has not changed", async () => {
-  const { fresh, pipeline } = await pipelines.get(model);
+  const { fresh, pipeline } = await pipelines.get(model, null);
   expect(fresh).toBe(true);
   // Whoever read one of them now would fail.
   for (const file of filesIn(repository)) overwriteUnseen(file);
-  const again = await pipelines.get(model);
+  const again = await pipelines.get(model, null);
   expect(again.fresh).toBe(false);
   expect(again.pipeline).toBe(pipeline);
 });
@@ -49,14 +49,14 @@ test.each([
   "transformer/diffusion_pytorch_model.safetensors",
   "scheduler/scheduler_config.json",
 ])("what becomes of %s is seen", async (name) => {
-  const { pipeline } = await pipelines.get(model);
+  const { pipeline } = await pipelines.get(model, null);
   const file = join(repository, name);
   const kept = join(folder, "kept");
   cpSync(file, kept);
   rmSync(file);
-  await expect(pipelines.get(model)).rejects.toThrow(repository);
+  await expect(pipelines.get(model, null)).rejects.toThrow(repository);
   cpSync(kept, file);
-  const again = await pipelines.get(model);
+  const again = await pipelines.get(model, null);
   expect(again.fresh).toBe(true);
   expect(again.pipeline).not.toBe(pipeline);
 });

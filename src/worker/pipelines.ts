@@ -1,4 +1,5 @@
 import type { ModelOptions } from "../config/model-options.ts";
+import type { Rounding } from "../job/rounding.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
 import type { OpenPipeline } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
@@ -18,23 +19,29 @@ interface Loaded {
 /** Pipelines that stay loaded between jobs, the one unused for longest out first. */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** By model, oldest use first. */
+  /** By model and rounding, oldest use first. */
   readonly #loaded = new Map<string, Loaded>();
 
   constructor(options: PipelinesOptions) {
     this.#options = options;
   }
 
-  /** @returns `fresh` if it had to be loaded. @throws InputError if weights are missing or wrong */
+  /**
+   * @param rounding as in training; null: the weights run as stored
+   * @returns `fresh` if it had to be loaded
+   * @throws InputError if weights are missing or wrong
+   */
   async get(
     model: string,
+    rounding: Rounding | null,
     signal?: AbortSignal,
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
-    const known = this.#loaded.get(model);
-    this.#loaded.delete(model);
+    const key = JSON.stringify([model, rounding]);
+    const known = this.#loaded.get(key);
+    this.#loaded.delete(key);
     const current = known !== undefined && (await known.pipeline.isCurrent());
     if (current) {
-      this.#loaded.set(model, known);
+      this.#loaded.set(key, known);
       return { ...known, fresh: false, evicted: false };
     }
     // Its files were exchanged on disk: nothing asks for the old ones any more.
@@ -44,12 +51,13 @@ export class Pipelines {
     const pipeline = await openPipeline({
       ...options,
       model,
+      ...(rounding === null ? {} : { asTrained: rounding }),
       ...(signal === undefined ? {} : { signal }),
       ...(file === undefined ? {} : { transformer: file }),
     });
     const evicted = await this.#makeRoom(pipeline.weightBytes);
     const loaded = { pipeline, fingerprint: await pipeline.fingerprint() };
-    this.#loaded.set(model, loaded);
+    this.#loaded.set(key, loaded);
     return { ...loaded, fresh: true, evicted: evicted || known !== undefined };
   }
 
