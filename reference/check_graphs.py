@@ -81,7 +81,9 @@ def random_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
             module = value.name.partition(".lokr_")[0]
             feeds[value.name] = np.array([0 if ".lokr_start." in value.name else sizes[module][0]], dtype=np.int64)
             continue
-        shape = [d.dim_value if d.HasField("dim_value") else 2 if d.dim_param.startswith("rank.") else LENGTHS[d.dim_param]
+        # A whole change's scale is one number here.
+        adapter = {"rank": 2, "n": 1}
+        shape = [d.dim_value if d.HasField("dim_value") else adapter.get(d.dim_param.split(".")[0]) or LENGTHS[d.dim_param]
                  for d in kind.shape.dim]
         if kind.elem_type == onnx.TensorProto.INT64:
             known = {"pads": [8] if "patches" in {v.name for v in model.graph.input} else [27], "input_ids": [3, 1, 4, 1, 5],
@@ -93,7 +95,7 @@ def random_inputs(model: onnx.ModelProto) -> dict[str, np.ndarray]:
             angle = rng.uniform(0, 6, shape)
             feeds[value.name] = (np.cos if value.name.endswith("cos") else np.sin)(angle).astype(np.float32)
         else:
-            feeds[value.name] = rng.standard_normal(shape).astype(np.float32) * (0.2 if "lora" in value.name else 1)
+            feeds[value.name] = rng.standard_normal(shape).astype(np.float32) * (0.2 if re.search("lora|diff", value.name) else 1)
     return feeds
 
 

@@ -84,7 +84,10 @@ function adapterTerms(
   }
   for (let i = 0; i < shape.full; i++) {
     const own = names.full(i);
-    const whole = fed(context, own.whole, [outDim!, inDim!]);
+    const fedWhole = graph.input(own.whole, "f32", [outDim!, inDim!]);
+    // As large as a weight, so it is narrowed only when it is used.
+    const whole =
+      context.compute === "f32" ? fedWhole : toCompute(context, waitFor(context, fedWhole, x));
     const product = graph.op("MatMul", [x, transposed(context, whole)]);
     terms.push(graph.op("Mul", [product, fed(context, own.scale, [`n.${own.scale}`])]));
   }
