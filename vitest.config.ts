@@ -4,7 +4,7 @@ import { BaseSequencer } from "vitest/node";
 
 /** What takes longest goes first, so that nothing long is left when the rest is done. */
 const slow =
-  /test\/(?:pull|auto-pull|locks|docs|nodes|shared-loras|stopping|package|tokens)\.test\.ts$/;
+  /test\/(?:pull|auto-pull|locks|docs|nodes|shared-loras|stopping|package|report-page|tokens)\.test\.ts$/;
 
 class SlowFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

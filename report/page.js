@@ -53,6 +53,10 @@ function revealTarget() {
 /** @param {HTMLElement} pair */
 function slide(pair) {
   const input = /** @type {HTMLInputElement} */ (pair.querySelector(".slide input"));
+  const image = /** @type {HTMLImageElement} */ (pair.querySelector("img"));
+  // As they are written: the picture may not be decoded yet.
+  const size = ["width", "height"].map((side) => image.getAttribute(side));
+  pair.style.setProperty("--ratio", size.join(" / "));
   const follow = () => {
     pair.style.setProperty("--at", `${input.value}%`);
     input.setAttribute("aria-valuetext", `${input.value} % preview, the rest retake`);
@@ -138,7 +142,7 @@ async function drawMap(figure) {
   says.textContent =
     most === 0
       ? "Difference: none, every pixel is equal"
-      : `Difference, ${gain} times as strong; the brightest stands for ${Math.ceil(255 / gain)} of 255 and more`;
+      : `Difference, ${gain} times as strong: the brightest is ${Math.ceil(255 / gain)} of 255 or more`;
   canvas.setAttribute("aria-label", says.textContent);
   figure.dataset.drawn = "yes";
 }

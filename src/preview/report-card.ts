@@ -2,7 +2,7 @@ import type { ReportCause, ReportSample } from "../wire/report.ts";
 import type { Html } from "./html.ts";
 import { html } from "./html.ts";
 import type { ShownPair, ShownPicture } from "./report-pictures.ts";
-import { settingsList } from "./report-settings.ts";
+import { briefSettings, settingsList } from "./report-settings.ts";
 import { asSentence, classOf, decibels, icon, placeOf, shortened } from "./report-words.ts";
 
 /** Up to this side pictures are drawn larger than they are, with sharp pixels. */
@@ -21,10 +21,11 @@ export function card(sample: ReportSample, id: string, pair: ShownPair): Html {
 </header>
 <div class="inside">
 <div class="pictures">
-${pictures(pair, place, settings.prompt ?? "")}
+${pictures(sample, pair)}
 </div>
 <div class="facts">
 ${settings.prompt === undefined ? null : html`<p class="prompt" dir="auto">${settings.prompt}</p>`}
+<p class="brief">${briefSettings(sample)}</p>
 ${reason === null ? null : html`<p class="cause tinted">${asSentence(reason)}</p>`}
 ${verdict === "equal" ? null : causeList(sample)}
 <details>
@@ -39,7 +40,7 @@ ${causes.length > 1 ? moreCauses(causes.slice(1)) : null}
 
 function figures({ psnr, ssim, max_difference }: ReportSample): string {
   if (psnr === null) return "";
-  if (max_difference === 0) return "every pixel is equal";
+  if (max_difference === 0) return "PSNR at least 100 dB · SSIM 1 · no difference";
   const similar = ssim === null ? "" : ` · SSIM ${ssim.toFixed(4)}`;
   return `PSNR ${decibels(psnr)}${similar} · largest difference ${max_difference} of 255`;
 }
@@ -68,22 +69,25 @@ export function causeText({ factor, value, psnr, gain, sentence, flag }: ReportC
   return html`${said} (${decibels(psnr)}${nearer})${change}`;
 }
 
-function pictures(pair: ShownPair, place: string, prompt: string): Html {
-  const { preview, retake } = pair;
+function pictures(sample: ReportSample, { preview, retake }: ShownPair): Html {
+  const place = placeOf(sample);
+  const prompt = sample.settings.prompt ?? "";
   const about = prompt === "" ? place : `${place}: ${shortened(prompt, 200)}`;
   const both = isShown(preview) && isShown(retake) && sameSize(preview, retake);
-  const size = both ? Math.max(preview.width, preview.height) : 0;
   const small = [preview, retake].every((one) => !isShown(one) || isSmall(one)) ? "small" : "";
-  const slider = html`<div class="slide">
-<input type="range" min="0" max="100" value="50" aria-label="Where the retake begins, from the left: ${place}">
-<span class="edge" aria-hidden="true"><span class="knob">&#x2194;</span></span>
-</div>`;
   return html`<div class="pair ${small} ${both ? "both" : ""}">
 ${figure(preview, "before", "Preview", `Preview, ${about}`)}
 ${figure(retake, "after", "Retake", `Retake, ${about}`)}
-${both ? slider : null}
+${both ? slider(place) : null}
 </div>
-${size === 0 ? null : differenceMap(small, preview as ShownPicture)}`;
+${both ? difference(sample, small, preview) : null}`;
+}
+
+function slider(place: string): Html {
+  return html`<div class="slide">
+<input type="range" min="0" max="100" value="50" aria-label="Where the retake begins, from the left: ${place}">
+<span class="edge" aria-hidden="true"><span class="knob">&#x2194;</span></span>
+</div>`;
 }
 
 function figure(
@@ -99,8 +103,15 @@ function figure(
   return html`<figure class="${name}">${inside}<figcaption>${caption}</figcaption></figure>`;
 }
 
-/** The page's script draws it: as a picture of its own it would double the file. */
-function differenceMap(small: string, { width, height }: ShownPicture): Html {
+/** The page's script draws the map: as a picture of its own it would double the file. */
+function difference(
+  { max_difference, verdict }: ReportSample,
+  small: string,
+  { width, height }: ShownPicture,
+): Html {
+  if (max_difference === 0) {
+    return html`<p class="same tinted">${icon(verdict)}Every pixel is equal.</p>`;
+  }
   return html`<figure class="map ${small}">
 <canvas width="${width}" height="${height}" role="img" aria-label="Difference"></canvas>
 <figcaption><span class="scale" aria-hidden="true"></span> <span class="says">Difference</span></figcaption>

@@ -22,6 +22,9 @@ export interface PageParts {
   readonly longest: number | null;
 }
 
+/** From here on a browser lays out only what is in sight. */
+const manyCards = 100;
+
 /** All that stands before the cards. */
 export function pageStart(report: Report, { style, script, longest }: PageParts): Html {
   const { job, retake, trainer_versions, summary, samples, notes } = report;
@@ -64,7 +67,7 @@ ${longest === null ? null : html`<p>There are many pictures: they are shown with
 ${firstToSee(samples)}
 ${samples.length === 0 ? null : matrix(samples)}
 ${tools(samples)}
-<section id="pictures" data-view="side" tabindex="-1">
+<section id="pictures" class="${samples.length > manyCards ? "many" : ""}" data-view="side" tabindex="-1">
 <h2>Each preview and its retake</h2>
 <p id="shown" class="only-read" role="status"></p>
 ${samples.length === 0 ? html`<p class="none">There is no picture yet.</p>` : null}`;
@@ -144,7 +147,11 @@ function firstToSee(samples: readonly ReportSample[]): Html | null {
     groups.set(key, group);
   }
   if (groups.size === 0) return null;
-  const sorted = [...groups.values()].toSorted((a, b) => b.places.length - a.places.length);
+  const sorted = [...groups.values()].toSorted(
+    (a, b) =>
+      verdicts.indexOf(a.verdict) - verdicts.indexOf(b.verdict) ||
+      b.places.length - a.places.length,
+  );
   return html`<section class="first">
 <h2>Look at these first</h2>
 <ul>${sorted.map(
@@ -168,7 +175,7 @@ function tools(samples: readonly ReportSample[]): Html | null {
     const count = samples.filter((one) => one.verdict === verdict).length;
     return choice("verdict", verdict, html`${icon(verdict)}${verdict} ${count}`, false);
   });
-  return html`<div class="tools"><div class="wide">
+  return html`<div class="tools">
 <fieldset><legend class="only-read">Pictures</legend>
 ${choice("verdict", "all", html`All ${samples.length}`, true)}
 ${filters}
@@ -177,7 +184,7 @@ ${filters}
 ${choice("view", "slider", html`Slider`, true)}
 ${choice("view", "side", html`Side by side`, false)}
 </fieldset>
-</div></div>`;
+</div>`;
 }
 
 function choice(name: string, value: string, label: Html, chosen: boolean): Html {

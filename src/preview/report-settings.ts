@@ -30,6 +30,22 @@ ${rest.map(([about, text]) => row(about, text, undefined))}
 </dl>`;
 }
 
+/** The settings in a line. */
+export function briefSettings({ settings, era }: ReportSample): string {
+  const { width, height, seed, num_inference_steps, guidance_scale, loras } = settings;
+  const [lora] = loras ?? [];
+  return [
+    width === undefined ? null : `${width} x ${height}`,
+    num_inference_steps === undefined ? null : `${num_inference_steps} steps`,
+    guidance_scale === undefined ? null : `guidance ${guidance_scale}`,
+    seed === undefined ? null : `seed ${seed}`,
+    lora === undefined ? null : `LoRA at ${lora.network_multiplier}`,
+    era,
+  ]
+    .filter((part) => part !== null)
+    .join(" · ");
+}
+
 function row(name: string, value: string, why: string | undefined): Html {
   const because = why === undefined ? null : html`<span class="why">${why}</span>`;
   return html`<dt>${name}</dt><dd dir="auto">${value}${because}</dd>`;
