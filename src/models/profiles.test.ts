@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { profiles } from "./profiles.ts";
+import { guidanceScaleFor, profiles } from "./profiles.ts";
 
 // De-Turbo's g = 3 and Turbo's g = 1 as the trainer's history has them, and what lies beside them.
 test.each([
@@ -14,4 +14,15 @@ test.each([
   for (const [g, weight] of Object.entries(expected)) {
     expect(profiles[name].guidanceWeight(Number(g)), g).toBe(weight);
   }
+});
+
+test("the guidance scale to ask for is the inverse, where there is one", () => {
+  expect(guidanceScaleFor(profiles.reference, 3)).toBe(3);
+  expect(guidanceScaleFor(profiles["preview-0.10.25"], 3)).toBe(4);
+  expect(guidanceScaleFor(profiles["preview-0.10.25"], 0.1)).toBe(1.1);
+  expect(guidanceScaleFor(profiles["preview-0.10.25"], 0)).toBe(1);
+  expect(guidanceScaleFor(profiles["preview-0.7.6"], 0)).toBe(0);
+  // Guidance ran above 1 only.
+  expect(guidanceScaleFor(profiles["preview-0.7.6"], 0.5)).toBeNull();
+  expect(guidanceScaleFor(profiles.diffusers, -1)).toBeNull();
 });

@@ -101,6 +101,17 @@ function profileOf(name: ProfileName, row: Row): Profile {
   };
 }
 
+/**
+ * The guidance scale to ask a profile for, so that it guides with a weight.
+ *
+ * @returns null if none gives that weight
+ */
+export function guidanceScaleFor(profile: Profile, weight: number): number | null {
+  const scale = profile.guidance === "g" ? weight : weight + 1;
+  // One more and one less again is not always the same number.
+  return Math.abs(profile.guidanceWeight(scale) - weight) < 1e-9 ? scale : null;
+}
+
 /** A row of the table in the words of the API. */
 export function profileFacts(profile: Profile): ProfileFacts {
   return {

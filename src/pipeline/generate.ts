@@ -1,22 +1,20 @@
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { applyTrigger, encodePrompt } from "../prompt/encode-prompt.ts";
+import { encodePrompt } from "../prompt/encode-prompt.ts";
 import { denoise, guide, negate } from "../sampler/denoise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
-import { flowMatchSchedule } from "../sampler/schedule.ts";
 import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules } from "../transformer/adapter.ts";
-import { chooseProfile } from "./choose-profile.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
-import { eraWarnings } from "./era-warnings.ts";
+import { decide } from "./decide.ts";
 import { requireFinite } from "./finite.ts";
 import type { Meaning } from "./meaning.ts";
 import { drawNoise, scheduleOf, zerosLike } from "./meaning.ts";
 import type { Effective } from "./parameters.ts";
-import { describeResult, effectiveParameters } from "./parameters.ts";
+import { describeResult } from "./parameters.ts";
 import type { Pipeline } from "./pipeline.ts";
 import type { Trace } from "./trace.ts";
 
@@ -90,17 +88,16 @@ export async function generate(
   await begin("reading LoRAs");
   const { loras, loaded } = await openLoras(pipeline, request.loras, signal);
   const headers = loras.map(({ lora }) => lora.file.info);
-  const { profile, reason } = chooseProfile(request.profile, headers);
-  const asked = effectiveParameters(request, components.model, profile);
+  const decided = decide(request, components.model, components.shift, headers);
+  const { prompt } = decided;
   const effective = {
-    ...asked,
-    guidanceWeight: meaning.guidanceWeight ?? asked.guidanceWeight,
+    ...decided.effective,
+    guidanceWeight: meaning.guidanceWeight ?? decided.effective.guidanceWeight,
   };
   const latentShape = latentShapeFor(components, effective);
   const standing = await pipeline.standing();
   const guided = effective.guidanceWeight !== 0;
 
-  const prompt = applyTrigger(request.prompt, request.triggerWord);
   const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
   const negative = encodePrompt(components.tokenizer, request.negativePrompt);
   await begin("encoding");
@@ -109,23 +106,16 @@ export async function generate(
   const promptEmbeds =
     guided && meaning.negative === "zeros" ? [encoded[0]!, zerosLike(encoded[0]!)] : encoded;
   const warnings = [
-    ...eraWarnings(request, components.model, profile, headers),
+    ...decided.warnings,
     ...cutWarning("prompt", cutText),
     ...(guided ? cutWarning("negative prompt", negative.cutText) : []),
   ];
 
-  const schedule =
-    meaning.sigmas === undefined
-      ? flowMatchSchedule({
-          steps: effective.steps,
-          shift: components.shift,
-          kind: profile.schedule,
-        })
-      : scheduleOf(meaning.sigmas);
+  const schedule = meaning.sigmas === undefined ? decided.schedule : scheduleOf(meaning.sigmas);
   const noise = drawNoise(effective.seed, latentShape, meaning.noise, schedule);
   const parameters = describeResult(components, request, {
     effective,
-    profileReason: reason,
+    profileReason: decided.reason,
     schedule,
     prompt,
     loras: loras.map(({ lora }) => lora),

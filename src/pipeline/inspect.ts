@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { InputError, MissingFileError } from "../errors.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import type { Tokenizer } from "../prompt/tokenizer.ts";
 import { loadTokenizer } from "../prompt/tokenizer.ts";
+import type { TransformerConfig } from "../transformer/config.ts";
 import { repositoryFolder, type Source } from "../weights/store.ts";
 import { openPart, parts, readShift, sourcesOf } from "./components.ts";
 
@@ -26,31 +28,46 @@ export interface ComponentReport {
 export interface ModelReport {
   readonly model: string;
   readonly components: readonly ComponentReport[];
+  /** What of its parts needs no weights in memory; null where the part can't be used. */
+  readonly tokenizer: Tokenizer | null;
+  readonly transformer: TransformerConfig | null;
+  /** Shift of its schedule. */
+  readonly shift: number | null;
 }
 
 /** Looks at each part of a model by itself: none hides another. */
 export async function inspectModel(weights: string, model: ModelDefinition): Promise<ModelReport> {
   const { rest, transformer } = sourcesOf(model);
   const look = (source: Source, name: string, open: Open) => inspect(weights, source, name, open);
-  const openScheduler = async (folder: string) => {
-    await readShift(folder, rest);
-    return noWeights;
+  const found: {
+    -readonly [Part in "tokenizer" | "transformer" | "shift"]: ModelReport[Part];
+  } = {
+    tokenizer: null,
+    transformer: null,
+    shift: model.shift === "repository" ? null : model.shift,
   };
-  return {
-    model: model.id,
-    components: [
-      await look(rest, "tokenizer", async (folder) => {
-        await loadTokenizer(join(folder, "tokenizer"), rest);
+  const components = [
+    await look(rest, "tokenizer", async (folder) => {
+      found.tokenizer = await loadTokenizer(join(folder, "tokenizer"), rest);
+      return noWeights;
+    }),
+    await look(rest, "text_encoder", (folder) => openPart(folder, rest, parts.textEncoder)),
+    await look(transformer, "transformer", async (folder) => {
+      const part = await openPart(folder, transformer, parts.transformer);
+      found.transformer = part.config;
+      return part;
+    }),
+    await look(rest, "vae", (folder) => openPart(folder, rest, parts.vae)),
+  ];
+  if (model.shift === "repository") {
+    components.push(
+      await look(rest, "scheduler", async (folder) => {
+        found.shift = await readShift(folder, rest);
         return noWeights;
       }),
-      await look(rest, "text_encoder", (folder) => openPart(folder, rest, parts.textEncoder)),
-      await look(transformer, "transformer", (folder) =>
-        openPart(folder, transformer, parts.transformer),
-      ),
-      await look(rest, "vae", (folder) => openPart(folder, rest, parts.vae)),
-      ...(model.shift === "repository" ? [await look(rest, "scheduler", openScheduler)] : []),
-    ],
-  };
+    );
+  }
+  return { model: model.id, components, ...found };
 }
 
 interface Weighty {

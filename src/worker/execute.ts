@@ -1,8 +1,9 @@
 import { encodeImage } from "../image/encode-image.ts";
 import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
+import { promptRequest } from "../job/prompt-request.ts";
 import type { GenerateInput } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
-import { seedOfText, seedToText } from "../job/seed.ts";
+import { seedToText } from "../job/seed.ts";
 import { readLora } from "../lora/file.ts";
 import { modelById } from "../models/registry.ts";
 import { usualRounding } from "../models/rounding-for.ts";
@@ -186,17 +187,8 @@ function fitting(job: Job, described: Description): object {
 }
 
 function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[]): GenerateInput {
-  const prompt = job.prompts[promptIndex]!;
   return {
-    prompt: prompt.prompt,
-    negativePrompt: prompt.negativePrompt,
-    profile: job.profile,
-    seed: seedOfText(prompt.seed),
-    ...(prompt.triggerWord === null ? {} : { triggerWord: prompt.triggerWord }),
-    ...(prompt.width === null ? {} : { width: prompt.width }),
-    ...(prompt.height === null ? {} : { height: prompt.height }),
-    ...(prompt.steps === null ? {} : { steps: prompt.steps }),
-    ...(prompt.guidanceScale === null ? {} : { guidanceScale: prompt.guidanceScale }),
+    ...promptRequest(job, promptIndex),
     loras: job.loras.map(({ multiplier }, i) => ({ path: loraFiles[i]!, multiplier })),
   };
 }
