@@ -26,7 +26,12 @@ function paragraph(message: string, longest: number): string {
   const half = longest / 2;
   const short =
     message.length <= longest ? message : `${message.slice(0, half)} … ${message.slice(-half)}`;
-  return short
+  return oneLine(short);
+}
+
+/** Text of a stranger's file, fit for a terminal: no lines and no control characters of its own. */
+export function oneLine(text: string): string {
+  return text
     .replaceAll(/[\r\n\p{Zl}\p{Zp}]+/gu, " ")
     .replaceAll(
       /[\p{Cc}\p{Bidi_Control}]/gu,

@@ -8,7 +8,7 @@ import { readLora } from "../lora/file.ts";
 import { usualRounding } from "../models/rounding-for.ts";
 
 export interface AsTrainedFlags {
-  readonly asTrained?: true;
+  readonly asTrained?: boolean;
   readonly trainingAdapter?: string;
 }
 
@@ -18,6 +18,7 @@ export function addAsTrainedOptions(command: Command): void {
       "--as-trained",
       "round transformer and text encoder as ai-toolkit's qfloat8 does, as in the previews of the jobs that its page makes",
     )
+    .option("--no-as-trained", "leave weights as they are stored, whatever the file of --from says")
     .option(
       "--training-adapter <file>",
       "with --as-trained: the training adapter (default: Turbo's, from the model store)",

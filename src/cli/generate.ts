@@ -1,16 +1,13 @@
 import { rm } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import type { Command } from "commander";
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
 import type { Device, Quantize } from "../config/model-options.ts";
 import { devices, quantizeKinds } from "../config/model-options.ts";
 import type { ModelSettings } from "../config/settings.ts";
-import { InputError } from "../errors.ts";
+import { InputError, oneLine } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { askedProfileNames, boundedRequestSchema, bounds, defaultPixels } from "../job/request.ts";
-import { defaultSeed } from "../job/seed.ts";
-import { modelById, models } from "../models/registry.ts";
 import { providerFor } from "../onnx/device.ts";
 import type { GenerateOptions } from "../pipeline/generate.ts";
 import type { OpenOptions } from "../pipeline/open.ts";
@@ -20,46 +17,32 @@ import { version } from "../version.ts";
 import type { AsTrainedFlags } from "./as-trained.ts";
 import { addAsTrainedOptions, roundingOfFlags } from "./as-trained.ts";
 import { loraFile } from "./lora-file.ts";
-import { addNeededOption, parseLoraOption, parseNumber } from "./options.ts";
 import { startProgress } from "./progress.ts";
+import type { AskedRequest, RequestFlags } from "./request-flags.ts";
+import { addRequestOptions, askedRequest, given } from "./request-flags.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 
-interface GenerateFlags extends AsTrainedFlags {
-  readonly model: string;
+interface GenerateFlags extends AsTrainedFlags, RequestFlags {
+  readonly from?: string;
   readonly weights?: string;
   readonly transformer?: string;
   readonly quantize?: "none" | Quantize;
-  readonly lora?: { path: string; multiplier: number }[];
-  readonly prompt: string;
-  readonly neg: string;
-  readonly trigger?: string;
-  readonly width?: number;
-  readonly height?: number;
-  readonly steps?: number;
-  readonly guidance?: number;
-  readonly seed?: bigint;
-  readonly profile: string;
   readonly device?: Device;
   readonly out?: string;
   readonly trace?: string;
   readonly json?: boolean;
 }
 
-/** Names of the flags that fill the request's fields. */
-const flagOf: Record<string, string> = {
-  loras: "--lora",
-  "loras.path": "--lora",
-  "loras.multiplier": "--lora FILE=MULTIPLIER",
-  negativePrompt: "--neg",
-  triggerWord: "--trigger",
-  guidanceScale: "--guidance",
-};
-
 export function addGenerateCommand(program: Command): void {
-  const generate = program.command("generate").description("make one picture");
-  addNeededOption(generate, "--prompt <text>", "what to draw")
-    .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, "zimage_deturbo")
+  const generate = program
+    .command("generate")
+    .description("make one picture")
+    .option(
+      "--from <file>",
+      "take what no flag says from a picture (Retake, ComfyUI, A1111 and kin), a request or a job's configuration",
+    );
+  addRequestOptions(generate)
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option(
       "--transformer <file>",
@@ -71,31 +54,6 @@ export function addGenerateCommand(program: Command): void {
         "round the transformer when it is loaded (RETAKE_QUANTIZE)",
       ).choices(["none", ...quantizeKinds]),
     )
-    .option(
-      "--lora <file[=multiplier]>",
-      `LoRA file or link (https://..., hf:owner/repo), multiplier ${rangeOf(bounds.multiplier)} (default 1); several act together`,
-      parseLoraOption,
-    )
-    .option("--neg <text>", "negative prompt; acts where guidance runs", "")
-    .option("--trigger <word>", "replaces [trigger] in the prompt")
-    .option("--width <pixels>", `${rangeOf(bounds.pixels)} (default ${defaultPixels})`, parseNumber)
-    .option(
-      "--height <pixels>",
-      `${rangeOf(bounds.pixels)} (default ${defaultPixels})`,
-      parseNumber,
-    )
-    .option("--steps <count>", `${rangeOf(bounds.steps)} (default: the model's)`, parseNumber)
-    .option(
-      "--guidance <scale>",
-      `${rangeOf(bounds.guidanceScale)} (default: the model's)`,
-      parseNumber,
-    )
-    .option("--seed <integer>", `-1 draws one (default ${defaultSeed})`, parseInteger)
-    .addOption(
-      new Option("--profile <name>", "what the numbers mean; preview: what they meant in training")
-        .choices(askedProfileNames)
-        .default("preview"),
-    )
     .addOption(
       new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
     )
@@ -106,32 +64,32 @@ export function addGenerateCommand(program: Command): void {
   addAsTrainedOptions(generate);
 }
 
-function rangeOf({ ge, le }: { readonly ge: number; readonly le: number }): string {
-  return `${ge} to ${le}`;
-}
-
 function runGenerate(flags: GenerateFlags): Promise<void> {
   return stoppable((signal) => generatePicture(flags, signal));
 }
 
 async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promise<void> {
-  const asked = parseRequest(flags);
-  modelById(flags.model);
+  const asked = await askedRequest(flags, flags.from);
+  const { model } = asked;
+  requireLoras(asked);
   const settings = readModelSettings({
     RETAKE_WEIGHTS: flags.weights,
     RETAKE_QUANTIZE: flags.quantize,
     DEVICE: flags.device,
   });
-  const openWith = openOptions(flags, settings, signal);
+  const openWith = openOptions(flags, model, settings, signal);
   providerFor(openWith.device);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
-  const request = await withLoraFiles(asked, signal);
-  const asTrained = await roundingOfFlags(flags, flags.model, request, settings.quantize);
-  const options = asTrained === undefined ? openWith : { ...openWith, asTrained };
+  for (const warning of asked.warnings) process.stderr.write(`warning: ${oneLine(warning)}\n`);
+  const request = await withLoraFiles(asked.request, signal);
+  const asTrained =
+    (await roundingOfFlags(flags, model, request, settings.quantize)) ??
+    (flags.asTrained === undefined ? asked.asTrained : null);
+  const options = asTrained === null ? openWith : { ...openWith, asTrained };
 
   const progress = startProgress("{bar} step {value}/{total}, {eta_formatted} left");
   const trace = flags.trace === undefined ? undefined : new Trace();
@@ -140,12 +98,12 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     await using pipeline = await openPipeline(options);
     const generated = await pipeline.generate(request, {
       signal,
-      onDecided: (decided) => sayDecided(decided, flags),
+      onDecided: (decided) => sayDecided(decided, model, request),
       onStep: ({ step, total }) => progress.update(step, total),
       ...(trace === undefined ? {} : { trace }),
     });
     progress.stop();
-    const out = flags.out ?? `${flags.model}-${generated.effective.seed}.png`;
+    const out = flags.out ?? `${model}-${generated.effective.seed}.png`;
     const seconds = (performance.now() - startedAt) / 1000;
     await writeImage(out, generated.image, generated.parameters);
     if (trace !== undefined && flags.trace !== undefined) {
@@ -153,7 +111,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     }
     process.stdout.write(
       flags.json === true
-        ? `${JSON.stringify({ file_path: resolve(out), seconds, ...generated.parameters, warnings: generated.warnings })}\n`
+        ? `${JSON.stringify({ file_path: resolve(out), seconds, ...generated.parameters, warnings: [...asked.warnings, ...generated.warnings] })}\n`
         : `${out}\n`,
     );
   } finally {
@@ -164,7 +122,8 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
 /** Before the wait: in which profile, why, and what of the numbers nobody gave. */
 function sayDecided(
   { parameters, warnings }: Parameters<NonNullable<GenerateOptions["onDecided"]>>[0],
-  { model, steps, guidance }: GenerateFlags,
+  model: string,
+  { steps, guidanceScale: guidance }: GenerateRequest,
 ): void {
   const { profile, profile_reason, num_inference_steps, guidance_scale } = parameters;
   if (profile_reason !== null) {
@@ -177,6 +136,13 @@ function sayDecided(
     process.stderr.write(`profile ${profile}: ${profile_reason}${untold}\n`);
   }
   for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+}
+
+/** A picture without one of its LoRAs is another picture. */
+function requireLoras({ loras }: AskedRequest): void {
+  for (const { name, file } of loras) {
+    if (typeof file === "object") throw new InputError(`The LoRA ${name}: ${file.missing}`);
+  }
 }
 
 /** With links replaced by the files that they lead to. */
@@ -192,7 +158,8 @@ async function withLoraFiles(
 }
 
 function openOptions(
-  { model, transformer }: GenerateFlags,
+  { transformer }: GenerateFlags,
+  model: string,
   { weights, transformers, quantize, cacheFolder, devices: named }: ModelSettings,
   signal: AbortSignal,
 ): OpenOptions & { readonly device: Device } {
@@ -224,35 +191,4 @@ async function writeTrace(trace: Trace, path: string, out: string): Promise<void
     await rm(out, { force: true });
     throw error;
   }
-}
-
-function parseRequest(flags: GenerateFlags): GenerateRequest {
-  const parsed = boundedRequestSchema.safeParse({
-    prompt: flags.prompt,
-    negativePrompt: flags.neg,
-    profile: flags.profile,
-    ...given({ triggerWord: flags.trigger, loras: flags.lora, width: flags.width }),
-    ...given({ height: flags.height, steps: flags.steps, seed: flags.seed }),
-    ...given({ guidanceScale: flags.guidance }),
-  });
-  if (parsed.success) return parsed.data;
-  throw new InputError(
-    parsed.error.issues
-      .map((issue) => {
-        const field = issue.path.filter((part) => typeof part !== "number").join(".");
-        return `${flagOf[field] ?? `--${field}`}: ${issue.message}.`;
-      })
-      .join(" "),
-  );
-}
-
-function given<T extends object>(fields: T): Partial<T> {
-  const entries = Object.entries(fields).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as Partial<T>; // a subset of the fields, nothing else
-}
-
-function parseInteger(text: string): bigint {
-  if (!/^\s*[+-]?\d+\s*$/.test(text))
-    throw new InvalidArgumentError(`"${text}" is not a whole number.`);
-  return BigInt(text.trim().replace(/^\+/, ""));
 }

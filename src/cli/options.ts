@@ -24,9 +24,10 @@ export function parseNumber(text: string): number {
   return value;
 }
 
-interface LoraOption {
+export interface LoraOption {
   readonly path: string;
-  readonly multiplier: number;
+  /** null: none was given. */
+  readonly multiplier: number | null;
 }
 
 /**
@@ -37,7 +38,7 @@ export function parseLoraOption(value: string, previous: LoraOption[] = []): Lor
   const cut = value.lastIndexOf("=");
   const inQuery = isLoraLink(value) && /\?[^#]*$/.test(value);
   if (cut === -1 || inQuery || existsSync(value)) {
-    return [...previous, { path: value, multiplier: 1 }];
+    return [...previous, { path: value, multiplier: null }];
   }
   const text = value.slice(cut + 1).trim();
   const multiplier = Number(text);

@@ -108,7 +108,7 @@ export function describeResult(
 }
 
 /** What of the weights was rounded as in training, by what; null: they ran as stored. */
-function describeRounding(asTrained: Components["asTrained"]): Description["as_trained"] {
+export function describeRounding(asTrained: Components["asTrained"]): Description["as_trained"] {
   if (asTrained === null) return null;
   const { rounding, adapter } = asTrained;
   return {

@@ -125,7 +125,8 @@ async function readConfig(
   );
 }
 
-function filled(text: string, file: string, environment: Environment): ConfigValue {
+/** A configuration that the trainer has not saved itself, with what it fills in. */
+export function filled(text: string, file: string, environment: Environment): ConfigValue {
   const value = parseConfigText(fillVariables(text, environment), file);
   return fillName(value, nameIn(value) ?? "[name]");
 }

@@ -4,15 +4,22 @@ import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
 /**
- * What Retake itself writes into its pictures (`describeResult` in pipeline/parameters.ts).
+ * Retake's own JSON, in its pictures and of `--json` (`describeResult` in pipeline/parameters.ts).
  *
  * @returns undefined if the text is not Retake's
  */
-export function readRetake(text: string): ToolSettings | undefined {
+export function retakeFields(text: string): JsonFields | undefined {
   if (!/^\s*\{/.test(text) || !text.includes('"retake ')) return undefined;
   const root = parseToolJson(text, "Retake's parameters");
-  if (!isObject(root) || !/^retake /.test(String(root.software))) return undefined;
-  const fields = new JsonFields(root);
+  return isObject(root) && /^retake /.test(String(root.software))
+    ? new JsonFields(root)
+    : undefined;
+}
+
+/** @returns undefined if the text is not Retake's */
+export function readRetake(text: string): ToolSettings | undefined {
+  const fields = retakeFields(text);
+  if (fields === undefined) return undefined;
   const prompt = fields.text("prompt");
   const negative = fields.text("negative_prompt") ?? "";
   const guidance = fields.number("guidance_scale");

@@ -1,0 +1,62 @@
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { InputError } from "../errors.ts";
+import { hashFile } from "../files/hash.ts";
+import { openRegular, readExactly } from "../files/read.ts";
+import { isLoraLink } from "../lora-files/lora-path.ts";
+import type { NamedLora } from "../preview/explain.ts";
+import { stateFile } from "../preview/state-file.ts";
+import type { StatedLora, StatedRequest } from "../preview/stated-request.ts";
+
+/** Pictures of the largest size that is drawn stay below, uncompressed. */
+const largestFile = 2 ** 28;
+
+/** The request that a file on this machine states. @throws InputError if it states none */
+export async function readStatedFile(
+  path: string,
+  sample: number | undefined,
+): Promise<StatedRequest> {
+  const { handle, size } = await openRegular(path, "picture, request or configuration");
+  try {
+    if (size > largestFile) {
+      throw new InputError(`${path} has ${size} bytes, more than any picture or request.`);
+    }
+    const bytes = new Uint8Array(size);
+    await readExactly(handle, bytes, 0, path);
+    return await stateFile(bytes, path, { sample, environment: process.env });
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Looks for the file of a LoRA that another file names: beside that file, and in the current folder.
+ *
+ * @param from the file that names it
+ */
+export async function findStatedLora(
+  { name, sha256 }: StatedLora,
+  from: string,
+): Promise<NamedLora> {
+  if (isLoraLink(name)) return { name, file: name };
+  const places = [dirname(from), "."].flatMap((folder) =>
+    [name, `${name}.safetensors`].map((file) => join(folder, file)),
+  );
+  // A request of one's own may name the whole path.
+  const found = [...places, name].find((place) => existsSync(place));
+  if (found === undefined) {
+    return {
+      name,
+      file: { missing: `it is neither beside ${from} nor here. Give it as --lora FILE.` },
+    };
+  }
+  if (sha256 !== null && (await hashFile(found, "sha256")) !== sha256) {
+    return {
+      name,
+      file: {
+        missing: `${found} is another file than the picture's. Give the right one as --lora FILE.`,
+      },
+    };
+  }
+  return { name, file: found };
+}

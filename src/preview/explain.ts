@@ -1,0 +1,271 @@
+import { InputError, messageOf } from "../errors.ts";
+import type { GenerateRequest } from "../job/request.ts";
+import type { Rounding } from "../job/rounding.ts";
+import type { LoraFile } from "../lora/file.ts";
+import { readLora } from "../lora/file.ts";
+import { networkOf } from "../lora/format.ts";
+import { matchLora } from "../lora/match.ts";
+import { guidanceScaleFor, profiles } from "../models/profiles.ts";
+import { modelById } from "../models/registry.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import type { Decided } from "../pipeline/decide.ts";
+import { decide } from "../pipeline/decide.ts";
+import type { ModelReport } from "../pipeline/inspect.ts";
+import { describeRounding } from "../pipeline/parameters.ts";
+import { encodePrompt } from "../prompt/encode-prompt.ts";
+import type { Tokenizer } from "../prompt/tokenizer.ts";
+import { usefulSteps } from "../sampler/schedule.ts";
+import type { AdaptableModule } from "../transformer/weight-shapes.ts";
+import { adaptableModules } from "../transformer/weight-shapes.ts";
+import type { Explanation } from "../wire/explain-answers.ts";
+import { parsePromptFlags } from "./prompt-flags.ts";
+
+/** A LoRA of a request, and its file on this machine or why there is none. */
+export interface NamedLora {
+  readonly name: string;
+  readonly file: string | { readonly missing: string };
+}
+
+export interface Explained {
+  /** What was read, in words. */
+  readonly source: string;
+  /** Its `path`s are not looked at. */
+  readonly request: GenerateRequest;
+  /** As many as the request has, in its order. */
+  readonly loras: readonly NamedLora[];
+  readonly asTrained: Rounding | null;
+  /** What the source could not carry over, each a sentence. */
+  readonly warnings: readonly string[];
+  readonly report: ModelReport;
+}
+
+/** What Turbo's repository has; it counts where that is not here. */
+const usualShift = 3;
+
+/** What a request comes to, and where. Of the LoRAs the headers are read, of the weights nothing more. */
+export interface Explaining extends Decided {
+  readonly explanation: Explanation;
+}
+
+/**
+ * Says everything effective about one request: sizes, noise levels, what its guidance is called elsewhere,
+ * texts and tokens, what its LoRAs change, how weights are stored.
+ *
+ * @throws InputError if the profile refuses the size
+ */
+export async function explain({
+  source,
+  request,
+  loras,
+  asTrained,
+  warnings,
+  report,
+}: Explained): Promise<Explaining> {
+  const model = modelById(report.model);
+  const shift = report.shift ?? usualShift;
+  const modules = report.transformer === null ? null : adaptableModules(report.transformer);
+  const looked = await Promise.all(
+    loras.map((lora, i) => lookAt(lora, request.loras[i]!.multiplier, modules)),
+  );
+  const unknown = { trainer: null, trainerVersion: null };
+  const headers = looked.map(({ file }) => file?.info ?? unknown);
+  const decided = decide(request, model, shift, headers);
+  const { effective, schedule, profile, prompt } = decided;
+  const { guidanceWeight: weight } = effective;
+  const positive = textFacts(prompt, report.tokenizer);
+  const negative = textFacts(request.negativePrompt, report.tokenizer);
+  return {
+    ...decided,
+    explanation: {
+      source,
+      model: model.id,
+      profile: { name: profile.name, asked: request.profile, reason: decided.reason },
+      size: {
+        asked: [request.width ?? model.width, request.height ?? model.height],
+        width: effective.width,
+        height: effective.height,
+        divisor: profile.divisor,
+      },
+      steps: {
+        asked: effective.steps,
+        updates: usefulSteps(schedule).length,
+        schedule: profile.schedule,
+        shift,
+        sigmas: Array.from(schedule.sigmas),
+      },
+      guidance: {
+        scale: effective.guidanceScale,
+        weight,
+        standard_cfg: weight + 1,
+        meanings: meaningsOf(weight),
+      },
+      prompt: positive,
+      negative_prompt: negative,
+      negative_counts: weight !== 0,
+      seed: String(effective.seed),
+      noise: noiseOf(report, effective),
+      loras: looked.map(({ facts }) => facts),
+      weights: report.components
+        .filter(({ weights, state }) => weights.size > 0 || state !== "there")
+        .map(({ name, state, bytes, weights }) => ({
+          name,
+          state,
+          bytes,
+          stored: [...new Set([...weights.values()].map(storedAs))].toSorted(),
+        })),
+      as_trained: describeRounding(
+        asTrained === null ? null : { rounding: asTrained, adapter: asTrained.adapter },
+      ),
+      warnings: [
+        ...warnings,
+        ...decided.warnings,
+        ...promptWarnings(prompt, request.triggerWord),
+        ...cutWarning("prompt", positive.cut_text),
+        ...(weight === 0 ? [] : cutWarning("negative prompt", negative.cut_text)),
+        ...looked.flatMap(({ facts }) => facts.problem ?? []),
+        ...(report.shift === null
+          ? [`The model's schedule is not here: its usual shift, ${usualShift}, is taken.`]
+          : []),
+      ],
+    },
+  };
+}
+
+/** What gives the same guidance in tools and in this API's profiles. */
+function meaningsOf(weight: number): Explanation["guidance"]["meanings"] {
+  const standard = weight + 1;
+  return [
+    { where: "ComfyUI", name: "cfg", value: standard },
+    { where: "A1111, Forge", name: "CFG scale", value: standard },
+    { where: "diffusers", name: "guidance_scale", value: weight < 0 ? null : weight },
+    ...Object.values(profiles).map((profile) => ({
+      where: `profile ${profile.name}`,
+      name: "guidance_scale",
+      value: guidanceScaleFor(profile, weight),
+    })),
+  ];
+}
+
+function textFacts(text: string, tokenizer: Tokenizer | null): Explanation["prompt"] {
+  if (tokenizer === null) return { text, tokens: null, cut_text: null };
+  const { inputIds, cutText } = encodePrompt(tokenizer, text);
+  return { text, tokens: inputIds.length, cut_text: cutText };
+}
+
+function cutWarning(what: string, cutText: string | null): string[] {
+  if (cutText === null) return [];
+  return [`The ${what} is longer than 512 tokens: ${JSON.stringify(cutText)} is cut off.`];
+}
+
+function promptWarnings(prompt: string, triggerWord: string | undefined): string[] {
+  const warnings: string[] = [];
+  if (prompt.includes("[trigger]") && triggerWord === undefined)
+    warnings.push("The prompt says [trigger], and there is no trigger word: it stays as it is.");
+  const [, ...flags] = prompt.split("--");
+  if (flags.length > 0) warnings.push(flagWarning(prompt));
+  return warnings;
+}
+
+/** In a job's sample the trainer takes flags for settings; in a request they are text like any other. */
+function flagWarning(prompt: string): string {
+  try {
+    const { prompt: drawn, ...settings } = parsePromptFlags(prompt);
+    const found = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+    return (
+      `The prompt holds "--". The trainer would draw ${JSON.stringify(drawn)} alone` +
+      `${found.length === 0 ? "" : ` and take ${found.join(", ")}`}; here the whole prompt is encoded.`
+    );
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return `The prompt holds "--", and the trainer would stop there: ${error.message}.`;
+  }
+}
+
+function noiseOf({ transformer }: ModelReport, { width, height }: Decided["effective"]): string {
+  const channels = transformer?.inChannels ?? 16;
+  return `torch's CPU generator, float32, [1, ${channels}, ${height / 8}, ${width / 8}]`;
+}
+
+interface LookedAt {
+  readonly file: LoraFile | null;
+  readonly facts: Explanation["loras"][number];
+}
+
+async function lookAt(
+  { name, file }: NamedLora,
+  multiplier: number,
+  model: ReadonlyMap<string, AdaptableModule> | null,
+): Promise<LookedAt> {
+  const unknown: Explanation["loras"][number] = {
+    name,
+    network_multiplier: multiplier,
+    format: null,
+    network: null,
+    trainer_version: null,
+    modules: null,
+    of: model?.size ?? null,
+    groups: [],
+    problem: null,
+  };
+  if (typeof file === "object") {
+    return { file: null, facts: { ...unknown, problem: `The LoRA ${name}: ${file.missing}` } };
+  }
+  let read: LoraFile;
+  try {
+    read = await readLora(file);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    const problem = error.message.replaceAll(file, name);
+    return { file: null, facts: { ...unknown, problem } };
+  }
+  return {
+    file: read,
+    facts: {
+      ...unknown,
+      format: read.format,
+      network: networkOf(read.modules.values()),
+      trainer_version: read.info.trainerVersion,
+      modules: read.modules.size,
+      groups: model === null ? [] : coverage(read, model),
+      problem: model === null ? null : misfit(read, model, name),
+    },
+  };
+}
+
+/** By kind of module: how many of the model's the LoRA changes. */
+function coverage(
+  { modules }: LoraFile,
+  model: ReadonlyMap<string, AdaptableModule>,
+): Explanation["loras"][number]["groups"] {
+  const count = (names: Iterable<string>) => {
+    const counts = new Map<string, number>();
+    for (const name of names) {
+      const group = name.replace(/\.\d+\./, ".*.");
+      counts.set(group, (counts.get(group) ?? 0) + 1);
+    }
+    return counts;
+  };
+  const all = count(model.keys());
+  return Array.from(count(modules.keys()), ([group, own]) => ({
+    group,
+    modules: own,
+    of: all.get(group) ?? 0,
+  }));
+}
+
+function misfit(
+  file: LoraFile,
+  model: ReadonlyMap<string, AdaptableModule>,
+  name: string,
+): string | null {
+  try {
+    matchLora(file, model);
+    return null;
+  } catch (error) {
+    return messageOf(error).replaceAll(file.file, name);
+  }
+}
+
+function storedAs({ dtype, blocks }: WeightSpan): string {
+  return blocks === undefined ? dtype : `${blocks.bits} bits in blocks of ${blocks.size}`;
+}

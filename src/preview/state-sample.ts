@@ -1,0 +1,52 @@
+import { InputError } from "../errors.ts";
+import { baseModelOf } from "./base-model.ts";
+import type { ConfigValue } from "./config-text.ts";
+import { readJobConfig } from "./job-config.ts";
+import { roundingOf } from "./rounding-of.ts";
+import { sampleAt } from "./sample-at.ts";
+import { trainerSamples } from "./samples.ts";
+import type { StatedRequest } from "./stated-request.ts";
+
+/**
+ * The request in a sample of a training job's configuration: what the newest trainer draws at the job's end.
+ * The era is the LoRA's, which only its file tells.
+ *
+ * @param sample its number; undefined: the first
+ * @param file for messages
+ * @throws InputError if it is no job of a Z-Image model, or the trainer could not have drawn the sample
+ */
+export function stateSample(
+  value: ConfigValue,
+  sample: number | undefined,
+  file: string,
+): StatedRequest {
+  const config = readJobConfig(value, file);
+  const model = baseModelOf(config);
+  const drawn = trainerSamples(config, config.sample, "filled");
+  const { index, warnings } = sampleAt(sample, drawn.length, "samples");
+  const found = drawn[index]!;
+  if ("fault" in found) {
+    throw new InputError(`${file}: the trainer can't draw sample ${index}: ${found.fault}.`);
+  }
+  const { multiplier, seed, ...request } = found;
+  const { rounding } = roundingOf(config, model.id, { version: null, embedders: null }, true);
+  return {
+    source: `sample ${index} of the job ${config.name}`,
+    model: model.id,
+    request: { ...request, seed: seed === "random" ? -1n : seed, profile: "preview" },
+    loras: [{ name: `${config.name}.safetensors`, multiplier, sha256: null }],
+    asTrained: rounding,
+    warnings: [
+      ...warnings,
+      ...(model.guess === null ? [] : [`The model is taken for ${model.id}: ${model.guess}.`]),
+      ...(seed === "random"
+        ? ["The trainer drew the sample's seed: no picture has it again."]
+        : []),
+      ...(config.cachesPrompts
+        ? [
+            "The job cached its prompts: before ai-toolkit 0.10.28 they were encoded without the trigger word.",
+          ]
+        : []),
+    ],
+  };
+}

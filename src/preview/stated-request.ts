@@ -1,0 +1,24 @@
+import type { GenerateInput } from "../job/request.ts";
+import type { Rounding } from "../job/rounding.ts";
+
+/** A LoRA as another program names it. */
+export interface StatedLora {
+  readonly name: string;
+  readonly multiplier: number;
+  /** Of the file, where it is known. */
+  readonly sha256: string | null;
+}
+
+/** A request as a file states it. */
+export interface StatedRequest {
+  /** What was read, in words. */
+  readonly source: string;
+  /** null: it is not said, or not known. */
+  readonly model: string | null;
+  /** Without its LoRAs; what the file doesn't say is left out. */
+  readonly request: Partial<Omit<GenerateInput, "loras">>;
+  readonly loras: readonly StatedLora[];
+  readonly asTrained: Rounding | null;
+  /** What could not be carried over exactly, each a sentence. */
+  readonly warnings: readonly string[];
+}
