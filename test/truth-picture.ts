@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decodeImage } from "../src/image/decode-image.ts";
+import type { Pixels } from "../src/image/encode-image.ts";
 import { toPixels } from "../src/image/encode-image.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
@@ -14,14 +15,22 @@ export const jobFolders: string = join(jobs, "folders");
  *
  * @param preview `samples/…`
  */
-export async function fromTruth(
+export function fromTruth(job: string, preview: string, image: Tensor): Promise<Distance> {
+  return pixelsFromTruth(job, preview, toPixels(image));
+}
+
+interface Distance {
+  readonly max: number;
+  readonly psnr: number;
+}
+
+export async function pixelsFromTruth(
   job: string,
   preview: string,
-  image: Tensor,
-): Promise<{ max: number; psnr: number }> {
+  ours: Pixels,
+): Promise<Distance> {
   const name = preview.replace(/^samples\//, "").replace(/\.\w+$/, ".png");
   const theirs = await decodeImage(readFileSync(join(jobs, "truth", job, name)), name);
-  const ours = toPixels(image);
   if (ours.width !== theirs.width || ours.height !== theirs.height) return { max: 255, psnr: 0 };
   let max = 0;
   let squares = 0;

@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
 import type { Device, Quantize } from "../config/model-options.ts";
@@ -17,6 +17,7 @@ import { version } from "../version.ts";
 import type { AsTrainedFlags } from "./as-trained.ts";
 import { addAsTrainedOptions, roundingOfFlags } from "./as-trained.ts";
 import { loraFile } from "./lora-file.ts";
+import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
 import type { AskedRequest, RequestFlags } from "./request-flags.ts";
 import { addRequestOptions, askedRequest, given } from "./request-flags.ts";
@@ -172,13 +173,7 @@ function openOptions(
     device: named[0] ?? "cpu",
     keepOpen: false,
     signal,
-    onStart: ({ sources, bytes }) => {
-      if (!process.stderr.isTTY) return;
-      const names = sources.map((file) => basename(file)).join(", ");
-      process.stderr.write(
-        `preparing ${names}: ${Math.ceil(bytes / 2 ** 20)} MiB, this once only\n`,
-      );
-    },
+    onStart: sayPreparing,
     ...given({ transformer: transformer ?? transformers[model] }),
   };
 }

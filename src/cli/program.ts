@@ -11,6 +11,7 @@ type AddCommand = (program: Command) => void;
 /** In the order of the help. */
 const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   generate: async () => (await import("./generate.ts")).addGenerateCommand,
+  preview: async () => (await import("./preview.ts")).addPreviewCommand,
   explain: async () => (await import("./explain.ts")).addExplainCommand,
   pull: async () => (await import("./pull.ts")).addPullCommand,
   models: async () => (await import("./models.ts")).addModelsCommand,

@@ -49,6 +49,7 @@ export interface PlannedSample extends Target {
 
 export interface Plan {
   readonly job: JobFolder;
+  readonly options: PlanOptions;
   readonly model: BaseModel;
   readonly samples: readonly PlannedSample[];
 }
@@ -76,7 +77,7 @@ export function planRetakes(job: JobFolder, options: PlanOptions = {}): Plan {
     const era = eraOf(job, target, eras, options.era);
     return planSample({ job, model, asTrained: options.asTrained ?? true }, target, era, drawn);
   });
-  return { job, model, samples };
+  return { job, options, model, samples };
 }
 
 interface Context {

@@ -2,6 +2,7 @@ import { opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { InputError } from "../errors.ts";
 import { realInside } from "../files/inside.ts";
+import { openRegular, readExactly } from "../files/read.ts";
 import type { JobConfig } from "./job-config.ts";
 
 type PreviewFormat = "jpg" | "png" | "webp";
@@ -125,4 +126,24 @@ function firstRounds(rounds: readonly Named[][], config: JobConfig): number[] {
     if (drawable && !before) firsts.push(atZero[at]!);
   }
   return firsts;
+}
+
+/** Of one picture: the largest that the trainer draws has a third of this as png. */
+const largestPreview = 2 ** 27;
+
+/** A preview's bytes. @throws InputError naming it if it can't be read */
+export async function readPreview({ file, path }: PreviewFile): Promise<Uint8Array> {
+  const { handle, size } = await openRegular(path, "preview").catch((error: unknown) => {
+    throw new InputError(`${file} can't be read: it is no file any more.`, { cause: error });
+  });
+  try {
+    if (size > largestPreview) {
+      throw new InputError(`${file} has ${size} bytes, and a preview at most ${largestPreview}.`);
+    }
+    const bytes = new Uint8Array(size);
+    await readExactly(handle, bytes, 0, file);
+    return bytes;
+  } finally {
+    await handle.close();
+  }
 }

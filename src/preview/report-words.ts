@@ -61,7 +61,9 @@ export function decibels(psnr: number): string {
 
 /** Reasons are parts of sentences; here they stand alone. */
 export function asSentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  // The name of a file keeps its letters.
+  const begins = /^\p{Ll}[\p{L}'-]*(?=[\s,:]|$)/u.test(text);
+  return begins ? text.charAt(0).toUpperCase() + text.slice(1) : text;
 }
 
 /** A text's beginning, where there is little room for it. */

@@ -32,8 +32,12 @@ export function roundingOf(
   if (found === null) return { rounding: null, reason: `the job ran in ${dtype}, unquantised` };
   if (!asTrained) return { rounding: null, reason: "--no-as-trained says so" };
   if ("unknown" in found) return { rounding: null, reason: found.unknown };
-  const rounding =
-    embedders === null || found.transformer === null ? found : { ...found, embedders };
+  const rounding = {
+    ...found,
+    embedders: found.transformer !== null && (embedders ?? found.embedders),
+    // Where it is merged into weights that stay as they are, taking it off again leaves nothing.
+    adapter: found.transformer === null ? null : found.adapter,
+  };
   return { rounding, reason: saysOf(rounding, dtype) };
 }
 

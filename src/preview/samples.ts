@@ -1,5 +1,6 @@
 import { InputError } from "../errors.ts";
 import { largestSeed } from "../job/seed.ts";
+import { writeJson } from "../wire/python-json.ts";
 import type { JobConfig, SampleItem, SampleSection, Setting } from "./job-config.ts";
 import type { PromptFlags } from "./prompt-flags.ts";
 import { parsePromptFlags } from "./prompt-flags.ts";
@@ -92,7 +93,8 @@ function walked(seed: Setting, index: number): Setting {
 }
 
 function withTrigger({ triggerWord }: JobConfig, prompt: Setting): string {
-  if (typeof prompt !== "string") throw new InputError(`its prompt ${shown(prompt)} is no text`);
+  if (typeof prompt !== "string")
+    throw new InputError(`its prompt ${writeJson(prompt)} is no text`);
   if (triggerWord === null) return prompt;
   if (typeof triggerWord !== "string") throw new InputError("trigger_word is no text");
   // [name] is the trigger word too where nothing else took its place: inject_trigger_into_prompt.
@@ -129,8 +131,8 @@ function numbersOf(
 ): Omit<TrainerSample, keyof Texts> {
   const drawn = flags.seed ?? seedOf(seed);
   return {
-    width: snapped(flags.width ?? wholeNumber(item.width, "width")),
-    height: snapped(flags.height ?? wholeNumber(item.height, "height")),
+    width: snapped(flags.width ?? item.width, "width"),
+    height: snapped(flags.height ?? item.height, "height"),
     steps: Number(flags.steps ?? wholeNumber(item.steps, "sample_steps")),
     guidanceScale: flags.guidanceScale ?? number(item.guidanceScale, "guidance_scale"),
     seed: drawn === "random" ? drawn : generatorSeed(drawn),
@@ -160,10 +162,10 @@ function generatorSeed(seed: bigint): bigint {
   return counted;
 }
 
-function snapped(size: bigint): number {
-  // Python's remainder is never below zero.
-  const floored = size - (((size % 8n) + 8n) % 8n);
-  return Number(floored < 64n ? 64n : floored);
+function snapped(size: Setting, name: string): number {
+  // Beyond 2^53 it is no size either way. A fraction goes with the remainder.
+  const pixels = number(typeof size === "bigint" ? Number(size) : size, name);
+  return Math.max(64, Math.floor(pixels / 8) * 8);
 }
 
 function multiplierOf(multiplier: Setting): number {
@@ -178,15 +180,11 @@ function multiplierOf(multiplier: Setting): number {
 
 function number(value: Setting, name: string): number {
   if (typeof value === "number") return value;
-  throw new InputError(`${name} ${shown(value)} is no number`);
+  throw new InputError(`${name} ${writeJson(value)} is no number`);
 }
 
 function wholeNumber(value: Setting, name: string): bigint {
   if (typeof value === "bigint") return value;
   if (typeof value === "number" && Number.isInteger(value)) return BigInt(value);
-  throw new InputError(`${name} ${shown(value)} is no whole number`);
-}
-
-function shown(value: Setting): string {
-  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
+  throw new InputError(`${name} ${writeJson(value)} is no whole number`);
 }

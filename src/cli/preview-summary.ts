@@ -1,0 +1,47 @@
+import type { Report, ReportSample } from "../wire/report.ts";
+
+/** Verdicts that need words; an equal picture needs none. */
+const told = ["different", "not reproducible", "close", "no preview"] as const;
+
+/** What a person reads in five seconds: how many matched, what did not and why, and where to look. */
+export function summaryOf(
+  { job, summary, samples, notes, finished }: Report,
+  page: string,
+): string {
+  const lines = [`${job}: ${summary.sentence}`];
+  for (const verdict of told) {
+    const groups = Map.groupBy(
+      samples.filter((sample) => sample.verdict === verdict),
+      whyOf,
+    );
+    for (const [why, alike] of groups) {
+      lines.push(`  ${verdict}: ${placesOf(alike)}${nearOf(alike)}${why === "" ? "" : `. ${why}`}`);
+    }
+  }
+  for (const note of notes) lines.push(`  note: ${note}`);
+  if (!finished) lines.push("  the same command goes on with what is missing");
+  lines.push(`report: ${page}`);
+  return `${lines.join("\n")}\n`;
+}
+
+function whyOf({ causes: [cause], reason }: ReportSample): string {
+  if (cause === undefined) return reason ?? "";
+  const flag = cause.flag === null || cause.flag === undefined ? "" : ` (${cause.flag})`;
+  return `Likely ${cause.factor}: ${cause.sentence ?? String(cause.value)}${flag}`;
+}
+
+/** `step 4: sample 0, 1; step 6: sample 0`. */
+function placesOf(samples: readonly ReportSample[]): string {
+  const steps = Map.groupBy(samples, ({ step, set }) =>
+    set === "first_sample" ? `step ${step}, first_sample` : `step ${step}`,
+  );
+  return [...steps]
+    .map(([step, alike]) => `${step}: sample ${alike.map(({ index }) => index).join(", ")}`)
+    .join("; ");
+}
+
+function nearOf(samples: readonly ReportSample[]): string {
+  const figures = samples.flatMap(({ psnr }) => psnr ?? []);
+  if (figures.length === 0) return "";
+  return ` (${Math.min(...figures).toFixed(1)} dB${figures.length === 1 ? "" : " and more"})`;
+}

@@ -1,0 +1,180 @@
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { decodeImage } from "../src/image/decode-image.ts";
+import type { Report } from "../src/wire/report.ts";
+import { startRetake } from "./retake-process.ts";
+import { jobFolders, pixelsFromTruth } from "./truth-picture.ts";
+
+let home: string;
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), "retake-preview-"));
+});
+afterAll(() => rmSync(home, { recursive: true }));
+
+const start = (...args: string[]) => startRetake(["preview", ...args], { cwd: home });
+const preview = (...args: string[]) => start(...args).ended;
+
+function reportIn(folder: string): Report {
+  return JSON.parse(readFileSync(join(home, folder, "report.json"), "utf8"));
+}
+
+/** A job that may be spoiled. */
+function copyOf(job: string, name: string): string {
+  const copy = join(home, name);
+  cpSync(join(jobFolders, job), copy, { recursive: true });
+  return copy;
+}
+
+function previewsOf(job: string): string[] {
+  return readdirSync(join(job, "samples"))
+    .filter((name) => !name.startsWith("."))
+    .toSorted();
+}
+
+test("takes a job's previews again with nothing but its folder, and goes on with what is there", async () => {
+  const { code, stdout, stderr } = await preview(join(jobFolders, "mix"));
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout).toContain("mix: 10 previews: 8 equal, 2 not reproducible\n");
+  expect(stdout).toContain("not reproducible: step 4: sample 0, 1. The LoRA of step 4 is not");
+  expect(existsSync(join(home, "retake-mix", "report.html"))).toBe(true);
+  const { samples, finished, trainer_versions } = reportIn("retake-mix");
+  expect({ finished, trainer_versions }).toEqual({
+    finished: true,
+    trainer_versions: ["0.12.26", "0.7.25"],
+  });
+  for (const { preview: file, picture, verdict, step } of samples) {
+    if (verdict === "not reproducible") continue;
+    const path = join(home, "retake-mix", picture!);
+    const { max } = await pixelsFromTruth(
+      "mix",
+      file!,
+      await decodeImage(readFileSync(path), path),
+    );
+    expect(max, `step ${step}`).toBeLessThanOrEqual(1);
+  }
+
+  const writtenAt = () =>
+    samples.flatMap(({ picture }) =>
+      picture === null ? [] : statSync(join(home, "retake-mix", picture)).mtimeMs,
+    );
+  const before = writtenAt();
+  const again = await preview(join(jobFolders, "mix"));
+  expect(again.stdout).toBe(stdout);
+  expect(writtenAt()).toEqual(before);
+});
+
+test("a version that held several behaviours is told by trying", async () => {
+  const { stdout } = await preview(join(jobFolders, "e5a-deturbo"));
+  expect(stdout).toContain("e5a-deturbo: 6 previews: 6 equal\n");
+  const { samples } = reportIn("retake-e5a-deturbo");
+  expect(new Set(samples.map(({ era }) => era))).toEqual(new Set(["preview-0.10.25"]));
+  expect(samples[0]!.why.era).toMatch(/0\.10\.24; tried on step 0, sample \d, .*comes nearest/);
+});
+
+test("--limit keeps what is done, --step and --sample choose, and the same command goes on", async () => {
+  const args = [
+    join(jobFolders, "e2-first"),
+    "--report",
+    "first",
+    "--step",
+    "2,4",
+    "--sample",
+    "1",
+  ];
+  const { code, stdout } = await preview(...args, "--limit", "0.000001");
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringContaining("2 previews: 2 not drawn\n"),
+  });
+  expect(reportIn("first")).toMatchObject({ finished: false, samples: [] });
+  expect((await preview(...args)).stdout).toContain("2 previews: 2 equal\n");
+  expect(reportIn("first").samples.map(({ step, index }) => [step, index])).toEqual([
+    [2, 1],
+    [4, 1],
+  ]);
+});
+
+test("Ctrl-C keeps the pictures that are done, writes their report, and a second run draws the rest", async () => {
+  const { child, ended } = start(join(jobFolders, "e5b-odd"));
+  const taken = join(home, "retake-e5b-odd", "taken.jsonl");
+  await vi.waitUntil(() => existsSync(taken) && statSync(taken).size > 0, { timeout: 60_000 });
+  child.kill("SIGINT");
+  expect((await ended).code).toBe(130);
+  const stopped = reportIn("retake-e5b-odd");
+  expect(stopped.finished).toBe(false);
+  const done = stopped.samples.filter(({ picture }) => picture !== null);
+  expect(done.length).toBeGreaterThan(0);
+  expect(done.length).toBeLessThan(9);
+  const { code, stdout } = await preview(join(jobFolders, "e5b-odd"));
+  expect({ code, stdout }).toEqual({
+    code: 0,
+    stdout: expect.stringContaining("12 previews: 9 equal, 3 not reproducible\n"),
+  });
+});
+
+test("one preview, or one LoRA with a configuration, is enough", async () => {
+  const job = join(jobFolders, "mix");
+  const one = previewsOf(job).find((name) => name.includes("000000008_1"))!;
+  const single = await preview(join(job, "samples", one), "--report", "single", "--json");
+  expect(JSON.parse(single.stdout)).toMatchObject({
+    samples: [{ preview: `samples/${one}`, verdict: "equal" }],
+    summary: { previews: 1 },
+  });
+  const lora = join(home, "alone.safetensors");
+  cpSync(join(job, "mix.safetensors"), lora);
+  const config = join(job, "config.yaml");
+  const { stdout } = await preview(lora, "--config", config, "--report", "alone");
+  expect(stdout).toContain("2 previews: 2 without a preview\n");
+  expect(reportIn("alone").samples.map(({ step, verdict }) => [step, verdict])).toEqual([
+    [8, "no preview"],
+    [8, "no preview"],
+  ]);
+});
+
+test("what is wrong with one picture stops no other", async () => {
+  const job = copyOf("mix", "spoiled");
+  const [first] = previewsOf(job);
+  truncateSync(join(job, "samples", first!), 900);
+  truncateSync(join(job, "mix_000000006.safetensors"), 5000);
+  const { code, stdout } = await preview(job, "--report", "spoiled-report");
+  expect(code).toBe(0);
+  expect(stdout).toContain("10 previews: 5 equal, 5 not reproducible\n");
+  expect(stdout).toContain(`samples/${first} can't be decoded: it is cut off or damaged`);
+  expect(stdout).toContain("mix_000000006.safetensors is not a whole safetensors file: its header");
+  expect(stdout).not.toContain(home);
+});
+
+test("a difference is named with what explains it, the same when it is asked for again", async () => {
+  const args = [join(jobFolders, "e2-first"), "--era", "0.10.25", "--report", "wrong"];
+  const { stdout } = await preview(...args);
+  // Sizes that are multiples of 32 leave it open which of two eras it was.
+  expect(stdout).toMatch(/Likely era: .*\(--era 0\.(7\.25|10\.20)\)/);
+  const { samples } = reportIn("wrong");
+  const different = samples.filter(({ verdict }) => verdict === "different");
+  expect(different.length).toBeGreaterThan(0);
+  for (const { causes } of different) expect(causes[0]).toMatchObject({ factor: "era" });
+  expect((await preview(...args)).stdout).toBe(stdout);
+});
+
+test.each([
+  [["--era", "1"], '--era 1: "1" is not a version of ai-toolkit'],
+  [["--step", "3"], "--step 3: the job has no previews of it. There are 0; 2; 4; 6; 8."],
+  [["--sample", "x"], '"x" is not a whole number'],
+  [["--limit", "0"], "is not above 0 seconds"],
+  [["--config", "nowhere.yaml"], "nowhere.yaml can't be opened"],
+])("%o is refused", async (more, message) => {
+  const { code, stderr } = await preview(join(jobFolders, "mix"), ...more);
+  expect(code).toBe(2);
+  expect(stderr).toContain(message);
+});
