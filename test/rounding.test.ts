@@ -11,6 +11,7 @@ import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { roundRows } from "../src/weights/round-as-trained.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
+import { writeSafetensors } from "../src/weights/write-safetensors.ts";
 import { goldenFolder, readGolden } from "./golden.ts";
 
 // The goldens are optimum-quanto's and torchao's own: reference/golden_rounding.py.
@@ -64,8 +65,11 @@ test.each([Number.NaN, Number.POSITIVE_INFINITY])("%s among the weights is refus
   expect(() => roundRows(row, 3, "quanto", (what) => new Error(what))).toThrow("NaN or infinity");
 });
 
-async function rounded(rounding: Rounding): Promise<Components> {
-  const opened = await openComponents("demo", modelById("zimage_turbo"));
+async function rounded(rounding: Rounding, transformer?: string): Promise<Components> {
+  const opened = await openComponents("demo", modelById("zimage_turbo"), {
+    cacheFolder,
+    ...(transformer === undefined ? {} : { transformer }),
+  });
   return roundComponents(opened, ["demo"], rounding, { cacheFolder });
 }
 
@@ -133,6 +137,58 @@ test("newer trainers leave four embedders as they are", async () => {
     "x_pad_token",
   ]);
 });
+
+test("weights that are stored in f32 are rounded to bf16 first, as the trainer loads them", async () => {
+  const { transformer } = await openComponents("demo", modelById("zimage_turbo"));
+  const wide = new Map<string, { data: Float32Array<ArrayBuffer>; shape: readonly number[] }>();
+  for (const [name, span] of transformer.weights) {
+    const { data, shape } = await readF32(span);
+    // Less than half of bf16's last place: rounding takes it away again.
+    wide.set(name, { data: data.map((value) => value * (1 + 2 ** -10)), shape });
+  }
+  const file = join(cacheFolder, "wide.safetensors");
+  await writeSafetensors(file, wide, {});
+  const { transformer: narrow } = await rounded(
+    { ...asInUi, transformer: "torchao", adapter },
+    file,
+  );
+  const theirs = hashes["transformer.torchao+adapter"]!;
+  expect(await hashesOf(narrow.weights, Object.keys(theirs))).toEqual(theirs);
+  expect([...narrow.weights.values()].every(({ dtype }) => dtype === "BF16")).toBe(true);
+});
+
+test("weights of less than 16 bits are refused by name", async () => {
+  const store = join(goldenFolder, "tiny/store");
+  for (const file of ["fp8-rows.safetensors", "gguf/mixed.gguf"]) {
+    const transformer = join(goldenFolder, "quantised", file);
+    const options = { cacheFolder, transformer };
+    const opened = await openComponents(store, modelById("zimage_turbo"), options);
+    const round = roundComponents(opened, [store], asInUi, { cacheFolder });
+    await expect(round, file).rejects.toThrow(/quantised already \(.*leave --as-trained away/);
+  }
+});
+
+test("a row of zeros among the weights is refused by name, and nothing is left", async () => {
+  const file = join(cacheFolder, "zeros.safetensors");
+  const { transformer } = await openComponents("demo", modelById("zimage_turbo"));
+  const values = new Map<string, { data: Float32Array<ArrayBuffer>; shape: readonly number[] }>();
+  for (const [name, span] of transformer.weights) values.set(name, await copyOf(span));
+  values.get("layers.1.attention.to_k.weight")!.data.fill(0, 96, 192);
+  await writeSafetensors(file, values, {});
+  const before = readdirSync(cacheFolder).filter((name) => name.startsWith("trained"));
+  await expect(rounded(asInUi, file)).rejects.toThrow(
+    /zeros\.safetensors .*layers\.1\.attention\.to_k\.weight has a row of zeros/,
+  );
+  const kept = readdirSync(cacheFolder).filter(
+    (name) => name.startsWith("trained") && !name.endsWith(".lock"),
+  );
+  expect(before).toEqual(expect.arrayContaining(kept));
+});
+
+async function copyOf(span: WeightSpan) {
+  const { data, shape } = await readF32(span);
+  return { data: Float32Array.from(data), shape };
+}
 
 test("the same rounding is made once, another one beside it", async () => {
   const files = () => readdirSync(cacheFolder).filter((name) => name.endsWith(".safetensors"));

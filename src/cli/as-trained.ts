@@ -5,30 +5,35 @@ import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
 import { readLora } from "../lora/file.ts";
+import { eraOfHeader } from "../models/eras.ts";
 import { usualRounding } from "../models/rounding-for.ts";
+import { baseModelOf } from "../preview/base-model.ts";
+import { readConfigFile } from "../preview/job-folder.ts";
+import { roundingOf } from "../preview/rounding-of.ts";
 
 export interface AsTrainedFlags {
-  readonly asTrained?: boolean;
+  readonly asTrained?: boolean | string;
   readonly trainingAdapter?: string;
 }
 
 export function addAsTrainedOptions(command: Command): void {
   command
     .option(
-      "--as-trained",
-      "round transformer and text encoder as ai-toolkit's qfloat8 does, as in the previews of the jobs that its page makes",
+      "--as-trained [config]",
+      "round the weights as ai-toolkit's quantised jobs do: as its page sets them up, or as a job's configuration says",
     )
     .option("--no-as-trained", "leave weights as they are stored, whatever the file of --from says")
     .option(
       "--training-adapter <file>",
-      "with --as-trained: the training adapter (default: Turbo's, from the model store)",
+      "with --as-trained: the training adapter (default: the job's, or Turbo's, from the model store)",
     );
 }
 
 /**
  * How the weights are to be rounded; the first LoRA's header says by which version of the trainer.
  *
- * @throws InputError if the flags contradict each other or the LoRA can't be read
+ * @returns undefined where nothing is to be rounded
+ * @throws InputError if the flags contradict each other, or the LoRA or the configuration can't be used
  */
 export async function roundingOfFlags(
   { asTrained, trainingAdapter }: AsTrainedFlags,
@@ -36,7 +41,7 @@ export async function roundingOfFlags(
   { loras }: Pick<GenerateRequest, "loras">,
   quantize: "none" | Quantize,
 ): Promise<Rounding | undefined> {
-  if (asTrained !== true) {
+  if (asTrained === undefined || asTrained === false) {
     if (trainingAdapter === undefined) return undefined;
     throw new InputError(
       "--training-adapter: it acts with --as-trained alone. Give both, or neither.",
@@ -47,9 +52,39 @@ export async function roundingOfFlags(
       `--as-trained: the transformer is to be rounded to ${quantize} too. Leave --quantize ${quantize} (RETAKE_QUANTIZE) away, or --as-trained.`,
     );
   }
-  const [first] = loras;
-  const { trainerVersion } =
-    first === undefined ? { trainerVersion: null } : (await readLora(first.path)).info;
+  const version = await versionOf(loras);
   const adapter = trainingAdapter === undefined ? null : resolve(trainingAdapter);
-  return usualRounding(model, trainerVersion, adapter);
+  if (asTrained === true) return usualRounding(model, version, adapter);
+  const rounding = await roundingOfConfig(asTrained, model, version);
+  if (adapter === null) return rounding;
+  if (rounding.adapter === null) {
+    throw new InputError(
+      `--training-adapter: the job of ${asTrained} quantised no transformer beside one. Leave it away.`,
+    );
+  }
+  return { ...rounding, adapter };
+}
+
+/** Of the trainer of the first LoRA; null: it does not say. */
+async function versionOf([first]: GenerateRequest["loras"]): Promise<string | null> {
+  if (first === undefined) return null;
+  const era = eraOfHeader((await readLora(first.path)).info);
+  return "none" in era ? null : era.version;
+}
+
+async function roundingOfConfig(
+  file: string,
+  model: string,
+  version: string | null,
+): Promise<Rounding> {
+  const config = await readConfigFile(file, process.env);
+  const { id } = baseModelOf(config);
+  if (id !== model) {
+    throw new InputError(`--as-trained ${file}: that job trained ${id}. Give --model ${id}.`);
+  }
+  const { rounding, reason } = roundingOf(config, id, { version, embedders: null }, true);
+  if (rounding !== null) return rounding;
+  throw new InputError(
+    `--as-trained ${file}: nothing can be rounded as in that job, because ${reason}. Leave --as-trained away.`,
+  );
 }

@@ -137,6 +137,7 @@ function beside(file: string): string {
 /** Names the files that hold the weights as they are now, those among them that were made in the cache. */
 export async function weightsIdentity(components: Components): Promise<string> {
   const files = new Set<string>();
+  if (components.asTrained?.adapter != null) files.add(components.asTrained.adapter);
   for (const { weights, sources } of [
     components.textEncoder,
     components.transformer,

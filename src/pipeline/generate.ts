@@ -95,7 +95,7 @@ export async function generate(
     guidanceWeight: meaning.guidanceWeight ?? decided.effective.guidanceWeight,
   };
   const latentShape = latentShapeFor(components, effective);
-  const standing = await pipeline.standing();
+  const adapter = await pipeline.trainingAdapter(signal);
   const guided = effective.guidanceWeight !== 0;
 
   const { inputIds, cutText } = encodePrompt(components.tokenizer, prompt);
@@ -123,7 +123,7 @@ export async function generate(
   onDecided?.({ effective, parameters, warnings });
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
-  const latents = await denoiseLatents(pipeline, composeAdapters([...loras, ...standing]), {
+  const latents = await denoiseLatents(pipeline, composeAdapters([...loras, ...adapter]), {
     promptEmbeds,
     schedule,
     noise,

@@ -46,7 +46,7 @@ export class Pipeline {
   readonly #loras = new Map<string, LoadedLora>();
   readonly #earlierLoras: LRUCache<string, LoadedLora> | undefined;
   /** Merged into the rounded transformer. */
-  #adapter: Promise<LoadedLora> | undefined;
+  #adapter: LoadedLora | undefined;
 
   constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
@@ -102,16 +102,17 @@ export class Pipeline {
   }
 
   /**
-   * What acts in every picture: the training adapter that the rounded transformer holds is taken
-   * off again, as the trainer does for its previews.
+   * What takes the training adapter off again that the rounded transformer holds, as the trainer
+   * does for its previews; nothing where there is none.
    *
    * @throws InputError if its file can't be used any more
+   * @throws CanceledError at a module after the signal
    */
-  async standing(): Promise<ActiveLora[]> {
+  async trainingAdapter(signal?: AbortSignal): Promise<ActiveLora[]> {
     const file = this.components.asTrained?.adapter ?? null;
     if (file === null) return [];
-    this.#adapter ??= openLora(this.components, file, this.#device);
-    return [{ lora: await this.#adapter, multiplier: -1 }];
+    this.#adapter ??= await openLora(this.components, file, this.#device, signal);
+    return [{ lora: this.#adapter, multiplier: -1 }];
   }
 
   /** Prompt embeds [length, captionDim] for each text's token ids. @throws CanceledError between two of them */
@@ -146,6 +147,7 @@ export class Pipeline {
     this.#embeds?.clear();
     this.#loras.clear();
     this.#earlierLoras?.clear();
+    this.#adapter = undefined;
     for (const part of [this.#textEncoder, this.#transformer, this.#decoder]) await part.release();
   }
 }

@@ -71,6 +71,15 @@ export async function readJobFolder(
   };
 }
 
+/**
+ * A job's configuration alone, from wherever it lies.
+ *
+ * @throws InputError naming the file and what is wrong
+ */
+export async function readConfigFile(file: string, environment: Environment): Promise<JobConfig> {
+  return readJobConfig(filled(await readText(file), file, environment), file);
+}
+
 async function placeOf(target: string): Promise<Pick<JobFolder, "root" | "only">> {
   let real: string;
   try {

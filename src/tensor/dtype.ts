@@ -58,5 +58,8 @@ export function narrowTo(values: Float32Array<ArrayBuffer>, dtype: Dtype): Uint8
   if (dtype === "F32") return new Uint8Array(Float32Array.from(values).buffer);
   if (dtype !== "BF16") throw new RangeError(`values can't be written as ${dtype}`);
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return new Uint8Array(Uint16Array.from(words, (word) => word >>> 16).buffer);
+  const narrow = new Uint16Array(words.length);
+  // A loop: `from` with a function takes ten times as long.
+  for (let i = 0; i < words.length; i++) narrow[i] = words[i]! >>> 16;
+  return new Uint8Array(narrow.buffer);
 }

@@ -1,33 +1,40 @@
-/** The largest that e4m3fn holds; it has no infinity. */
+/** The largest that float8_e4m3fn holds; it has no infinity. */
 export const largestE4m3 = 448;
-/** Below 2^-6 its values are 2^-9 apart. */
-const smallestExponent = -6;
-const mantissaBits = 3;
+const notANumber = 0x7f;
+
+/** The values of all 256 codes: a sign, four bits of exponent, three of mantissa. */
+export function valuesOfE4m3(): Float32Array {
+  return Float32Array.from({ length: 256 }, (_, code) => {
+    const sign = code >= 0x80 ? -1 : 1;
+    const [exponent, mantissa] = [(code >>> 3) & 0xf, code & 7];
+    if ((code & 0x7f) === notANumber) return Number.NaN;
+    if (exponent === 0) return sign * mantissa * 2 ** -9;
+    return sign * (1 + mantissa / 8) * 2 ** (exponent - 7);
+  });
+}
 
 /**
- * The nearest value of float8_e4m3fn, ties to even, and its largest for what is beyond: what
- * PyTorch gives for a value that was clamped to ±448. NaN stays NaN.
+ * For the bits of every bf16 the code of the nearest value, ties to even; the largest for what is
+ * beyond, which PyTorch's rounding is given clamped.
  */
-export function nearestE4m3(value: number): number {
-  const size = Math.abs(value);
-  if (!(size < largestE4m3))
-    return Number.isNaN(size) ? Number.NaN : Math.sign(value) * largestE4m3;
-  const exponent = Math.max(exponentOf(size), smallestExponent);
-  const quantum = 2 ** (exponent - mantissaBits);
-  const rounded = roundHalfToEven(size / quantum) * quantum;
-  return value < 0 || Object.is(value, -0) ? -rounded : rounded;
+export function codesOfE4m3(): Uint8Array {
+  const values = valuesOfE4m3().subarray(0, notANumber);
+  const words = Uint32Array.from({ length: 2 ** 15 }, (_, bits) => bits << 16);
+  const sizes = new Float32Array(words.buffer);
+  const codes = new Uint8Array(2 ** 16);
+  let code = 0;
+  for (const [bits, size] of sizes.entries()) {
+    // Sizes rise until they are no numbers.
+    while (code + 1 < values.length && isNearer(size, values[code]!, values[code + 1]!, code))
+      code++;
+    codes[bits] = Number.isNaN(size) ? notANumber : code;
+    codes[bits + 2 ** 15] = codes[bits]! + 0x80;
+  }
+  return codes;
 }
 
-/** floor(log2), exact for f32 values; a logarithm would not be. */
-function exponentOf(size: number): number {
-  bits.setFloat64(0, size);
-  return ((bits.getUint16(0) >>> 4) & 0x7ff) - 1023;
-}
-const bits = new DataView(new ArrayBuffer(8));
-
-function roundHalfToEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
+/** Whether a size is to be rounded up; a code's last bit is its value's. */
+function isNearer(size: number, below: number, above: number, code: number): boolean {
+  const [toBelow, toAbove] = [size - below, above - size];
+  return toAbove < toBelow || (toAbove === toBelow && code % 2 === 1);
 }

@@ -9,7 +9,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { sizeOf } from "../tensor/tensor.ts";
 import type { Derivation, DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
-import { largestE4m3, nearestE4m3 } from "./float8.ts";
+import { codesOfE4m3, largestE4m3, valuesOfE4m3 } from "./float8.ts";
 import { widen } from "./safetensors.ts";
 
 export type RoundingMethod = NonNullable<Rounding["transformer"]>;
@@ -152,38 +152,43 @@ export function roundRows(
   fault: (what: string) => Error,
 ): void {
   for (let start = 0; start < values.length; start += columns) {
-    const row = values.subarray(start, start + columns);
-    let largest = 0;
-    for (const value of row) {
-      const size = Math.abs(value);
-      // Written so that NaN wins over every number.
-      if (!(size <= largest)) largest = size;
-      if (Number.isNaN(size)) break;
-    }
+    const end = start + columns;
+    const largest = largestIn(values, start, end);
     if (!Number.isFinite(largest)) throw fault("holds NaN or infinity");
     const scale = roundBf16(largest / largestE4m3);
     if (method === "torchao") {
-      scaleRow(row, Math.max(scale, smallestTorchaoScale));
+      scaleRow(values, start, end, Math.max(scale, smallestTorchaoScale));
     } else {
       if (scale === 0) throw fault("has a row of zeros, of which the trainer makes NaN");
-      divideRow(row, scale);
+      divideRow(values, start, end, scale);
     }
   }
 }
 
+/** The largest absolute value; NaN wins over every number. */
+function largestIn(values: Float32Array, start: number, end: number): number {
+  let largest = 0;
+  for (let i = start; i < end; i++) {
+    const size = Math.abs(values[i]!);
+    if (!(size <= largest)) largest = size;
+    if (Number.isNaN(size)) return size;
+  }
+  return largest;
+}
+
 /** quanto: w / s. */
-function divideRow(row: Float32Array, scale: number): void {
-  const codes = e4m3OfBf16();
-  for (let i = 0; i < row.length; i++) row[i] = codes[bf16Bits(row[i]! / scale)]! * scale;
-  roundToDtype(row, "BF16");
+function divideRow(values: Float32Array, start: number, end: number, scale: number): void {
+  const products = productsWith(scale);
+  for (let i = start; i < end; i++)
+    values[i] = products[codeOfBf16[bf16Bits(values[i]! / scale)]!]!;
 }
 
 /** torchao: w · (1/s), the reciprocal in bf16. */
-function scaleRow(row: Float32Array, scale: number): void {
-  const codes = e4m3OfBf16();
+function scaleRow(values: Float32Array, start: number, end: number, scale: number): void {
+  const products = productsWith(scale);
   const inverse = roundBf16(1 / scale);
-  for (let i = 0; i < row.length; i++) row[i] = codes[bf16Bits(row[i]! * inverse)]! * scale;
-  roundToDtype(row, "BF16");
+  for (let i = start; i < end; i++)
+    values[i] = products[codeOfBf16[bf16Bits(values[i]! * inverse)]!]!;
 }
 
 const single = new Float32Array(1);
@@ -201,12 +206,13 @@ function roundBf16(value: number): number {
   return single[0]!;
 }
 
-let table: Float32Array | undefined;
+const valueOfCode = valuesOfE4m3();
+const codeOfBf16 = codesOfE4m3();
+const products = new Float32Array(valueOfCode.length);
 
-/** The e4m3fn value of every bf16, by its bits. */
-function e4m3OfBf16(): Float32Array {
-  if (table !== undefined) return table;
-  const words = Uint32Array.from({ length: 2 ** 16 }, (_, bits) => bits << 16);
-  table = new Float32Array(words.buffer).map(nearestE4m3);
-  return table;
+/** bf16(q · s) for every code of q. */
+function productsWith(scale: number): Float32Array {
+  for (let code = 0; code < products.length; code++)
+    products[code] = roundBf16(valueOfCode[code]! * scale);
+  return products;
 }

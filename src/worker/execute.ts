@@ -5,6 +5,7 @@ import type { GenerateInput } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
 import { seedToText } from "../job/seed.ts";
 import { readLora } from "../lora/file.ts";
+import { eraOfHeader } from "../models/eras.ts";
 import { modelById } from "../models/registry.ts";
 import { usualRounding } from "../models/rounding-for.ts";
 import type { WeightsFingerprint } from "../pipeline/fingerprint.ts";
@@ -93,8 +94,9 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
 
 /** As the trainer's page has it, in the version that the first LoRA was trained with. */
 async function roundingOf(model: string, [first]: readonly string[]): Promise<Rounding> {
-  const version = first === undefined ? null : (await readLora(first)).info.trainerVersion;
-  return usualRounding(model, version);
+  if (first === undefined) return usualRounding(model, null);
+  const era = eraOfHeader((await readLora(first)).info);
+  return usualRounding(model, "none" in era ? null : era.version);
 }
 
 /** The reference's words for what happened to its one pipeline. */

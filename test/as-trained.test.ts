@@ -1,0 +1,101 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { goldenFolder } from "./golden.ts";
+import { startRetake } from "./retake-process.ts";
+import { jobFolders } from "./truth-picture.ts";
+
+// `retake generate --as-trained`, as a person types it.
+
+const job = join(jobFolders, "e2-q8ad");
+const config = join(job, "config.yaml");
+let home: string;
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), "retake-as-trained-"));
+});
+afterAll(() => rmSync(home, { recursive: true }));
+
+function generate(...more: string[]) {
+  const small = ["--width", "64", "--height", "64", "--steps", "2", "--guidance", "1"];
+  const args = ["generate", "--prompt", "zorple a red circle on blue", ...small, "--json", ...more];
+  return startRetake([...args, "--out", "a.png"], {
+    cwd: home,
+    env: { RETAKE_CACHE: join(home, "cache"), HF_HOME: join(home, "hf") },
+  }).ended;
+}
+const turbo = ["--model", "zimage_turbo"];
+const lora = ["--lora", join(job, "e2-q8ad.safetensors")];
+
+async function roundedBy(...more: string[]): Promise<unknown> {
+  const { code, stdout, stderr } = await generate(...more);
+  expect(code, stderr).toBe(0);
+  return JSON.parse(stdout).as_trained;
+}
+
+test("alone: as the trainer's page sets jobs up, in the version of the LoRA's trainer", async () => {
+  expect(await roundedBy(...turbo, ...lora, "--as-trained")).toEqual({
+    transformer: "torchao",
+    text_encoder: "quanto",
+    embedders: true,
+    training_adapter: "zimage_turbo_training_adapter_v2.safetensors",
+  });
+  expect(await roundedBy("--as-trained")).toEqual({
+    transformer: "quanto",
+    text_encoder: "quanto",
+    embedders: false,
+    training_adapter: null,
+  });
+});
+
+test("with a job's configuration: what that job rounded", async () => {
+  expect(await roundedBy(...turbo, ...lora, "--as-trained", config)).toMatchObject({
+    transformer: "torchao",
+    embedders: true,
+  });
+  const wrong = await generate("--model", "zimage", "--as-trained", config);
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining("--model zimage_turbo") });
+  const float32 = join(jobFolders, "mix", "config.yaml");
+  const unrounded = await generate("--model", "zimage", "--as-trained", float32);
+  expect(unrounded.code).toBe(2);
+  expect(unrounded.stderr).toMatch(/because the job ran in float32, unquantised/);
+});
+
+test("what can't be done is refused by name", async () => {
+  const cases: [string[], RegExp][] = [
+    [["--as-trained", "--quantize", "int8"], /--quantize int8 .*or --as-trained/],
+    [["--training-adapter", "a.safetensors"], /with --as-trained alone/],
+    [["--as-trained", join(home, "none.yaml")], /none\.yaml/],
+    [[...turbo, "--as-trained", "--training-adapter", config], /config\.yaml is not a whole/],
+  ];
+  const store = ["--weights", join(goldenFolder, "tiny/store")];
+  cases.push([
+    [...turbo, ...store, "--as-trained"],
+    /adapter_v2\.safetensors is not in .*retake pull/,
+  ]);
+  for (const [args, reason] of cases) {
+    const { code, stdout, stderr } = await generate(...args);
+    expect({ code, stdout }, args.join(" ")).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(reason);
+  }
+});
+
+test("a configuration that asks for what is not copied is refused with the reason", async () => {
+  const own = join(home, "uint4.yaml");
+  const process = { type: "diffusion_trainer", train: { dtype: "bf16" } };
+  const model = {
+    name_or_path: "Tongyi-MAI/Z-Image",
+    arch: "zimage",
+    quantize: true,
+    qtype: "uint4",
+  };
+  writeFileSync(
+    own,
+    JSON.stringify({ job: "extension", config: { name: "a", process: [{ ...process, model }] } }),
+  );
+  const { code, stderr } = await generate("--model", "zimage", "--as-trained", own);
+  expect({ code, stderr }).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("qtype uint4"),
+  });
+});
