@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   models: async () => (await import("./models.ts")).addModelsCommand,
   doctor: async () => (await import("./doctor.ts")).addDoctorCommand,
   lora: async () => (await import("./lora.ts")).addLoraCommand,
+  compare: async () => (await import("./compare.ts")).addCompareCommand,
   serve: async () => (await import("./serve.ts")).addServeCommand,
   worker: async () => (await import("./serve.ts")).addWorkerCommand,
   keys: async () => (await import("./keys.ts")).addKeysCommand,

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { InputError } from "../errors.ts";
+import { idOfName } from "../models/id-of-name.ts";
 import { models } from "../models/registry.ts";
 import type { JobConfig } from "./job-config.ts";
 
@@ -42,11 +43,4 @@ export function baseModelOf({ model, name }: JobConfig): BaseModel {
   }
   const id = idOfName(repository);
   return { id, guess: `its weights were ${file}, of which only the name tells the model` };
-}
-
-/** A folder of a hub cache, a download, a file for ComfyUI: all keep the repository's words. */
-function idOfName(path: string): string {
-  const words = path.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
-  if (words.includes("deturbo") || words.includes("dedistill")) return "zimage_deturbo";
-  return words.includes("turbo") ? "zimage_turbo" : "zimage";
 }

@@ -2,37 +2,12 @@ import type { ProfileName } from "../job/request.ts";
 import { profileNames } from "../job/request.ts";
 import { profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
-import type { JobConfig, SampleItem, SampleSection } from "./job-config.ts";
+import type { Edited, Hypothesis, Subject, Words } from "./hypothesis.ts";
+import type { JobConfig } from "./job-config.ts";
 import type { JobFolder } from "./job-folder.ts";
 import type { PlanOptions } from "./plan.ts";
+import { otherSamples, seeds } from "./sample-factors.ts";
 import type { TrainedLora } from "./trained-loras.ts";
-
-/** What may have been otherwise than the job's files say, for all of the job or a part of it. */
-export interface Hypothesis {
-  readonly factor: string;
-  readonly value: string;
-  readonly sentence: string;
-  readonly flag: string | null;
-  /** How far it reaches: pictures within it that are right already speak against it. */
-  readonly reach: "job" | "round" | "picture";
-  /** The job as it would have been. */
-  readonly job: JobFolder;
-  readonly options: PlanOptions;
-}
-
-/** The picture that is asked about. */
-export interface Subject {
-  readonly index: number;
-  readonly step: number;
-  readonly set: "first_sample" | "sample";
-  readonly lora: TrainedLora | null;
-  readonly profile: ProfileName;
-}
-
-type Words = Pick<Hypothesis, "factor" | "value" | "sentence"> & {
-  readonly flag?: string;
-  readonly reach?: Hypothesis["reach"];
-};
 
 /** All that is tried for a picture, the likely before the rare, within a factor and between them. */
 export function* hypothesesFor(
@@ -55,8 +30,6 @@ export function* hypothesesFor(
   yield* otherSamples(job, subject, edited);
   yield* baseModels(job, edited);
 }
-
-type Edited = (words: Words, edit: (config: JobConfig) => JobConfig) => Hypothesis;
 
 /** A version of each era, and of each way with cached prompts. */
 const versionsTried = ["0.12.26", "0.10.25", "0.10.21", "0.10.20", "0.7.25", "0.7.6"] as const;
@@ -196,101 +169,6 @@ function* quantisations(job: JobFolder, options: PlanOptions): Generator<Hypothe
 /** The trainer's default for Turbo since 0.7.7. */
 const usualAdapter =
   "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
-
-/** Seeds that people and programs take. */
-const usualSeeds = [42, 0, 1, 123, 1234, 12345, 1337, 2024, 2025, 2026, 7, 2, 3, 4, 5, 6, 8, 9, 10];
-
-function* seeds({ config }: JobFolder, { set }: Subject, edited: Edited): Generator<Hypothesis> {
-  const key = set === "sample" ? "sample" : "firstSample";
-  const section = config[key] ?? config.sample;
-  const change = (words: Words, edit: (before: SampleSection) => SampleSection) =>
-    edited({ reach: "job", ...words }, (before) => ({
-      ...before,
-      [key]: edit(before[key] ?? before.sample),
-    }));
-  const walk = !section.walkSeed;
-  yield change(
-    {
-      factor: "walk_seed",
-      value: String(walk),
-      sentence: walk
-        ? "its seed was the job's plus its index: walk_seed was on"
-        : "its seed was the job's: walk_seed was off",
-    },
-    (before) => ({ ...before, walkSeed: walk }),
-  );
-  const withoutOwn = (items: readonly SampleItem[]) =>
-    items.map((item) => ({ ...item, seed: null }));
-  if (section.items.some(({ seed }) => seed !== null)) {
-    yield change(
-      {
-        factor: "seed_leak",
-        value: "none",
-        sentence: "no sample's own seed was used, its own or an earlier one's",
-      },
-      (before) => ({ ...before, items: withoutOwn(before.items) }),
-    );
-  }
-  const base = typeof section.seed === "number" ? section.seed : 42;
-  const tried = new Set([base - 1, base + 1, ...usualSeeds, base + 2, base - 2]);
-  for (const seed of tried) {
-    if (seed < 0 || seed === section.seed) continue;
-    yield change(
-      { factor: "seed", value: String(seed), sentence: `the job's seed was ${seed}` },
-      (before) => ({ ...before, seed }),
-    );
-  }
-}
-
-function* otherSamples(
-  { config }: JobFolder,
-  { index, set }: Subject,
-  edited: Edited,
-): Generator<Hypothesis> {
-  const key = set === "sample" ? "sample" : "firstSample";
-  const section = config[key] ?? config.sample;
-  const change = (
-    words: Words,
-    at: (items: readonly SampleItem[], own: SampleItem) => SampleItem,
-  ) =>
-    edited(words, (before) => {
-      const items = (before[key] ?? before.sample).items;
-      return {
-        ...before,
-        [key]: {
-          ...(before[key] ?? before.sample),
-          items: items.map((item, i) => (i === index ? at(items, item) : item)),
-        },
-      };
-    });
-  for (const [other, { prompt }] of section.items.entries()) {
-    if (other === index || prompt === null) continue;
-    const named = `sample ${other + 1}`;
-    yield change(
-      {
-        factor: "prompt",
-        value: named,
-        sentence: `it shows the prompt of ${named}, not of ${index + 1}`,
-      },
-      (_, own) => ({ ...own, prompt }),
-    );
-    yield change(
-      { factor: "sample", value: named, sentence: `it was drawn by ${named} of the configuration` },
-      (items) => items[other]!,
-    );
-  }
-  const section2 = set === "sample" ? config.firstSample : config.sample;
-  if (section2 !== null) {
-    yield edited(
-      {
-        factor: "first_sample",
-        value: set === "sample" ? "first_sample" : "sample",
-        sentence: `it was drawn by the configuration's ${set === "sample" ? "first_sample" : "sample"}`,
-      },
-      (before) => ({ ...before, [key]: section2 }),
-    );
-  }
-}
 
 function* baseModels({ config }: JobFolder, edited: Edited): Generator<Hypothesis> {
   for (const { id, transformerRepository } of models) {

@@ -48,7 +48,7 @@ export function costOf(shot: Shot): number {
 }
 
 /** A shot's request as it counts. */
-function resolvedShot({ model, request, meaning = {} }: Shot) {
+export function resolvedShot({ model, request, meaning = {} }: Shot) {
   const parsed = generateRequestSchema.parse(request);
   const { profile } = chooseProfile(parsed.profile, []);
   const effective = effectiveParameters(parsed, modelById(model), profile);

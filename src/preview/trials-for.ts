@@ -1,5 +1,5 @@
-import type { Hypothesis } from "./factors.ts";
 import { hypothesesFor } from "./factors.ts";
+import type { Hypothesis } from "./hypothesis.ts";
 import type { JobFolder } from "./job-folder.ts";
 import type { Expectation, Judgement } from "./judge.ts";
 import type { PlannedSample, PlanOptions } from "./plan.ts";

@@ -3,7 +3,7 @@ import { autoShift, toolScheduleNames, toolSigmas } from "./schedules.ts";
 import type { ToolName, ToolSettings } from "./settings.ts";
 
 /** What a tool's words say of its noise levels. */
-interface SchedulePlan {
+export interface SchedulePlan {
   readonly schedule: ToolSchedule;
   /** Updates; `ddim_uniform` makes more. */
   readonly steps: number;
@@ -34,12 +34,8 @@ const named: Readonly<Record<string, ToolSchedule>> = {
   head: "linear",
 };
 
-/**
- * A tool's schedule, or why it can't be computed.
- *
- * @param size of the picture, in pixels, for shifts that follow it
- */
-function scheduleIn(settings: ToolSettings): SchedulePlan | { readonly unknown: string } {
+/** A tool's schedule, or why it can't be computed. */
+export function scheduleIn(settings: ToolSettings): SchedulePlan | { readonly unknown: string } {
   const { tool, scheduler, steps, denoise, width, height } = settings;
   if (steps === null) return { unknown: "how many steps it made is not written" };
   if (settings.shift === "auto" && (width === null || height === null))
