@@ -34,6 +34,8 @@ interface Found {
   readonly tried: number;
   /** Why not everything was tried, or null. */
   readonly note: string | null;
+  /** Time did not run out. */
+  readonly complete: boolean;
 }
 
 /** What explains most of a job's pictures. */
@@ -78,6 +80,7 @@ interface Search {
   readonly one: Case;
   tried: Tried<Trial>[];
   note: string | null;
+  complete: boolean;
 }
 
 /**
@@ -94,7 +97,9 @@ export async function findCauses(
     right.some(
       ({ preview }) => preview.step === 0 && preview.index === index && preview.set === set,
     );
-  const searches = searchOrder(cases).map((one): Search => ({ one, tried: [], note: null }));
+  const searches = searchOrder(cases).map(
+    (one): Search => ({ one, tried: [], note: null, complete: true }),
+  );
   const known = new Map<string, Trial>();
   let fruitless = 0;
   let close = 0;
@@ -189,7 +194,9 @@ async function draw(
     enough,
   );
   search.tried.push(...tried);
-  if (!complete) search.note = "time ran out before everything was tried";
+  if (complete) return;
+  search.complete = false;
+  search.note = "time ran out before everything was tried";
 }
 
 /** A picture that was close before has to come nearer by more than chance. */
@@ -224,9 +231,9 @@ function conclude(
   );
   const byScore = (a: Trial, b: Trial) => (score.get(b.key) ?? 0) - (score.get(a.key) ?? 0);
   const found = new Map(
-    searches.map(({ one, tried, note }) => [
+    searches.map(({ one, tried, note, complete }) => [
       one.preview.file,
-      { causes: causesOf(one, tried, byScore), tried: tried.length, note },
+      { causes: causesOf(one, tried, byScore), tried: tried.length, note, complete },
     ]),
   );
   const [best] = known.toSorted(byScore);

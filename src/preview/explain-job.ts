@@ -1,5 +1,5 @@
 import { decodeImage } from "../image/decode-image.ts";
-import type { ReportCause } from "../wire/report.ts";
+import type { ReportCause, ReportCommonCause } from "../wire/report.ts";
 import type { Findings } from "./causes.ts";
 import { findCauses } from "./causes.ts";
 import type { Inputs } from "./inputs.ts";
@@ -23,8 +23,8 @@ export interface PictureCauses {
 export interface Explained {
   /** By the preview's file. */
   readonly pictures: Readonly<Record<string, PictureCauses>>;
-  /** What explains most of the pictures, in words; null: nothing does. */
-  readonly common: string | null;
+  /** What explains most of the pictures that differ; null: nothing does. */
+  readonly common: ReportCommonCause | null;
 }
 
 export interface ExplainOptions {
@@ -69,7 +69,7 @@ export async function explainJob(
       judge({ file: preview.file, bytes: await readPreview(preview) }, image, expected),
   });
   const explained = explainedBy(findings);
-  const isWhole = [...findings.found.values()].every(({ note }) => note === null);
+  const isWhole = [...findings.found.values()].every(({ complete }) => complete);
   // What time ran out for is looked for again.
   if (isWhole) await notebook.note("causes", hash, explained);
   return explained;
@@ -100,10 +100,13 @@ function explainedBy({ found, common }: Findings): Explained {
       },
     ]),
   );
-  if (common === null) return { pictures, common: null };
+  return { pictures, common };
+}
+
+/** For a person who reads of the whole job. */
+export function commonNote(common: ReportCommonCause | null): string[] {
+  if (common === null) return [];
   const { sentence, flag, explained, different } = common;
-  return {
-    pictures,
-    common: `${explained} of ${different} pictures that differ: ${sentence}${flag === null ? "" : ` (${flag})`}`,
-  };
+  const hint = flag === null ? "" : ` (${flag})`;
+  return [`${explained} of ${different} pictures that differ: ${sentence}${hint}`];
 }

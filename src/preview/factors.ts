@@ -1,5 +1,6 @@
 import type { ProfileName } from "../job/request.ts";
 import { profileNames } from "../job/request.ts";
+import { eraOfVersion } from "../models/eras.ts";
 import { profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
 import type { Edited, Hypothesis, Subject, Words } from "./hypothesis.ts";
@@ -22,7 +23,7 @@ export function* hypothesesFor(
     job: { ...job, config: edit(job.config) },
     options,
   });
-  yield* eras(job, options, subject.profile);
+  yield* eras(job, options, ownEraOf(job, subject));
   yield* triggers(job, edited);
   yield* loras(job, options, subject);
   yield* quantisations(job, options);
@@ -34,11 +35,19 @@ export function* hypothesesFor(
 /** A version of each era, and of each way with cached prompts. */
 const versionsTried = ["0.12.26", "0.10.25", "0.10.21", "0.10.20", "0.7.25", "0.7.6"] as const;
 
-/** Those nearest to the planned era first: of what comes to the same, the nearer one is likelier. */
-function* eras(job: JobFolder, options: PlanOptions, planned: ProfileName): Generator<Hypothesis> {
+/** By the LoRA's header, whatever era was asked for. */
+function ownEraOf({ loras }: JobFolder, { lora, profile }: Subject): ProfileName {
+  const version = lora?.trainerVersion ?? loras.find((one) => one.trainerVersion)?.trainerVersion;
+  if (version == null) return profile;
+  const era = eraOfVersion(version);
+  return "none" in era ? profile : era.profile.name;
+}
+
+/** Those nearest to its own first: of what comes to the same, the nearer one is likelier. */
+function* eras(job: JobFolder, options: PlanOptions, own: ProfileName): Generator<Hypothesis> {
   const place = (name: ProfileName) => profileNames.indexOf(name);
   const distance = (version: (typeof versionsTried)[number]) =>
-    Math.abs(place(eraOf(version)) - place(planned));
+    Math.abs(place(eraOf(version)) - place(own));
   for (const version of versionsTried.toSorted((a, b) => distance(a) - distance(b))) {
     const profile = eraOf(version);
     yield {

@@ -7,7 +7,7 @@ import type { Report, ReportSample } from "../wire/report.ts";
 import type { Decision } from "./decide.ts";
 import { decide } from "./decide.ts";
 import type { Explained } from "./explain-job.ts";
-import { explainJob, nothingToExplain } from "./explain-job.ts";
+import { commonNote, explainJob, nothingToExplain } from "./explain-job.ts";
 import type { Inputs } from "./inputs.ts";
 import { hashText, openInputs } from "./inputs.ts";
 import type { Notebook } from "./notebook.ts";
@@ -155,9 +155,9 @@ async function write(
     retake: version,
     trainer_versions: [...new Set(versions)],
     finished: done.length === samples.length,
-    notes: common === null ? job.notes : [common, ...job.notes],
+    notes: [...commonNote(common), ...job.notes],
     samples: done,
-    summary: summarise(done, samples.length),
+    summary: { ...summarise(done, samples.length), cause: common },
   };
   const previews = new Map(job.previews.map((preview) => [preview.file, preview]));
   await writeReport(folder, report, (file) => readPreview(previews.get(file)!));

@@ -77,16 +77,34 @@ const sample = object({
 export type ReportSample = Holds<typeof sample>;
 export type ReportCause = Holds<typeof cause>;
 
-const summary = object({
-  previews: documented(wholeNumber, { description: "that the report is about" }),
-  equal: wholeNumber,
-  close: wholeNumber,
-  different: wholeNumber,
-  not_reproducible: wholeNumber,
-  no_preview: documented(wholeNumber, { description: "drawn, with nothing to compare" }),
-  waiting: documented(wholeNumber, { description: "not drawn yet, or never: it was stopped" }),
+/** What explains most of a job's pictures that differ. */
+const commonCause = object({
+  factor: documented(string, { description: "what was changed, one thing at a time" }),
+  value: documented(anything, { description: "what it was changed to" }),
   sentence: documented(string, { description: "the same in words" }),
+  flag: documented(orNull(string), { description: "what the command line takes to change it" }),
+  explained: documented(wholeNumber, { description: "pictures that the factor explains" }),
+  different: documented(wholeNumber, { description: "pictures that need an explanation" }),
 });
+export type ReportCommonCause = Holds<typeof commonCause>;
+
+const summary = object(
+  {
+    previews: documented(wholeNumber, { description: "that the report is about" }),
+    equal: wholeNumber,
+    close: wholeNumber,
+    different: wholeNumber,
+    not_reproducible: wholeNumber,
+    no_preview: documented(wholeNumber, { description: "drawn, with nothing to compare" }),
+    waiting: documented(wholeNumber, { description: "not drawn yet, or never: it was stopped" }),
+    sentence: documented(string, { description: "the same in words" }),
+  },
+  {
+    cause: documented(orNull(commonCause), {
+      description: "what explains most pictures that differ, found by trying; null: nothing does",
+    }),
+  },
+);
 export type ReportSummary = Holds<typeof summary>;
 
 const report = object({
