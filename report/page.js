@@ -56,7 +56,7 @@ function slide(pair) {
   const image = /** @type {HTMLImageElement} */ (pair.querySelector("img"));
   // As they are written: the picture may not be decoded yet.
   const size = ["width", "height"].map((side) => image.getAttribute(side));
-  pair.style.setProperty("--ratio", size.join(" / "));
+  pair.parentElement?.style.setProperty("--ratio", size.join(" / "));
   const follow = () => {
     pair.style.setProperty("--at", `${input.value}%`);
     input.setAttribute("aria-valuetext", `${input.value} % preview, the rest retake`);

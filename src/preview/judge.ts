@@ -55,10 +55,18 @@ const equalLimits: Readonly<Record<ImageFormat, Limits>> = {
   webp: { pixels: 36, blocks: 53, blockDifference: 3 },
 };
 
-/** Within them a retake is `close`. */
+/**
+ * Within them a retake is `close`. The trainer's own bf16 previews, taken again in f32, had at least
+ * 36.8 dB (blocks 46.3) in 30 pictures, its quantised ones, their rounding copied, 34.2 dB (40.4) in
+ * 50. The limits leave room for jobs that are not those. So a small error is `close` as well: of such
+ * pictures with one wrong setting, guidance by 1 passes in 0 of 30 (quantised: 15 of 50), a multiplier
+ * by 10 % in 1 of 20 (7 of 36), a step more in 23 of 30 (28 of 50), another seed in 2 of 30 (4 of 50), no LoRA in
+ * none. Only trying tells: no wrong setting was nearer than the right one by more than 0.5 dB, and
+ * 95 of 100 that passed were further by 1 dB or more, half of them by 4.
+ */
 const closeLimits: Readonly<Record<"bf16" | "quantised", Limits>> = {
-  bf16: { pixels: 33, blocks: 38, blockDifference: 255 },
-  quantised: { pixels: 30, blocks: 35, blockDifference: 255 },
+  bf16: { pixels: 33, blocks: 40, blockDifference: 255 },
+  quantised: { pixels: 31, blocks: 36, blockDifference: 255 },
 };
 
 /**

@@ -1,3 +1,4 @@
+import { mostPsnr } from "../image/compare.ts";
 import type { ReportCause, ReportSample } from "../wire/report.ts";
 import type { Html } from "./html.ts";
 import { html } from "./html.ts";
@@ -32,7 +33,7 @@ ${verdict === "equal" ? null : causeList(sample)}
 <summary>Settings and why</summary>
 ${settingsList(sample)}
 </details>
-${causes.length > 1 ? moreCauses(causes.slice(1)) : null}
+${causes.length > 1 ? moreCauses(sample) : null}
 </div>
 </div>
 </article>`;
@@ -45,28 +46,34 @@ function figures({ psnr, ssim, max_difference }: ReportSample): string {
   return `PSNR ${decibels(psnr)}${similar} · largest difference ${max_difference} of 255`;
 }
 
-function causeList({ causes, verdict }: ReportSample): Html | null {
+function causeList({ causes, verdict, psnr }: ReportSample): Html | null {
   const [first] = causes;
   if (first !== undefined) {
-    return html`<p class="cause tinted"><strong>Likely cause</strong>${causeText(first)}</p>`;
+    return html`<p class="cause tinted"><strong>Likely cause</strong>${causeText(first)} ${effectOf(first, psnr)}</p>`;
   }
   if (verdict !== "different") return null;
   return html`<p class="cause tinted"><strong>Likely cause</strong>None of the settings that were tried brings it nearer.</p>`;
 }
 
-function moreCauses(causes: readonly ReportCause[]): Html {
+function moreCauses({ causes, psnr }: ReportSample): Html {
   return html`<details>
-<summary>What else was tried and helped</summary>
-<ul>${causes.map((cause) => html`<li>${causeText(cause)}</li>`)}</ul>
+<summary>What else brings it nearer</summary>
+<ul class="more">${causes.slice(1).map((cause) => html`<li>${causeText(cause)} ${effectOf(cause, psnr)}</li>`)}</ul>
 </details>`;
 }
 
-/** What was changed, and how much nearer that is. */
-export function causeText({ factor, value, psnr, gain, sentence, flag }: ReportCause): Html {
-  const said = sentence ?? `${factor}: ${String(value)}`;
-  const nearer = gain === undefined ? "" : `, ${decibels(gain)} nearer`;
-  const change = flag === undefined || flag === null ? null : html` <code>${flag}</code>`;
-  return html`${said} (${decibels(psnr)}${nearer})${change}`;
+/** What was changed, and how to change it. */
+export function causeText({ factor, value, sentence, flag }: ReportCause): Html {
+  const said = asSentence(sentence ?? `${factor}: ${String(value)}`).replace(/[.]$/, "");
+  const change = flag === undefined || flag === null ? null : html` (<code>${flag}</code>)`;
+  return html`${said}${change}.`;
+}
+
+/** How near the picture is then. @param before in dB; null: the sizes differed */
+function effectOf({ psnr, gain }: ReportCause, before: number | null): string {
+  if (psnr >= mostPsnr) return "Then every pixel is equal.";
+  const nearer = gain === undefined || before === null ? "" : `, ${gain.toFixed(1)} dB nearer`;
+  return `Then it is at ${decibels(psnr)}${nearer}.`;
 }
 
 function pictures(sample: ReportSample, { preview, retake }: ShownPair): Html {
@@ -100,7 +107,7 @@ function figure(
   const inside = isShown(picture)
     ? html`<img src="${picture.address}" width="${picture.width}" height="${picture.height}" alt="${alternative}" decoding="async">`
     : html`<p class="missing">${picture}</p>`;
-  return html`<figure class="${name}">${inside}<figcaption>${caption}</figcaption></figure>`;
+  return html`<figure class="${name}">${inside}<figcaption>${caption}${isShown(picture) && picture.reduced ? ", reduced" : ""}</figcaption></figure>`;
 }
 
 /** The page's script draws the map: as a picture of its own it would double the file. */

@@ -18,15 +18,13 @@ import {
 export interface PageParts {
   readonly style: string;
   readonly script: string;
-  /** Said where pictures are shown smaller than they are. */
-  readonly longest: number | null;
 }
 
 /** From here on a browser lays out only what is in sight. */
 const manyCards = 100;
 
 /** All that stands before the cards. */
-export function pageStart(report: Report, { style, script, longest }: PageParts): Html {
+export function pageStart(report: Report, { style, script }: PageParts): Html {
   const { job, retake, trainer_versions, summary, samples, notes } = report;
   // Nothing is loaded from anywhere, and nothing runs but what stands here.
   const policy = [
@@ -59,9 +57,8 @@ ${iconSheet()}
 <p class="answer">${made}${summary.sentence}</p>
 <ul class="tally">${tally(report)}</ul>
 ${share(report)}
-${report.finished ? null : html`<p>The report is not finished: run the same command again to go on.</p>`}
-${notes.map((note) => html`<p>${note}</p>`)}
-${longest === null ? null : html`<p>There are many pictures: they are shown with at most ${longest} pixels a side. All figures are of the whole ones.</p>`}
+${report.finished ? null : html`<p class="note">The report is not finished: run the same command again to go on.</p>`}
+${notes.map((note) => html`<p class="note">${asSentence(note)}</p>`)}
 </header>
 <main class="wide">
 ${firstToSee(samples)}
@@ -137,7 +134,7 @@ function firstToSee(samples: readonly ReportSample[]): Html | null {
     const { verdict, reason, causes } = sample;
     if (verdict !== "different" && verdict !== "not reproducible") continue;
     const [cause] = causes;
-    const key = JSON.stringify([verdict, reason, cause?.factor, cause?.value, causes.length > 0]);
+    const key = JSON.stringify([verdict, cause?.sentence ?? cause ?? reason]);
     const says =
       cause === undefined
         ? html`${asSentence(reason ?? "no setting that was tried brings it nearer.")}`

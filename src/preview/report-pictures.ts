@@ -13,6 +13,8 @@ export interface ShownPicture {
   /** In pixels, of what is shown. */
   readonly width: number;
   readonly height: number;
+  /** Smaller than the picture is. */
+  readonly reduced: boolean;
 }
 
 export interface ShownPair {
@@ -47,9 +49,6 @@ export async function shownPair(
   return { preview: await shown(theirs, longest), retake: await shown(encoded, longest) };
 }
 
-/** Pixels of a side. */
-const longestWebp = 16_383;
-
 interface Readable {
   readonly bytes: Uint8Array;
   readonly format: "png" | "jpeg" | "webp";
@@ -80,14 +79,10 @@ async function shown(
   if (longest !== null && Math.max(width, height) > longest) {
     const small = sharp(bytes).resize(longest, longest, { fit: "inside" }).webp({ quality: 80 });
     const { data, info } = await small.toBuffer({ resolveWithObject: true });
-    return { address: dataAddress("webp", data), width: info.width, height: info.height };
+    const { width, height } = info;
+    return { address: dataAddress("webp", data), width, height, reduced: true };
   }
-  // Without a loss and in fewer bytes: a job of PNGs stays a file that opens.
-  if (format === "png" && Math.max(width, height) <= longestWebp) {
-    const data = await sharp(bytes).webp({ lossless: true, effort: 1 }).toBuffer();
-    return { address: dataAddress("webp", data), width, height };
-  }
-  return { address: dataAddress(format, bytes), width, height };
+  return { address: dataAddress(format, bytes), width, height, reduced: false };
 }
 
 function dataAddress(format: string, bytes: Uint8Array): string {

@@ -43,10 +43,13 @@ export function summarise(
   return { previews: planned, ...counts, waiting, sentence };
 }
 
-/** From so many pictures on they are shown smaller, or no browser would open the page. */
-const shownSides: readonly { readonly pictures: number; readonly longest: number }[] = [
-  { pictures: 2000, longest: 192 },
-  { pictures: 200, longest: 512 },
+/**
+ * Whole pictures until the page has so many bytes, then smaller ones: a browser opens 150 MB in two
+ * seconds, and a job of thousands of pictures would have gigabytes.
+ */
+const shownSides: readonly { readonly from: number; readonly longest: number }[] = [
+  { from: 250e6, longest: 192 },
+  { from: 150e6, longest: 512 },
 ];
 
 /**
@@ -65,16 +68,19 @@ export async function writeReport(
   const parts: PageParts = {
     style: await readFile(reportStyle, "utf8"),
     script: await readFile(reportScript, "utf8"),
-    longest: shownSides.find(({ pictures }) => report.samples.length >= pictures)?.longest ?? null,
   };
   const path = join(folder, "report.html");
   const write = (temporary: string) =>
     writeNew(temporary, async (handle) => {
       await handle.writeFile(pageStart(report, parts).markup);
+      let written = 0;
       // One pair in memory at a time.
       for (const [position, sample] of report.samples.entries()) {
-        const pair = await shownPair(sample, folder, readPreview, parts.longest);
-        await handle.writeFile(card(sample, cardId(position), pair).markup);
+        const longest = shownSides.find(({ from }) => written >= from)?.longest ?? null;
+        const pair = await shownPair(sample, folder, readPreview, longest);
+        const { markup } = card(sample, cardId(position), pair);
+        await handle.writeFile(markup);
+        written += markup.length;
       }
       await handle.writeFile(pageEnd(parts).markup);
     });
