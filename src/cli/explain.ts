@@ -13,7 +13,7 @@ import { addRequestOptions, askedRequest } from "./request-flags.ts";
 import { readStoreSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
 
-interface ExplainFlags extends AsTrainedFlags, RequestFlags {
+export interface ExplainFlags extends AsTrainedFlags, RequestFlags {
   readonly weights?: string;
   readonly json?: boolean;
 }
@@ -41,7 +41,7 @@ export function addExplainCommand(program: Command): void {
 }
 
 /** What a request comes to with the weights and LoRAs of this machine. */
-async function explained(
+export async function explained(
   asked: AskedRequest,
   flags: ExplainFlags,
   signal: AbortSignal,

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   generate: async () => (await import("./generate.ts")).addGenerateCommand,
   preview: async () => (await import("./preview.ts")).addPreviewCommand,
   explain: async () => (await import("./explain.ts")).addExplainCommand,
+  export: async () => (await import("./export.ts")).addExportCommand,
   pull: async () => (await import("./pull.ts")).addPullCommand,
   models: async () => (await import("./models.ts")).addModelsCommand,
   doctor: async () => (await import("./doctor.ts")).addDoctorCommand,

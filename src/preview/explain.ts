@@ -4,6 +4,7 @@ import type { Rounding } from "../job/rounding.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { networkOf } from "../lora/format.ts";
+import type { LoraInfo } from "../lora/info.ts";
 import { matchLora } from "../lora/match.ts";
 import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { modelById } from "../models/registry.ts";
@@ -45,6 +46,8 @@ const usualShift = 3;
 /** What a request comes to, and where. Of the LoRAs the headers are read, of the weights nothing more. */
 export interface Explaining extends Decided {
   readonly explanation: Explanation;
+  /** What the headers of its LoRAs say; null where a file could not be read. */
+  readonly headers: readonly (LoraInfo | null)[];
 }
 
 /**
@@ -67,15 +70,17 @@ export async function explain({
   const looked = await Promise.all(
     loras.map((lora, i) => lookAt(lora, request.loras[i]!.multiplier, modules)),
   );
+  const headers = looked.map(({ file }) => file?.info ?? null);
   const unknown = { trainer: null, trainerVersion: null };
-  const headers = looked.map(({ file }) => file?.info ?? unknown);
-  const decided = decide(request, model, shift, headers);
+  const known = headers.map((header) => header ?? unknown);
+  const decided = decide(request, model, shift, known);
   const { effective, schedule, profile, prompt } = decided;
   const { guidanceWeight: weight } = effective;
   const positive = textFacts(prompt, report.tokenizer);
   const negative = textFacts(request.negativePrompt, report.tokenizer);
   return {
     ...decided,
+    headers,
     explanation: {
       source,
       model: model.id,
