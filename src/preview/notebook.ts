@@ -15,15 +15,15 @@ export interface Notebook extends AsyncDisposable {
   note(key: string, inputs: string, finding: unknown): Promise<void>;
 }
 
-/** A line each: where the program is killed, the last one is cut and does not count. */
-const fileName = "taken.jsonl";
+/** Of the notebook, in the report's folder. A line each: where the program is killed, the last one is cut and does not count. */
+export const notebookFile = "taken.jsonl";
 
 /**
  * @param folder of the report, which is there
  * @throws InputError if it can't be written
  */
 export async function openNotebook(folder: string): Promise<Notebook> {
-  const path = join(folder, fileName);
+  const path = join(folder, notebookFile);
   const findings = new Map<string, { readonly inputs: string; readonly finding: JsonValue }>();
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "";

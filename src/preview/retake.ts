@@ -30,10 +30,12 @@ export interface RetakeOptions {
   readonly limitSeconds?: number;
   readonly onProgress?: (progress: RetakeProgress) => void;
   /** Told of each picture that is finished, those of an earlier run too. */
-  readonly onSample?: (sample: ReportSample) => void;
+  readonly onSample?: (sample: ReportSample) => Promise<void> | void;
+  /** What the report says of an error's message; all of it, if left out. */
+  readonly says?: (message: string) => string;
 }
 
-interface RetakeProgress {
+export interface RetakeProgress {
   /** `deciding`: a picture is drawn in several ways, to see in which the trainer drew it. */
   readonly phase: "deciding" | "drawing" | "explaining";
   /** Pictures of the job that are finished, of how many. */
@@ -52,7 +54,7 @@ interface RetakeProgress {
  * @throws CanceledError after the signal, when the report of what is done was written
  */
 export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Report> {
-  const { renderer, folder, signal, limitSeconds, onProgress, onSample } = options;
+  const { renderer, folder, signal, limitSeconds, onProgress, onSample, says } = options;
   const deadline = performance.now() + (limitSeconds ?? Number.POSITIVE_INFINITY) * 1000;
   const drawable = plan.samples.some(({ request }) => request !== null);
   const inputs = openInputs(
@@ -69,17 +71,17 @@ export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Rep
     onProgress?.({ phase, done: outcomes.size, total: plan.samples.length, step, steps });
   const onStep = ({ step, total }: { readonly step: number; readonly total: number }) =>
     tell(step, total);
-  const studio = openStudio({ renderer, inputs, notebook, folder, signal, onStep });
+  const studio = openStudio({ renderer, inputs, notebook, folder, signal, onStep, says });
 
-  const finish = (sample: PlannedSample, outcome: Outcome) => {
+  const finish = async (sample: PlannedSample, outcome: Outcome) => {
     outcomes.set(sample, outcome);
-    onSample?.(reportSample(sample, outcome, plan.model.guess));
+    await onSample?.(reportSample(sample, outcome, plan.model.guess));
     tell(0, 0);
   };
   let explained = nothingToExplain;
   try {
     for (const sample of plan.samples) {
-      if (sample.request === null) finish(sample, notDrawn(sample));
+      if (sample.request === null) await finish(sample, notDrawn(sample));
     }
     const decisions = new Map<string, Decision>();
     for (const sample of inOrder(plan.samples)) {
@@ -96,7 +98,7 @@ export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Rep
       const decision = candidates.length > 1 ? decisions.get(decidedWith)! : null;
       const reading = candidates[decision?.chosen ?? 0]!;
       const taken = await studio.take(sample, reading);
-      finish(sample, { ...taken, reading, decided: decision?.reason ?? null });
+      await finish(sample, { ...taken, reading, decided: decision?.reason ?? null });
     }
     phase = "explaining";
     const means = { renderer, inputs, notebook, signal, deadline, onStep };
@@ -136,6 +138,24 @@ async function decided(
   return decision;
 }
 
+/** The report with the pictures that are done. @param common what explains several of them */
+export function reportOf(
+  { job, samples }: Plan,
+  done: readonly ReportSample[],
+  common: Explained["common"] = null,
+): Report {
+  const versions = job.loras.flatMap(({ trainerVersion }) => trainerVersion ?? []);
+  return {
+    job: job.name,
+    retake: version,
+    trainer_versions: [...new Set(versions)],
+    finished: done.length === samples.length,
+    notes: [...commonNote(common), ...job.notes],
+    samples: done,
+    summary: { ...summarise(done, samples.length), cause: common },
+  };
+}
+
 async function write(
   plan: Plan,
   outcomes: ReadonlyMap<PlannedSample, Outcome>,
@@ -149,16 +169,7 @@ async function write(
     const found = sample.preview === null ? undefined : pictures[sample.preview.file];
     return [reportSample(sample, outcome, model.guess, found)];
   });
-  const versions = job.loras.flatMap(({ trainerVersion }) => trainerVersion ?? []);
-  const report: Report = {
-    job: job.name,
-    retake: version,
-    trainer_versions: [...new Set(versions)],
-    finished: done.length === samples.length,
-    notes: [...commonNote(common), ...job.notes],
-    samples: done,
-    summary: { ...summarise(done, samples.length), cause: common },
-  };
+  const report = reportOf(plan, done, common);
   const previews = new Map(job.previews.map((preview) => [preview.file, preview]));
   await writeReport(folder, report, (file) => readPreview(previews.get(file)!));
   return report;

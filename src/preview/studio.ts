@@ -41,6 +41,8 @@ export interface StudioOptions {
   readonly folder: string;
   readonly signal: AbortSignal | undefined;
   readonly onStep: (progress: Pick<StepProgress, "step" | "total">) => void;
+  /** What is said of an error's message; all of it, if left out. */
+  readonly says: ((message: string) => string) | undefined;
 }
 
 interface Drawn {
@@ -62,6 +64,7 @@ export function openStudio({
   folder,
   signal,
   onStep,
+  says = (message) => message,
 }: StudioOptions): Studio {
   /** What counts in the end is not drawn twice. */
   const attempts = new Map<Reading, Drawn>();
@@ -78,7 +81,7 @@ export function openStudio({
       const judgement = await judge({ file: preview.file, bytes }, generated.image, expected);
       return { generated, judgement, reason: null };
     } catch (error) {
-      return { generated, judgement: null, reason: reasonOf(error, sample) };
+      return { generated, judgement: null, reason: says(reasonOf(error, sample)) };
     }
   };
 
@@ -125,7 +128,7 @@ export function openStudio({
         drawn = attempts.get(reading) ?? (await draw(sample, reading));
         attempts.delete(reading);
       } catch (error) {
-        const reason = reasonOf(error, sample);
+        const reason = says(reasonOf(error, sample));
         return { picture: null, settings: {}, judgement: null, reason };
       }
       return keep(sample, drawn, madeFrom);
