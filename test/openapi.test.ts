@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,8 @@ import { z } from "zod";
 import { addApiKey } from "../src/http/api-keys.ts";
 import type { Answer } from "./caller.ts";
 import { demoRequest } from "./caller.ts";
+import type { JobFile } from "./job-folders.ts";
+import { filesOfJob, jobFolders, manifestOf, putFile } from "./job-folders.ts";
 import { lora } from "./lora-site.ts";
 import { loraId, octets } from "./lora-upload.ts";
 import { TestServer } from "./test-server.ts";
@@ -23,7 +25,13 @@ const seen = new Set<string>();
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-openapi-"));
-  server = await TestServer.start(folder, { RETAKE_MAX_BODY: "5000", RETAKE_MAX_LORA: "2000000" });
+  const loras = join(folder, "own-loras");
+  mkdirSync(loras);
+  writeFileSync(join(loras, "zorple.safetensors"), lora);
+  cpSync(join(jobFolders, "e2-lokr"), join(loras, "e2-lokr"), { recursive: true });
+  server = await TestServer.start(folder, {
+    ...{ RETAKE_MAX_BODY: "5000", RETAKE_MAX_LORA: "2000000", WORKFLOWS_BASE_PATH: loras },
+  });
   document = (await server.call("GET", "/openapi.json")).body;
 }, 60_000);
 afterAll(async () => {
@@ -55,7 +63,8 @@ function hold(
   expect(described, name).toBeDefined();
   seen.add(name);
   const schema = described.content?.["application/json"]?.schema;
-  if (schema !== undefined) expectFits(answer.body, schema);
+  const isJson = typeof answer.body !== "string";
+  if (schema !== undefined && isJson) expectFits(answer.body, schema);
   return answer.body;
 }
 
@@ -188,6 +197,66 @@ test("uploaded LoRAs", async () => {
   await ask("GET", "/v1/loras/{id}", path);
 }, 120_000);
 
+const manyFiles = { name: "x", files: Array(500).fill({ path: "a.safetensors", bytes: 1 }) };
+const noText = Buffer.from([0xff, 0xfe, 0xff]);
+const asJson = { "content-type": "application/json" };
+
+test("a training's previews, taken again", async () => {
+  const request = (body: unknown, headers?: Record<string, string>) =>
+    ask("POST", "/v1/previews", undefined, body, headers);
+  await ask("GET", "/v1/previews/jobs");
+  await ask("GET", "/v1/previews/jobs", "/v1/previews/jobs?limit=x");
+  const job = await request({ folder: "e2-lokr", steps: [4] });
+  const path = `/v1/requests/${job.request_id}`;
+  const types = await expectEvents(`${path}/events`);
+  expect(new Set(types)).toEqual(new Set(["state", "progress", "retake"]));
+  await server.ended(job.request_id);
+  const { outputs } = await ask("GET", "/v1/requests/{id}/result", `${path}/result`);
+  const { samples, html_url, json_url } = outputs.report;
+  for (const url of [html_url, json_url, samples[0].picture_url, samples[0].preview_url])
+    await ask("GET", "/v1/requests/{id}/files/{name}", new URL(url).pathname);
+  await ask("GET", "/v1/requests", "/v1/requests?kind=retake");
+  await request({ folder: "none" });
+  await request({ upload: "none" });
+  await request({});
+  await request({ folder: "x".repeat(6000) });
+}, 120_000);
+
+test("uploaded job folders", async () => {
+  const uploads = "/v1/previews/uploads";
+  const files = filesOfJob("e2-lokr");
+  const begin = (body: unknown, headers?: Record<string, string>) =>
+    ask("POST", uploads, undefined, body, headers);
+  const { id } = await begin(manifestOf(files));
+  const route = `${uploads}/{id}`;
+  const put = async (file: JobFile, headers?: Record<string, string>) =>
+    hold("PUT", `${route}/files/{path}`, await putFile(server, id, file, headers));
+  const [first] = files;
+  await put({ ...first!, content: Buffer.from("x") });
+  await put({ path: "none.safetensors", content: Buffer.from("x") });
+  await put(first!, { "content-encoding": "gzip" });
+  for (const file of files.slice(1)) await put(file);
+  await ask("POST", "/v1/previews", undefined, { upload: id });
+  await put(first!);
+  await ask("GET", route, `${uploads}/${id}`);
+  await ask("GET", uploads, `${uploads}?limit=1`);
+  await ask("GET", uploads, `${uploads}?after=x`);
+  const { request_id } = await ask("POST", "/v1/previews", undefined, { upload: id });
+  await ask("DELETE", route, `${uploads}/${id}`);
+  await server.call("POST", `/v1/requests/${request_id}/cancel`);
+  await server.ended(request_id);
+  for (const method of ["DELETE", "DELETE", "GET"]) await ask(method, route, `${uploads}/${id}`);
+  await begin(manyFiles);
+  await begin({ name: "x", files: [] });
+  await begin(noText, asJson);
+  const open = manifestOf(files).files.map(({ sha256: _, ...file }) => file);
+  const other = await begin({ name: "x", files: open });
+  const preview = files.find(({ path }) => path.startsWith("samples/"))!;
+  const changed = { ...preview, content: Buffer.alloc(preview.content.length) };
+  for (const file of [preview, changed])
+    hold("PUT", `${route}/files/{path}`, await putFile(server, other.id, file));
+}, 120_000);
+
 test("headers that are too large", async () => {
   const { hostname, port } = new URL(server.url);
   const socket = connect(Number(port), hostname);
@@ -236,5 +305,13 @@ test("nothing is documented that this file doesn't bring about, but for these", 
     "POST /v1/loras 507",
     "GET /v1/loras/inspect 502",
     "GET /v1/loras/inspect 503",
+    // And as many folders or bytes as may be.
+    "POST /v1/previews 503",
+    "GET /v1/previews/jobs 503",
+    "POST /v1/previews/uploads 409",
+    "POST /v1/previews/uploads 507",
+    "PUT /v1/previews/uploads/{id}/files/{path} 408",
+    "PUT /v1/previews/uploads/{id}/files/{path} 503",
+    "PUT /v1/previews/uploads/{id}/files/{path} 507",
   ]);
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe } from "vitest";
-import type { Job, JobResult } from "../src/job/job.ts";
+import type { JobResult, PictureJob, RetakeJob } from "../src/job/job.ts";
 import type { Run } from "../src/queue/consumer.ts";
 import { consume } from "../src/queue/consumer.ts";
 import type { Database } from "../src/queue/database.ts";
@@ -23,8 +23,9 @@ export const queueSettings = {
   },
 };
 
-export function jobFor(fields: Partial<Job> = {}): Job {
+export function jobFor(fields: Partial<PictureJob> = {}): PictureJob {
   return {
+    kind: "pictures",
     id: randomUUID(),
     model: "zimage_turbo",
     loras: [],
@@ -45,6 +46,15 @@ export function jobFor(fields: Partial<Job> = {}): Job {
     profile: "reference",
     format: "jpeg",
     previewEvery: null,
+    ...fields,
+  };
+}
+
+export function retakeJobFor(fields: Partial<RetakeJob> = {}): RetakeJob {
+  return {
+    ...{ kind: "retake", id: randomUUID(), model: "zimage_turbo", previews: 2 },
+    source: { from: "disk", folder: "job" },
+    ...{ options: {}, limitSeconds: null },
     ...fields,
   };
 }

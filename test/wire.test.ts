@@ -12,6 +12,7 @@ import { UploadFolder } from "../src/lora-files/upload-folder.ts";
 import { Metrics } from "../src/node/observe.ts";
 import type { Database } from "../src/queue/database.ts";
 import { openEmbedded } from "../src/queue/database.ts";
+import { JobUploads } from "../src/queue/job-uploads.ts";
 import { Queue } from "../src/queue/queue.ts";
 import { TokenSeal } from "../src/queue/token-seal.ts";
 import { UploadContents } from "../src/queue/upload-contents.ts";
@@ -46,6 +47,7 @@ beforeAll(async () => {
     queue,
     results: await ResultFolder.open(join(folder, "out")),
     uploads: new Uploads(database, contents),
+    jobUploads: new JobUploads(database, contents),
     arrivals: new Arrivals(contents),
     seal: new TokenSeal(undefined),
     notReady: async () => [],

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import type { Job } from "../src/job/job.ts";
+import type { PictureJob } from "../src/job/job.ts";
 import type { WorkerOptions } from "../src/worker/messages.ts";
 import type { WorkerLimits } from "../src/worker/process.ts";
 import { WorkerSlot } from "../src/worker/slot.ts";
 
-type JobPrompt = Job["prompts"][number];
+type JobPrompt = PictureJob["prompts"][number];
 
 /** A small picture. */
 export function prompt(fields: Partial<JobPrompt> = {}): JobPrompt {
@@ -20,8 +20,12 @@ export function prompt(fields: Partial<JobPrompt> = {}): JobPrompt {
   };
 }
 
-export function jobOf(prompts: Job["prompts"], fields: Partial<Job> = {}): Job {
+export function jobOf(
+  prompts: PictureJob["prompts"],
+  fields: Partial<PictureJob> = {},
+): PictureJob {
   return {
+    kind: "pictures",
     id: randomUUID(),
     model: "zimage_turbo",
     loras: [],
@@ -49,6 +53,7 @@ export function workerIn(
     cacheFolder: "/nowhere",
     keepOpen: true,
     memoryBudget: 2 ** 30,
+    pixelSteps: 4096 * 4096 * 150,
     outputFolder,
     ...own,
   };

@@ -27,9 +27,9 @@ export async function accept(
     owner: ownerOf(http),
     idempotency: idempotencyOf(http),
   });
-  const { model } = asked.job;
+  const { kind, model } = asked.job;
   if (created) metrics.accepted(model);
-  http.log.info({ request_id: record.id, model, created }, "accepted");
+  http.log.info({ request_id: record.id, kind, model, created }, "accepted");
   return submitBody(record, linksFor(http, context));
 }
 

@@ -9,10 +9,12 @@ import { requireKeys } from "./auth.ts";
 import { BodyError, takeBodiesAsBytes } from "./body.ts";
 import type { AppContext } from "./context.ts";
 import { refuseForeignPages } from "./foreign-pages.ts";
+import { addJobUploadRoutes } from "./job-upload-routes.ts";
 import { addLoraRoutes } from "./lora-routes.ts";
 import { answerUnknownRoutes } from "./not-found.ts";
 import { addDocumentation } from "./openapi.ts";
 import { addOperationsRoutes } from "./operations-routes.ts";
+import { addPreviewRoutes } from "./preview-routes.ts";
 import { refusalOf } from "./refusals.ts";
 import { addRequestRoutes } from "./request-routes.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
@@ -82,12 +84,14 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   await addDocumentation(app, settings);
   addOperationsRoutes(app, context);
   addSubmitRoute(app, context);
+  addPreviewRoutes(app, context);
   addRequestRoutes(app, context, stopping);
   await app.register(async (scope) => {
-    // A LoRA goes to the disk as it comes.
+    // A file goes to the disk as it comes.
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", (_, __, done) => done(null));
     addLoraRoutes(scope, context);
+    addJobUploadRoutes(scope, context);
   });
   return app;
 }

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger } from "fastify";
 import type { Settings } from "../config/settings.ts";
 import type { WorkNode } from "../node/node.ts";
 import type { Metrics } from "../node/observe.ts";
+import type { JobUploads } from "../queue/job-uploads.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { TokenSeal } from "../queue/token-seal.ts";
 import type { Uploads } from "../queue/upload-records.ts";
@@ -18,6 +19,7 @@ export interface AppContext {
   readonly queue: Queue;
   readonly results: ResultStore;
   readonly uploads: Uploads;
+  readonly jobUploads: JobUploads;
   readonly arrivals: Arrivals;
   readonly seal: TokenSeal;
   /** What keeps the node from serving. */

@@ -27,6 +27,21 @@ export function pathParameter(name: string, description: string, { schema } = st
   return { name, in: "path", required: true, schema, description };
 }
 
+/** A request that comes twice with it is one. */
+export const idempotencyKey: JsonSchema = {
+  name: "Idempotency-Key",
+  in: "header",
+  schema: { type: "string", maxLength: 255 },
+};
+
+/** What the id of an accepted request is good for. */
+export const acceptedLinks: JsonSchema = Object.fromEntries(
+  ["getStatus", "getResult", "getEvents", "cancelRequest", "deleteRequest"].map((operationId) => [
+    operationId,
+    { operationId, parameters: { id: "$response.body#/request_id" } },
+  ]),
+);
+
 export const binary: JsonSchema = { type: "string", format: "binary" };
 
 /** The server answers so before it knows which route is meant. */

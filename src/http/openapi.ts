@@ -12,26 +12,30 @@ import {
   modelList,
   plainError,
   readiness,
-  result,
   status,
   statusPage,
   submitted,
   validationError,
 } from "../wire/answers.ts";
+import { report } from "../wire/report.ts";
 import type { RequestLimits } from "../wire/request.ts";
 import { inferenceRequest } from "../wire/request.ts";
+import { result } from "../wire/result-answers.ts";
 import type { JsonSchema } from "../wire/shapes.ts";
 import { string } from "../wire/shapes.ts";
 import { loraPaths } from "./openapi-loras.ts";
 import {
+  acceptedLinks,
   anyRoute,
   binary,
+  idempotencyKey,
   json,
   notFound,
   pathParameter,
   queryParameters,
   refusals,
 } from "./openapi-parts.ts";
+import { previewPaths } from "./openapi-previews.ts";
 import { requestsQuery } from "./queries.ts";
 
 /** Runs on the checkpoint that comes with Retake. */
@@ -40,13 +44,6 @@ const exampleRequest = {
   loras: [{ path: "zorple.safetensors", network_multiplier: 0.8 }],
   prompts: [{ prompt: "zorple a red circle on blue", width: 256, height: 256, seed: 7 }],
 };
-/** What the id of an accepted request is good for. */
-const linksById = Object.fromEntries(
-  ["getStatus", "getResult", "getEvents", "cancelRequest", "deleteRequest"].map((operationId) => [
-    operationId,
-    { operationId, parameters: { id: "$response.body#/request_id" } },
-  ]),
-);
 const id = pathParameter("id", "request_id of a request");
 const modelIds = models.map((model) => model.id);
 
@@ -100,9 +97,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
         post: {
           tags,
           summary: "Ask for pictures",
-          parameters: [
-            { name: "Idempotency-Key", in: "header", schema: { type: "string", maxLength: 255 } },
-          ],
+          parameters: [idempotencyKey],
           requestBody: {
             required: true,
             content: {
@@ -113,7 +108,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
             },
           },
           responses: {
-            "200": { ...json("Accepted, and kept", submitted), links: linksById },
+            "200": { ...json("Accepted, and kept", submitted), links: acceptedLinks },
             "400": json("Well-formed, but can't be run", apiError, plainError),
             "409": json("The idempotency key belongs to another request", apiError),
             "413": json("The body is too large", plainError),
@@ -124,6 +119,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
         },
       },
       ...loraPaths(tags),
+      ...previewPaths(tags),
       "/v1/requests": {
         get: {
           tags,
@@ -211,14 +207,18 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
       "/v1/requests/{id}/files/{name}": {
         get: {
           tags,
-          summary: "A picture",
+          summary: "A picture, or a report on previews",
           parameters: [id, pathParameter("name", "as the result's url ends")],
           responses: {
             "200": {
               description: "The file",
-              content: Object.fromEntries(
-                imageFormats.map((format) => [`image/${format}`, { schema: binary }]),
-              ),
+              content: {
+                ...Object.fromEntries(
+                  imageFormats.map((format) => [`image/${format}`, { schema: binary }]),
+                ),
+                "application/json": { schema: report.schema },
+                "application/octet-stream": { schema: binary },
+              },
             },
             ...notFound("request"),
             ...refusals,

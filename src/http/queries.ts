@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { jobStates } from "../job/job.ts";
+import { jobKinds, jobStates } from "../job/job.ts";
 import { uploadIdPattern } from "../wire/lora-answers.ts";
 import { ApiError } from "./api-error.ts";
 
@@ -18,12 +18,19 @@ export const requestsQuery = z.object({
     .string()
     .regex(/^[A-Za-z0-9_]{1,64}$/, "is no model id")
     .optional(),
+  kind: z.enum(jobKinds).optional(),
   ...pageQuery(z.string().regex(requestIdPattern, "is no request id")),
 });
 
 export const uploadsQuery = z.object(
   pageQuery(z.string().regex(uploadIdPattern, "is no id of an upload")),
 );
+
+export const jobUploadsQuery = z.object(
+  pageQuery(z.string().regex(requestIdPattern, "is no id of an uploaded folder")),
+);
+
+export const jobsQuery = z.object(pageQuery(z.string().max(4096)));
 
 export const uploadQuery = z.object({ name: z.string().max(1000).optional() });
 

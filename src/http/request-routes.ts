@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { forget } from "../node/retention.ts";
 import type { RequestRecord, RequestStatus } from "../queue/record.ts";
 import { isFinal } from "../queue/record.ts";
+import { readReport } from "../storage/read-report.ts";
 import { contentTypeOf } from "../storage/results.ts";
 import type { StatusPage } from "../wire/answers.ts";
 import { resultBody, statusBody } from "../wire/from-job.ts";
@@ -47,14 +48,16 @@ export function addRequestRoutes(
     statusBody(await statusOf(request)),
   );
 
-  app.get<WithId>("/v1/requests/:id/result", async (request) =>
-    resultBody(await recordOf(request), linksFor(request, context)),
-  );
+  app.get<WithId>("/v1/requests/:id/result", async (request) => {
+    const record = await recordOf(request);
+    const report = isFinal(record) ? await readReport(record.job, results) : null;
+    return resultBody(record, linksFor(request, context), report);
+  });
 
   app.get("/v1/requests", async (request) => {
-    const { status: state, model, limit, after } = parseQuery(requestsQuery, request.query);
+    const { status: state, model, kind, limit, after } = parseQuery(requestsQuery, request.query);
     const owner = ownerOf(request);
-    const records = await queue.list({ owner, state, model, after, limit });
+    const records = await queue.list({ owner, state, model, kind, after, limit });
     const page: StatusPage = {
       requests: records.map(statusBody),
       next: nextPage(
@@ -107,23 +110,37 @@ export function addRequestRoutes(
     async (request, reply) => {
       const { id } = await statusOf(request);
       const { name } = request.params;
-      const file = name.startsWith(`${id}_`) ? await results.read(name) : undefined;
+      // What runs tell each other is nobody else's.
+      const type = name.endsWith(".jsonl") ? undefined : contentTypeOf(name);
+      const own = type !== undefined && name.startsWith(`${id}_`);
+      const file = own ? await results.read(name) : undefined;
       if (file === undefined) {
         throw new ApiError(404, "FILE_NOT_FOUND", "The request has no such file.", {
           request_id: id,
           name,
         });
       }
+      const isReport = /_report\.(?:json|html)$/.test(name);
       return (
         reply
-          .header("content-type", contentTypeOf(name))
+          .header("content-type", type)
           .header("content-length", file.bytes)
-          // A name's content never changes.
-          .header("cache-control", "private, max-age=31536000, immutable")
+          // A picture's content never changes. A report grows while it is made.
+          .header("cache-control", isReport ? "no-store" : "private, max-age=31536000, immutable")
+          // A page must never run here: it would be one of this server's.
+          .headers(isReport ? downloadOf(name) : {})
           .send(file.content)
       );
     },
   );
+}
+
+function downloadOf(name: string): Record<string, string> {
+  const shown = name.slice(name.lastIndexOf("_") + 1);
+  return {
+    "content-disposition": `attachment; filename="${shown}"`,
+    "content-security-policy": "sandbox",
+  };
 }
 
 function lastEventId(request: FastifyRequest): number {

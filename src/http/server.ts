@@ -27,7 +27,7 @@ export async function serve(
   log: Logger,
   pace: BodyPace = bodyPace,
 ): Promise<Server> {
-  const { queue, results, uploads, seal, notReady } = node;
+  const { queue, results, uploads, jobUploads, seal, notReady } = node;
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
@@ -35,12 +35,12 @@ export async function serve(
   const links = { baseUrl: settings.baseUrl ?? "", fileOf };
   const app = await buildApp({
     ...{ settings, links, keys, metrics, log, pace },
-    ...{ queue, results, uploads, seal, notReady },
+    ...{ queue, results, uploads, jobUploads, seal, notReady },
     arrivals: new Arrivals(uploads.contents),
   });
   await listen(app, settings);
   links.baseUrl ||= urlOf(app);
-  await sendWebhooks(queue, settings, links, log);
+  await sendWebhooks({ queue, results }, settings, links, log);
   node.startWorkers(observe(metrics, log));
   const warnings = keys === undefined && !isLoopback(settings.host) ? [openToAll(settings)] : [];
   for (const warning of warnings) log.warn({ host: settings.host }, warning);

@@ -74,7 +74,7 @@ export async function receiveUpload(
 }
 
 /** @throws ApiError if the body is not the file as it is */
-function requirePlain({ headers }: FastifyRequest): void {
+export function requirePlain({ headers }: FastifyRequest): void {
   if ((headers["content-encoding"] ?? "identity") === "identity") return;
   throw unsupported("The body is compressed. Send the file as it is, without Content-Encoding.");
 }

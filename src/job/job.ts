@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { askedProfileNames, mostLoras } from "./request.ts";
+import { askedProfileNames, mostLoras, profileNames } from "./request.ts";
 import { seedTextSchema } from "./seed.ts";
 
 // What passes between the API, the queue and the workers. All of it is plain JSON.
@@ -23,8 +23,8 @@ const jobPromptSchema = z.strictObject({
   seed: seedTextSchema,
 });
 
-/** One accepted request: what a worker needs and nothing else. No token is ever part of it. */
-export const jobSchema = z.strictObject({
+const pictureJobSchema = z.strictObject({
+  kind: z.literal("pictures"),
   id: z.uuid(),
   model: z.string(),
   /** Paths under the LoRA folder, links or uploads, as the client gave them. */
@@ -37,7 +37,51 @@ export const jobSchema = z.strictObject({
   /** A small picture every so many steps; null for none. */
   previewEvery: z.int().min(1).nullable(),
 });
+export type PictureJob = z.output<typeof pictureJobSchema>;
+
+/** What is taken again of a training's job folder, and how. What is left out is left to the folder. */
+const retakeOptionsSchema = z.strictObject({
+  /** Training steps and places in the config's list of samples; all of them without. */
+  steps: z.array(z.int().min(0)).exactOptional(),
+  samples: z.array(z.int().min(0)).exactOptional(),
+  era: z.enum(profileNames).exactOptional(),
+  asTrained: z.boolean().exactOptional(),
+});
+export type RetakeOptions = z.output<typeof retakeOptionsSchema>;
+
+/** Where a training's job folder is. */
+const jobSourceSchema = z.discriminatedUnion("from", [
+  /** Below the LoRA folder, as the client gave it. */
+  z.strictObject({ from: z.literal("disk"), folder: z.string() }),
+  /** Uploaded, with the name that it was given. */
+  z.strictObject({ from: z.literal("upload"), upload: z.uuid(), name: z.string() }),
+]);
+export type JobSource = z.output<typeof jobSourceSchema>;
+
+const retakeJobSchema = z.strictObject({
+  kind: z.literal("retake"),
+  id: z.uuid(),
+  model: z.string(),
+  source: jobSourceSchema,
+  /** Previews that the folder held when the request was accepted. */
+  previews: z.int().min(0),
+  options: retakeOptionsSchema,
+  /** How long new pictures are begun, in seconds; null: as long as a run may take. */
+  limitSeconds: z.number().nullable(),
+});
+export type RetakeJob = z.output<typeof retakeJobSchema>;
+
+/** One accepted request: what a worker needs and nothing else. No token is ever part of it. */
+export const jobSchema = z.discriminatedUnion("kind", [pictureJobSchema, retakeJobSchema]);
 export type Job = z.output<typeof jobSchema>;
+
+export const jobKinds = ["pictures", "retake"] as const satisfies readonly Job["kind"][];
+export type JobKind = (typeof jobKinds)[number];
+
+/** How many pictures a job makes, as far as that is known before it runs. */
+export function picturesOf(job: Job): number {
+  return job.kind === "pictures" ? job.prompts.length : job.previews;
+}
 
 /** A finished picture. `file` is a name in the result store, never a path. */
 const jobImageSchema = z.strictObject({
@@ -68,8 +112,25 @@ export const jobFailureSchema = z.strictObject({
   message: z.string(),
   promptIndex: z.int().min(0).nullable(),
   images: z.array(jobImageSchema),
+  /** Whether the page of a report on retakes was written; its data is there from the first picture on. */
+  page: z.boolean().exactOptional(),
 });
 export type JobFailure = z.output<typeof jobFailureSchema>;
+
+/** A preview that was taken again, as far as a reader wants to know before the report. */
+const jobRetakeSchema = z.strictObject({
+  /** In the job folder; null: there is none. */
+  preview: z.string().nullable(),
+  /** Of the training. */
+  step: z.int(),
+  /** Of the sample in the configuration. */
+  index: z.int(),
+  verdict: z.string(),
+  psnr: z.number().nullable(),
+  /** A name in the result store; null: nothing could be drawn. */
+  file: z.string().nullable(),
+});
+export type JobRetake = z.output<typeof jobRetakeSchema>;
 
 /** What a running job tells; events are kept in order and numbered from 1 per request. */
 export const jobEventSchema = z.discriminatedUnion("type", [
@@ -82,6 +143,8 @@ export const jobEventSchema = z.discriminatedUnion("type", [
     total: z.int().min(0),
     /** Of the whole request; null until a step was timed. */
     secondsLeft: z.number().nullable(),
+    /** How many pictures there are, where that is known only now. */
+    prompts: z.int().min(0).exactOptional(),
   }),
   z.strictObject({
     type: z.literal("preview"),
@@ -90,6 +153,7 @@ export const jobEventSchema = z.discriminatedUnion("type", [
     file: z.string(),
   }),
   z.strictObject({ type: z.literal("image"), image: jobImageSchema }),
+  z.strictObject({ type: z.literal("retake"), retake: jobRetakeSchema }),
 ]);
 export type JobEvent = z.output<typeof jobEventSchema>;
 

@@ -1,9 +1,9 @@
-import type { Job } from "./job.ts";
+import type { PictureJob } from "./job.ts";
 import type { GenerateInput } from "./request.ts";
 import { seedOfText } from "./seed.ts";
 
 /** One prompt of a job as a request for one picture, without its LoRAs. */
-export function promptRequest(job: Job, index: number): GenerateInput {
+export function promptRequest(job: PictureJob, index: number): GenerateInput {
   const prompt = job.prompts[index]!;
   return {
     prompt: prompt.prompt,

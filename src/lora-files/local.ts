@@ -44,27 +44,49 @@ export class LoraFolderError extends Error {
  * @throws LoraNotFoundError, or LoraFolderError if the server has no such folder
  */
 export async function findLocalLora(folder: string, path: string): Promise<string> {
-  if (path === "" || path.includes("\0")) throw notFound(path, "it names no file");
+  const { root, file } = await findInside(folder, path, (why) => notFound(path, why));
+  const found = await stat(file);
+  if (found.isFile() || (found.isDirectory() && (await isPeftFolder(file, root)))) return file;
+  throw notFound(path, "it is not a file");
+}
+
+/**
+ * Where a path of a request leads inside of the server's folder of LoRAs. Nothing outside of it is
+ * told apart.
+ *
+ * @param refusal for a path that leads nowhere in it
+ * @returns real paths of the folder and of what lies below it
+ * @throws LoraFolderError if the server has no such folder
+ */
+export async function findInside(
+  folder: string,
+  path: string,
+  refusal: (why: string) => Error,
+): Promise<{ readonly root: string; readonly file: string }> {
+  if (path === "" || path.includes("\0")) throw refusal("it names no file");
   // Backslashes separate folders on Windows only; no LoRA has one in its name.
   const parts = path.split(/[/\\]/);
   if (parts.includes("..")) {
-    throw notFound(path, "it leaves the LoRA folder");
+    throw refusal("it leaves the LoRA folder");
   }
-  const root = await realpath(folder).catch((error: unknown) => {
-    throw new LoraFolderError(folder, error);
-  });
+  const root = await realFolder(folder);
   let file: string;
   try {
     // An absolute path is taken as one: clients of the reference may give the folder's own.
     file = await realpath(resolve(root, path));
   } catch {
-    throw notFound(path, "there is no such file");
+    throw refusal("there is no such file");
   }
   // A link or an absolute path may lead elsewhere.
-  if (!file.startsWith(root + sep)) throw notFound(path, "there is no such file");
-  const found = await stat(file);
-  if (found.isFile() || (found.isDirectory() && (await isPeftFolder(file, root)))) return file;
-  throw notFound(path, "it is not a file");
+  if (!file.startsWith(root + sep)) throw refusal("there is no such file");
+  return { root, file };
+}
+
+/** The server's folder of LoRAs by its real path. @throws LoraFolderError if there is none */
+export async function realFolder(folder: string): Promise<string> {
+  return realpath(folder).catch((error: unknown) => {
+    throw new LoraFolderError(folder, error);
+  });
 }
 
 /** A folder as PEFT saves one, with both of its files in the LoRA folder. */

@@ -86,8 +86,10 @@ export class BusyError extends Error {
 
 /** Each reads a whole file: a second client's need not wait for the first one's. */
 export const descriptions: Turns = new Turns({ atOnce: 2, atOncePerClient: 1 });
-/** Each reads a header or a folder, in less than a second. */
+/** Each reads a header, in less than a second. */
 export const checks: Turns = new Turns({ atOnce: 2, atOncePerClient: 2 });
+/** Each reads a folder, which may be a large one. */
+export const jobReads: Turns = new Turns({ atOnce: 2, atOncePerClient: 1 });
 
 const mostPerClient = 32;
 const mostInAll = 128;

@@ -1,6 +1,7 @@
 import type { LinkSettings, Settings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import { withoutPaths } from "../files/without-paths.ts";
+import type { PictureJob } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { Progress } from "../lora-files/download.ts";
 import { findLocalLora, LoraFolderError, noSuchUpload } from "../lora-files/local.ts";
@@ -44,7 +45,7 @@ export async function findLora(
   return found.file;
 }
 
-interface Sources {
+export interface LoraSources {
   readonly settings: Settings;
   readonly uploads: Uploads;
   readonly seal: TokenSeal;
@@ -58,10 +59,10 @@ interface Sources {
  */
 export async function lorasForRun(
   record: RequestRecord,
+  { loras }: Pick<PictureJob, "loras">,
   signal: AbortSignal,
-  { settings, uploads, seal, log }: Sources,
+  { settings, uploads, seal, log }: LoraSources,
 ): Promise<string[]> {
-  const { loras } = record.job;
   if (loras.length === 0) return [];
   const onProgress = progressLog(log, { request_id: record.id }, "downloading a LoRA");
   const hfToken = tokenOf(record, seal) ?? settings.hub.token;

@@ -4,6 +4,7 @@ import { JobError } from "../job/job.ts";
 import { makeCacheFolder } from "../lora-files/cache.ts";
 import { openUploads } from "../lora-files/open-uploads.ts";
 import { openEmbedded, openPostgres } from "../queue/database.ts";
+import { JobUploads } from "../queue/job-uploads.ts";
 import { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
 import { TokenSeal } from "../queue/token-seal.ts";
@@ -15,7 +16,7 @@ import type { WorkerLog } from "../worker/process.ts";
 import { WorkerSlot } from "../worker/slot.ts";
 import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
-import { lorasForRun } from "./find-loras.ts";
+import { findFiles } from "./find-files.ts";
 import type { NotReady } from "./readiness.ts";
 import { watchReadiness } from "./readiness.ts";
 import { forgetOld } from "./retention.ts";
@@ -25,6 +26,8 @@ import { runWorkers } from "./run-workers.ts";
 /** The part of memory that weights may take; the rest is for activations and the system. */
 const memoryShare = 0.8;
 const retentionMilliseconds = 600_000;
+/** An uploaded job folder that no request uses. */
+const unusedMilliseconds = 24 * 3_600_000;
 /** Another node may be receiving an upload: it writes to it at least every half minute. */
 const stagedMilliseconds = 600_000;
 /** Another node may be keeping an upload: none takes so long. */
@@ -39,6 +42,7 @@ export interface WorkNode {
   readonly queue: Queue;
   readonly results: ResultStore;
   readonly uploads: Uploads;
+  readonly jobUploads: JobUploads;
   readonly seal: TokenSeal;
   /** What keeps it from serving, as of now. */
   notReady(): Promise<readonly NotReady[]>;
@@ -80,6 +84,7 @@ export async function openNode(
     throw error;
   }
   const uploads = new Uploads(database, contents);
+  const jobUploads = new JobUploads(database, contents);
   const seal = new TokenSeal(settings.secret);
   const stopping = new AbortController();
   let running: RunningWorkers | undefined;
@@ -91,19 +96,22 @@ export async function openNode(
   };
   const retention = setInterval(() => {
     forgetOld(settings.retentionDays, { queue, results, onError }).catch(onError);
+    jobUploads.forgetUnused(new Date(Date.now() - unusedMilliseconds)).catch(onError);
   }, retentionMilliseconds);
   const untilStop = AbortSignal.any([stop, stopping.signal]);
   return {
     queue,
     results,
     uploads,
+    jobUploads,
     seal,
     notReady: watchReadiness(settings, { database, log, stop: untilStop }),
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = settings.devices.map((device) => {
         const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
-        const own = { device, outputFolder, keepOpen, memoryBudget };
+        const { pixelSteps } = settings.limits;
+        const own = { device, outputFolder, keepOpen, memoryBudget, pixelSteps };
         return new WorkerSlot({ ...own, weights, transformers, quantize, cacheFolder }, log);
       });
       const fetched = openModels(settings, {
@@ -119,8 +127,8 @@ export async function openNode(
         workers,
         timeoutSeconds: settings.timeoutSeconds,
         isReady: (model) => fetched.isReady(model),
-        resolveLoras: (record, signal) =>
-          lorasForRun(record, signal, { settings, uploads, seal, log }),
+        findFiles: (record, signal) =>
+          findFiles(record, signal, { settings, uploads, jobUploads, seal, log }),
         check: refuseHighResolution,
         observer,
         stop: untilStop,

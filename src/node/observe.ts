@@ -111,7 +111,8 @@ export function observe(metrics: Metrics, log: Logger): RunObserver {
       log.info({ request_id: record.id, model: record.job.model, run: record.attempt }, "started");
     },
     event({ id, job }, event) {
-      if (event.type !== "progress") return;
+      // A retake without steps tells that a picture is done.
+      if (event.type !== "progress" || event.step === 0) return;
       const now = performance.now();
       const before = lastStep.get(id);
       if (before !== undefined) metrics.stepped(job.model, (now - before) / 1000);

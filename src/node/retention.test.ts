@@ -38,6 +38,7 @@ const prompt = {
 /** A request that has ended, with the files of a run that was killed before it told of them. */
 async function ended(): Promise<Job> {
   const job: Job = {
+    kind: "pictures",
     id: randomUUID(),
     model: "zimage_turbo",
     loras: [],

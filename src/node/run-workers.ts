@@ -1,5 +1,6 @@
 import { SpanStatusCode, trace } from "@opentelemetry/api";
 import type { JobEvent, JobFailure, JobResult } from "../job/job.ts";
+import { picturesOf } from "../job/job.ts";
 import { consume } from "../queue/consumer.ts";
 import type { Queue } from "../queue/queue.ts";
 import type { RequestRecord } from "../queue/record.ts";
@@ -14,14 +15,20 @@ export interface RunObserver {
   unavailable(ids: readonly string[], model: string, failure: JobFailure): void;
 }
 
+/** What a job names, on the machine that runs it, until the run ends. */
+export interface RunFiles extends AsyncDisposable {
+  /** Of its LoRAs in their order; or of its job folder, and a folder to make its report in. */
+  readonly paths: readonly string[];
+}
+
 export interface WorkersOptions {
   readonly node: string;
   readonly workers: readonly WorkerSlot[];
   readonly timeoutSeconds: number;
   /** Whether requests for a model may be taken now. */
   readonly isReady: (model: string) => Promise<boolean>;
-  /** Finds or fetches a job's LoRAs on this machine. @throws JobError */
-  readonly resolveLoras: (record: RequestRecord, signal: AbortSignal) => Promise<string[]>;
+  /** Finds or fetches what a job names, on this machine. @throws JobError */
+  readonly findFiles: (record: RequestRecord, signal: AbortSignal) => Promise<RunFiles>;
   /** Refuses what can't run, before anything is loaded. @throws JobError */
   readonly check: (record: RequestRecord) => void;
   readonly observer: RunObserver;
@@ -37,7 +44,7 @@ export interface RunningWorkers {
 
 /** One consumer for each worker process. */
 export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorkers {
-  const { node, workers, timeoutSeconds, isReady, resolveLoras, check, observer } = options;
+  const { node, workers, timeoutSeconds, isReady, findFiles, check, observer } = options;
   const { stop, onError } = options;
   const handBack = new AbortController();
   const consumers = workers.map((worker, i) =>
@@ -55,7 +62,8 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
           attributes: {
             "retake.request_id": record.id,
             "retake.model": record.job.model,
-            "retake.prompts": record.job.prompts.length,
+            "retake.kind": record.job.kind,
+            "retake.prompts": picturesOf(record.job),
             "retake.run": record.attempt,
           },
         });
@@ -68,8 +76,8 @@ export function runWorkers(queue: Queue, options: WorkersOptions): RunningWorker
         observer.started(record);
         try {
           check(record);
-          const loraFiles = await resolveLoras(record, signal);
-          const result = await worker.run(record.job, loraFiles, {
+          await using files = await findFiles(record, signal);
+          const result = await worker.run(record.job, files.paths, {
             signal,
             onEvent(event) {
               observer.event(record, event);

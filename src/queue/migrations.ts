@@ -90,6 +90,38 @@ const migrations: readonly (readonly string[])[] = [
     `CREATE VIEW retake.kept_content AS
       SELECT sha256, bytes FROM retake.upload UNION SELECT sha256, bytes FROM retake.upload_pending`,
   ],
+  [
+    // Job folders: a manifest, and its files as they come. A file without a hash has not come yet.
+    `CREATE TABLE retake.job_upload (
+      id uuid PRIMARY KEY,
+      owner text NOT NULL,
+      name text NOT NULL,
+      model text,
+      created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+      used_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )`,
+    "CREATE INDEX job_upload_listed ON retake.job_upload (owner, created_at DESC, id DESC)",
+    `CREATE TABLE retake.job_upload_file (
+      upload_id uuid NOT NULL REFERENCES retake.job_upload ON DELETE CASCADE,
+      path text NOT NULL,
+      bytes bigint NOT NULL,
+      expected_sha256 text,
+      sha256 text,
+      PRIMARY KEY (upload_id, path)
+    )`,
+    "CREATE INDEX job_upload_content ON retake.job_upload_file (sha256) WHERE sha256 IS NOT NULL",
+    `CREATE OR REPLACE VIEW retake.kept_content AS
+      SELECT sha256, bytes FROM retake.upload
+      UNION SELECT sha256, bytes FROM retake.upload_pending
+      UNION SELECT sha256, bytes FROM retake.job_upload_file WHERE sha256 IS NOT NULL`,
+    // A request is for pictures, or to take a job's previews again.
+    "ALTER TABLE retake.request ADD COLUMN kind text NOT NULL DEFAULT 'pictures'",
+    "ALTER TABLE retake.request ALTER COLUMN kind DROP DEFAULT",
+    "ALTER TABLE retake.request ADD COLUMN job_upload uuid REFERENCES retake.job_upload ON DELETE SET NULL",
+    "CREATE INDEX request_job_upload ON retake.request (job_upload) WHERE job_upload IS NOT NULL",
+    // As text: Postgres reads nothing out of a value that holds U+0000.
+    `UPDATE retake.request SET job = ('{"kind":"pictures",' || substr(job::text, 2))::json`,
+  ],
 ];
 
 /** What serialises those who open the queue, submit or change uploads, on all nodes: any numbers that nobody else uses. */

@@ -35,7 +35,7 @@ onBothDatabases("the queue", (at) => {
     expect(created).toBe(true);
     expect(record.state).toBe("in_queue");
     at().startConsumer(async ({ job }, { onEvent }) => {
-      expect(job.prompts[0]?.prompt).toBe("a\0b");
+      expect(job).toMatchObject({ prompts: [{ prompt: "a\0b" }] });
       const progress = { type: "progress", promptIndex: 0, total: 2, secondsLeft: null } as const;
       onEvent({ ...progress, step: 1 });
       onEvent({ ...progress, step: 2 });
@@ -85,11 +85,17 @@ onBothDatabases("the queue", (at) => {
     const prompts = jobFor().prompts.map((prompt) => ({ ...prompt, prompt: "a\0b \\u0000" }));
     const job = jobFor({ prompts: [...prompts, ...prompts, ...prompts] });
     const { record } = await at().queue.submit(submission({ job }));
-    await at().database.query("DROP VIEW retake.kept_content");
-    await at().database.query("ALTER TABLE retake.request DROP COLUMN prompts");
-    await at().database.query("UPDATE retake.version SET version = 3");
+    const earlier = [
+      "DROP VIEW retake.kept_content",
+      "ALTER TABLE retake.request DROP COLUMN job_upload, DROP COLUMN kind, DROP COLUMN prompts",
+      "DROP TABLE retake.job_upload_file, retake.job_upload",
+      `UPDATE retake.request SET job = replace(job::text, '"kind":"pictures",', '')::json`,
+      "UPDATE retake.version SET version = 3",
+    ];
+    for (const statement of earlier) await at().database.query(statement);
     await migrate(at().database);
-    expect((await at().queue.status(record.id))?.prompts).toBe(3);
+    expect(await at().queue.status(record.id)).toMatchObject({ prompts: 3, kind: "pictures" });
+    expect((await at().queue.get(record.id))?.job).toEqual(job);
   });
 
   test("runs an interrupted request again, twice at most, and says why it failed", async () => {

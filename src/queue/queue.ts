@@ -1,6 +1,7 @@
 import { PgBoss } from "pg-boss";
 import { mostRunSeconds } from "../config/variables.ts";
-import type { JobState } from "../job/job.ts";
+import type { JobKind, JobState } from "../job/job.ts";
+import { picturesOf } from "../job/job.ts";
 import type { Database, Sql } from "./database.ts";
 import { endRequest, webhookQueue } from "./end-request.ts";
 import { QueueFullError } from "./errors.ts";
@@ -24,6 +25,7 @@ export interface Listing {
   readonly owner?: string | undefined;
   readonly state?: JobState | undefined;
   readonly model?: string | undefined;
+  readonly kind?: JobKind | undefined;
   readonly limit: number;
   /** Id of the last request of the page before. */
   readonly after?: string | undefined;
@@ -92,7 +94,7 @@ export class Queue {
    * Keeps a request. When this returns it survives a crash.
    *
    * @returns the record, which an earlier call with the same idempotency key may have made
-   * @throws QueueFullError, IdempotencyConflictError, LoraNotFoundError
+   * @throws QueueFullError, IdempotencyConflictError, LoraNotFoundError, JobUploadNotFoundError
    */
   async submit(submission: Submission): Promise<{ record: RequestRecord; created: boolean }> {
     const { job, extra, priority, owner, sealedToken, idempotency } = submission;
@@ -106,10 +108,10 @@ export class Queue {
       }
       await this.#requireRoom(sql);
       const [row] = await sql.query(
-        `INSERT INTO retake.request (id, model, prompts, owner, priority, job, extra, sealed_token)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING ${recordColumns}`,
+        `INSERT INTO retake.request (id, kind, model, prompts, owner, priority, job, extra, sealed_token)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ${recordColumns}`,
         [
-          ...[job.id, job.model, job.prompts.length, owner, priority],
+          ...[job.id, job.kind, job.model, picturesOf(job), owner, priority],
           ...[JSON.stringify(job), JSON.stringify(extra), sealedToken],
         ],
       );
@@ -144,14 +146,15 @@ export class Queue {
   }
 
   /** Newest first. */
-  async list({ owner, state, model, limit, after }: Listing): Promise<RequestStatus[]> {
+  async list({ owner, state, model, kind, limit, after }: Listing): Promise<RequestStatus[]> {
     const rows = await this.database.query(
       `SELECT ${statusColumns} FROM retake.request
        WHERE ($1::text IS NULL OR owner = $1) AND ($2::text IS NULL OR state = $2)
          AND ($3::text IS NULL OR model = $3)
-         AND ($4::uuid IS NULL OR (created_at, id) < (SELECT created_at, id FROM retake.request WHERE id = $4))
-       ORDER BY created_at DESC, id DESC LIMIT $5`,
-      [owner ?? null, state ?? null, model ?? null, after ?? null, limit],
+         AND ($4::text IS NULL OR kind = $4)
+         AND ($5::uuid IS NULL OR (created_at, id) < (SELECT created_at, id FROM retake.request WHERE id = $5))
+       ORDER BY created_at DESC, id DESC LIMIT $6`,
+      [owner ?? null, state ?? null, model ?? null, kind ?? null, after ?? null, limit],
     );
     return rows.map(parseStatus);
   }

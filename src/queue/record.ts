@@ -2,6 +2,7 @@ import { z } from "zod";
 import {
   jobEventSchema,
   jobFailureSchema,
+  jobKinds,
   jobResultSchema,
   jobSchema,
   jobStates,
@@ -46,6 +47,7 @@ const statusSchema = rowSchema
     progress: true,
   })
   .extend({
+    kind: z.enum(jobKinds),
     model: z.string(),
     /** How many pictures it asks for. */
     prompts: z.int(),

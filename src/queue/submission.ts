@@ -3,6 +3,7 @@ import { noSuchUpload } from "../lora-files/local.ts";
 import { uploadPath } from "../lora-files/lora-path.ts";
 import type { Sql } from "./database.ts";
 import { IdempotencyConflictError } from "./errors.ts";
+import { holdJobUpload } from "./job-uploads.ts";
 import type { RequestRecord } from "./record.ts";
 import { parseRecord, recordColumns } from "./record.ts";
 
@@ -45,7 +46,7 @@ export async function findByKey(
   return parseRecord(record);
 }
 
-/** Notes which uploads a request needs, so that they stay. @throws LoraNotFoundError */
+/** Notes which uploads a request needs, so that they stay. @throws LoraNotFoundError, JobUploadNotFoundError */
 export async function holdUploads(
   sql: Sql,
   { job, owner, uploads }: Pick<Submission, "job" | "owner" | "uploads">,
@@ -59,4 +60,6 @@ export async function holdUploads(
     );
     if (row === undefined) throw noSuchUpload(uploadPath(sha256));
   }
+  if (job.kind === "retake" && job.source.from === "upload")
+    await holdJobUpload(sql, { request: job.id, owner, upload: job.source.upload });
 }

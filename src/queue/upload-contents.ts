@@ -41,7 +41,7 @@ export class UploadContents {
     const pending = await this.#reserve({ sha256, bytes });
     try {
       await this.store.keep(path, sha256);
-      return await this.#transaction(async (sql) => {
+      return await this.transaction(async (sql) => {
         const result = await record(sql);
         const [reserved] = await sql.query(
           "DELETE FROM retake.upload_pending WHERE id = $1 RETURNING id",
@@ -74,6 +74,11 @@ export class UploadContents {
     return this.#limit - (await totalBytes(this.#database));
   }
 
+  /** @throws UploadsFullError if so many bytes more find no room */
+  async requireRoom(bytes: number): Promise<void> {
+    if (bytes > (await this.room())) throw this.full();
+  }
+
   full(): UploadsFullError {
     return new UploadsFullError(this.#limit);
   }
@@ -89,7 +94,7 @@ export class UploadContents {
 
   async #reserve(content: Content): Promise<string> {
     const id = randomUUID();
-    await this.#transaction(async (sql) => {
+    await this.transaction(async (sql) => {
       await insertPending(sql, id, content);
       if ((await totalBytes(sql)) > this.#limit) throw this.full();
     });
@@ -98,7 +103,7 @@ export class UploadContents {
 
   /** Ends a pending entry, and with it the file that nobody else has or is about to have. */
   async #collect(pending: string, sha256: string): Promise<void> {
-    await this.#transaction(async (sql) => {
+    await this.transaction(async (sql) => {
       await sql.query("DELETE FROM retake.upload_pending WHERE id = $1", [pending]);
       const [user] = await sql.query(
         "SELECT 1 FROM retake.kept_content WHERE sha256 = $1 LIMIT 1",
@@ -108,8 +113,8 @@ export class UploadContents {
     });
   }
 
-  /** One at a time, on all nodes: a file is not removed while another record counts on it. */
-  #transaction<Result>(work: (sql: Sql) => Promise<Result>): Promise<Result> {
+  /** Writes records, one at a time on all nodes: a file is not removed while another record counts on it. */
+  transaction<Result>(work: (sql: Sql) => Promise<Result>): Promise<Result> {
     return this.#database.transaction(async (sql) => {
       await sql.query("SELECT pg_advisory_xact_lock($1)", [locks.uploads]);
       return work(sql);

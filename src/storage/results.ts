@@ -1,10 +1,10 @@
 import { createReadStream } from "node:fs";
-import { rm, stat } from "node:fs/promises";
+import { opendir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { makeOwnFolder } from "../files/own-folder.ts";
 import { removeTemporaries, writeWhole } from "../files/whole.ts";
-import type { Job } from "../job/job.ts";
+import type { Job, PictureJob } from "../job/job.ts";
 import { bounds } from "../job/request.ts";
 
 /** Where finished pictures go, and come from when somebody asks for them. */
@@ -15,15 +15,12 @@ export interface ResultStore {
   fileOf(name: string): string;
   read(name: string): Promise<{ bytes: number; content: Readable } | undefined>;
   /** Removes every file of a job, those that no run told of included; does nothing if there is none. */
-  removeAll(job: JobNames): Promise<void>;
+  removeAll(job: Job): Promise<void>;
 }
-
-/** What a job's files are named after. */
-type JobNames = Pick<Job, "id" | "prompts" | "format" | "previewEvery">;
 
 const extensions = { jpeg: "jpg", png: "png", webp: "webp" } as const;
 
-export function outputName({ id, format }: Pick<Job, "id" | "format">, promptIndex: number) {
+export function outputName({ id, format }: Pick<PictureJob, "id" | "format">, promptIndex: number) {
   return `${id}_output_${promptIndex}.${extensions[format]}`;
 }
 
@@ -32,8 +29,8 @@ export function previewName({ id }: Pick<Job, "id">, promptIndex: number, step: 
   return `${id}_preview_${promptIndex}_${step}.jpg`;
 }
 
-/** Every name that a file of the job can have. */
-function* namesOf(job: JobNames): Generator<string> {
+/** Every name that a file of a request for pictures can have. */
+function* namesOf(job: PictureJob): Generator<string> {
   for (const [index, { steps }] of job.prompts.entries()) {
     yield outputName(job, index);
     if (job.previewEvery === null) continue;
@@ -44,7 +41,8 @@ function* namesOf(job: JobNames): Generator<string> {
 }
 
 /** Names are made above: nothing else is read or written. */
-const namePattern = /^[0-9a-f-]{36}_(?:output_\d+|preview_\d+_\d+)\.(?:jpg|png|webp)$/;
+const namePattern =
+  /^[0-9a-f-]{36}_(?:(?:output_\d+|preview_\d+_\d+|(?:original|retake)_[\w.-]{1,150})\.(?:jpg|png|webp)|report\.(?:jsonl?|html))$/;
 
 export function isResultName(name: string): boolean {
   return namePattern.test(name);
@@ -54,6 +52,10 @@ const contentTypes: Readonly<Record<string, string>> = {
   jpg: "image/jpeg",
   png: "image/png",
   webp: "image/webp",
+  json: "application/json",
+  jsonl: "application/x-ndjson",
+  // A browser that takes it for a page would run it as one of this server's.
+  html: "application/octet-stream",
 };
 
 /** By the ending of a result's name. */
@@ -95,8 +97,18 @@ export class ResultFolder implements ResultStore {
   }
 
   /** By name: the folder holds the files of all requests, and to list them takes longer the more there are. */
-  async removeAll(job: JobNames): Promise<void> {
-    for (const name of namesOf(job)) await rm(this.fileOf(name), { force: true });
+  async removeAll(job: Job): Promise<void> {
+    const names = job.kind === "pictures" ? namesOf(job) : await this.#listed(`${job.id}_`);
+    for (const name of names) await rm(this.fileOf(name), { force: true });
+  }
+
+  /** A report's pictures are named after a training's files, which may be gone. */
+  async #listed(start: string): Promise<string[]> {
+    const names: string[] = [];
+    for await (const { name } of await opendir(this.#folder)) {
+      if (name.startsWith(start) && isResultName(name)) names.push(name);
+    }
+    return names;
   }
 }
 

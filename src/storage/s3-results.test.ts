@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { S3Server } from "../../test/s3-server.ts";
+import { jobOf } from "../../test/worker-jobs.ts";
 import { openResults } from "./open-results.ts";
 
 let store: S3Server;
@@ -29,7 +30,7 @@ test("results are kept in a bucket, read back and removed with their request", a
   await expect(results.write("x.jpg", Buffer.from("x"))).rejects.toThrow(
     /not the name of a result/,
   );
-  await results.removeAll({ id, prompts: [], format: "jpeg", previewEvery: null });
+  await results.removeAll(jobOf([], { id }));
   expect(await results.read(`${id}_preview_0_2.jpg`)).toBeUndefined();
   expect((await results.read(`${other}_output_0.png`))?.bytes).toBe(5);
 });

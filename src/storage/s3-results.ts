@@ -66,14 +66,19 @@ export class S3Results implements ResultStore {
   }
 
   async removeAll({ id }: Pick<Job, "id">): Promise<void> {
-    const listed = await this.#client.send(
-      new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` }),
-    );
-    const keys = (listed.Contents ?? []).flatMap(({ Key }) => (Key === undefined ? [] : [{ Key }]));
-    if (keys.length === 0) return;
-    // A page has up to 1,000 objects, and so has a removal; a request never has as many.
-    await this.#client.send(
-      new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: keys } }),
-    );
+    for (;;) {
+      // A page has up to 1,000 objects, and so has a removal.
+      const listed = await this.#client.send(
+        new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` }),
+      );
+      const keys = (listed.Contents ?? []).flatMap(({ Key }) =>
+        Key === undefined ? [] : [{ Key }],
+      );
+      if (keys.length === 0) return;
+      await this.#client.send(
+        new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects: keys } }),
+      );
+      if (listed.IsTruncated !== true) return;
+    }
   }
 }

@@ -3,6 +3,8 @@ import { messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { webhookQueue } from "../queue/end-request.ts";
 import type { Queue } from "../queue/queue.ts";
+import { readReport } from "../storage/read-report.ts";
+import type { ResultStore } from "../storage/results.ts";
 import type { Links } from "../wire/from-job.ts";
 import { resultBody } from "../wire/from-job.ts";
 import { writeJson } from "../wire/python-json.ts";
@@ -14,7 +16,7 @@ interface WebhookLog {
 
 /** Each message is kept in the queue, and tried again by pg-boss, until its receiver takes or refuses it. */
 export async function sendWebhooks(
-  queue: Queue,
+  { queue, results }: { readonly queue: Queue; readonly results: ResultStore },
   { webhookKey: key, webhooks, network }: Pick<Settings, "webhookKey" | "webhooks" | "network">,
   links: Links,
   log: WebhookLog,
@@ -25,7 +27,8 @@ export async function sendWebhooks(
     const record = await queue.get(job!.data.id);
     const url = record?.extra.webhook_url;
     if (record === undefined || typeof url !== "string") return;
-    const message = { url, key, id: record.id, body: writeJson(resultBody(record, links)) };
+    const result = resultBody(record, links, await readReport(record.job, results));
+    const message = { url, key, id: record.id, body: writeJson(result) };
     try {
       await deliverWebhook(message, { ...webhooks, network }, job!.signal);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { imageFormats, jobStates } from "../job/job.ts";
+import { jobKinds, jobStates } from "../job/job.ts";
 import type { FieldError } from "./fields.ts";
 import { profileFacts } from "./profiles.ts";
 import type { Holds, Shape } from "./shapes.ts";
@@ -22,8 +22,8 @@ import {
 // typed by it and /openapi.json is made of it; a page takes its types from it.
 
 /** Exact to the last digit. A reader that makes doubles of integers rounds it above 2^53. */
-const seed: Shape<number | bigint> = { schema: { type: "integer", minimum: 0 } };
-const state = word(...jobStates);
+export const seed: Shape<number | bigint> = { schema: { type: "integer", minimum: 0 } };
+export const state = word(...jobStates);
 
 export const submitted = object({
   request_id: string,
@@ -45,6 +45,9 @@ export const status = object({
   finished_at: orNull(time),
   error: orNull(string),
   model: string,
+  kind: documented(word(...jobKinds), {
+    description: "retake: a training's previews, taken again",
+  }),
   progress: orNull(
     object({
       prompt_index: wholeNumber,
@@ -109,50 +112,11 @@ const effectiveFields = {
 };
 
 /** Pictures that an earlier version made may lack what it did not know. */
-const effective = object({ seed }, effectiveFields);
+export const effective = object({ seed }, effectiveFields);
 
 /** The same of a picture that was perhaps not made. */
 export const plannedSettings = object({}, { seed, ...effectiveFields });
 export type EffectiveAnswer = Holds<typeof effective>;
-
-const outputs = orNull(
-  object({
-    images: arrayOf(
-      object({
-        format: word(...imageFormats),
-        width: wholeNumber,
-        height: wholeNumber,
-        file_path: string,
-        seed,
-        url: link,
-        effective,
-      }),
-    ),
-    // The reference's other models make them.
-    videos: arrayOf(object({})),
-  }),
-);
-
-export const result = object({
-  request_id: string,
-  status: state,
-  outputs,
-  error: orNull(string),
-  created_at: time,
-  finished_at: orNull(time),
-  metadata: orNull(
-    object({
-      model: string,
-      inference_time: documented(number, { description: "seconds" }),
-      timings: documented(mapOf(anything), { description: "seconds, by what they were spent on" }),
-    }),
-  ),
-  partial_outputs: documented(outputs, {
-    description: "what was finished before the request failed or was canceled",
-  }),
-  error_code: orNull(string),
-});
-export type Result = Holds<typeof result>;
 
 /** The data of each kind of server-sent event. */
 const eventData = {
@@ -171,6 +135,15 @@ const eventData = {
     url: link,
   }),
   image: object({ request_id: string, prompt_index: wholeNumber, seed, url: link }),
+  retake: object({
+    request_id: string,
+    preview: documented(orNull(string), { description: "in the job's folder" }),
+    step: documented(wholeNumber, { description: "of the training" }),
+    index: documented(wholeNumber, { description: "of the sample, from 0" }),
+    verdict: string,
+    psnr: orNull(number),
+    url: documented(orNull(link), { description: "of the retake; null: it could not be drawn" }),
+  }),
 };
 export type EventData = Holds<(typeof eventData)[keyof typeof eventData]>;
 

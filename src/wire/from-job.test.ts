@@ -3,13 +3,14 @@ import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { goldenFolder } from "../../test/golden.ts";
-import { jobStates } from "../job/job.ts";
-import { result, status, submitted } from "./answers.ts";
+import { jobStates, picturesOf } from "../job/job.ts";
+import { status, submitted } from "./answers.ts";
 import type { KnownRequest, KnownStatus } from "./from-job.ts";
 import { resultBody, statusBody, submitBody } from "./from-job.ts";
 import type { JsonValue } from "./python-json.ts";
 import { parsePythonJson, writeJson } from "./python-json.ts";
 import { parseInferenceRequest } from "./request.ts";
+import { result } from "./result-answers.ts";
 import { jobFromRequest } from "./to-job.ts";
 
 const links = { baseUrl: "http://localhost:8000", fileOf: (name: string) => `/outputs/${name}` };
@@ -97,8 +98,8 @@ function recordOf({ state, request, status, result }: RecordedState): KnownReque
 
 /** What the database reads of a record for its status. */
 function standingOf(record: KnownRequest): KnownStatus {
-  const { model, prompts } = record.job;
-  return { ...record, model, prompts: prompts.length };
+  const { kind, model } = record.job;
+  return { ...record, kind, model, prompts: picturesOf(record.job) };
 }
 
 /** The reference writes an offset and a Z behind it; its documentation has the Z alone. */

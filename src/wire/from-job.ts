@@ -1,6 +1,17 @@
-import type { Job, JobEvent, JobFailure, JobImage, JobResult, JobState } from "../job/job.ts";
+import type {
+  Job,
+  JobEvent,
+  JobFailure,
+  JobImage,
+  JobKind,
+  JobResult,
+  JobState,
+} from "../job/job.ts";
+import { originalFile, reportFile, retakeFile } from "../job/report-files.ts";
 import { seedOfText } from "../job/seed.ts";
-import type { EffectiveAnswer, EventData, Result, Status, Submitted } from "./answers.ts";
+import type { EffectiveAnswer, EventData, Status, Submitted } from "./answers.ts";
+import type { Report } from "./report.ts";
+import type { AnsweredReport, Result } from "./result-answers.ts";
 
 // What clients read of a request: the counterpart of to-job.ts.
 
@@ -8,6 +19,7 @@ import type { EffectiveAnswer, EventData, Result, Status, Submitted } from "./an
 export interface KnownStatus {
   readonly id: string;
   readonly state: JobState;
+  readonly kind: JobKind;
   readonly model: string;
   /** How many pictures it asks for. */
   readonly prompts: number;
@@ -69,11 +81,12 @@ export function statusBody(request: KnownStatus): Status {
     finished_at: timestampOrNull(request.finished_at),
     error: errorOf(request),
     model: request.model,
+    kind: request.kind,
     progress:
       progress?.type === "progress"
         ? {
             prompt_index: progress.promptIndex,
-            prompts: request.prompts,
+            prompts: progress.prompts ?? request.prompts,
             step: progress.step,
             total: progress.total,
             seconds_left: progress.secondsLeft,
@@ -82,11 +95,18 @@ export function statusBody(request: KnownStatus): Status {
   };
 }
 
-export function resultBody(request: KnownRequest, links: Links): Result {
+/** @param report what a request at /v1/previews has so far; null: nothing, or it asks for pictures */
+export function resultBody(
+  request: KnownRequest,
+  links: Links,
+  report: Report | null = null,
+): Result {
   const { id, result, failure } = request;
+  const reported = report === null ? {} : { report: reportBody(request, report, links) };
   const outputsOf = (images: readonly JobImage[]) => ({
     images: images.map((image) => imageOf(id, image, links)),
     videos: [],
+    ...reported,
   });
   return {
     request_id: id,
@@ -103,7 +123,10 @@ export function resultBody(request: KnownRequest, links: Links): Result {
             inference_time: result.inferenceTime,
             timings: result.timings,
           },
-    partial_outputs: failure === null ? null : outputsOf(failure.images),
+    partial_outputs:
+      failure === null && (report === null || result !== null)
+        ? null
+        : outputsOf(failure?.images ?? []),
     error_code: failure?.code ?? null,
   };
 }
@@ -123,6 +146,27 @@ function imageOf(id: string, image: JobImage, links: Links): ImageAnswer {
     seed,
     url: urlOf(id, file, links),
     effective: { ...effective, seed },
+  };
+}
+
+function reportBody(
+  { id, result, failure }: KnownRequest,
+  report: Report,
+  links: Pick<Links, "baseUrl">,
+): AnsweredReport {
+  const linkTo = (file: string) => urlOf(id, file, links);
+  return {
+    ...report,
+    samples: report.samples.map((sample) => {
+      const { preview, picture } = sample;
+      return {
+        ...sample,
+        preview_url: preview === null ? null : linkTo(originalFile({ id }, preview)),
+        picture_url: picture === null ? null : linkTo(retakeFile({ id }, picture)),
+      };
+    }),
+    json_url: linkTo(reportFile({ id }, "json")),
+    html_url: result !== null || failure?.page === true ? linkTo(reportFile({ id }, "html")) : null,
   };
 }
 
@@ -153,6 +197,10 @@ export function eventBody(id: string, event: JobEvent, links: Pick<Links, "baseU
         seed: seedOfText(event.image.seed),
         url: urlOf(id, event.image.file, links),
       };
+    case "retake": {
+      const { file, ...told } = event.retake;
+      return { request_id: id, ...told, url: file === null ? null : urlOf(id, file, links) };
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import {
   word,
 } from "./shapes.ts";
 
-// report.json: what came of taking a job's previews again. The server answers it as it is.
+// report.json: what came of taking a job's previews again. The server answers it with links.
 
 /** In the order in which a person wants to see them. */
 export const verdicts = [
@@ -41,7 +41,7 @@ const cause = object(
   },
 );
 
-const sample = object({
+export const sampleFields = {
   preview: documented(orNull(string), { description: "in the job's folder: samples/…" }),
   picture: documented(orNull(string), {
     description: "the retake before it is encoded as the trainer does, beside the report",
@@ -73,7 +73,8 @@ const sample = object({
   causes: documented(arrayOf(cause), {
     description: "of a difference, found by trying, the likeliest first",
   }),
-});
+};
+const sample = object(sampleFields);
 export type ReportSample = Holds<typeof sample>;
 export type ReportCause = Holds<typeof cause>;
 
@@ -107,7 +108,7 @@ const summary = object(
 );
 export type ReportSummary = Holds<typeof summary>;
 
-const report = object({
+export const reportFields = {
   job: documented(string, { description: "its name" }),
   retake: documented(string, { description: "version of Retake" }),
   trainer_versions: documented(arrayOf(string), {
@@ -117,5 +118,6 @@ const report = object({
   notes: documented(arrayOf(string), { description: "about the whole job" }),
   samples: arrayOf(sample),
   summary,
-});
+};
+export const report = object(reportFields);
 export type Report = Holds<typeof report>;

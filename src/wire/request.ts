@@ -165,6 +165,6 @@ function excessOf(
 }
 
 /** The reference sends tokens back in its errors; ours never does. */
-function withoutToken(error: FieldError): FieldError {
+export function withoutToken(error: FieldError): FieldError {
   return { ...error, input: withoutTokens(error.loc.at(-1), error.input) };
 }

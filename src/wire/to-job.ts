@@ -1,13 +1,15 @@
-import type { Job } from "../job/job.ts";
+import type { PictureJob, RetakeOptions } from "../job/job.ts";
 import { chooseSeed, seedToText } from "../job/seed.ts";
+import type { PreviewRequest } from "./preview-request.ts";
 import type { InferenceRequest } from "./request.ts";
 
 /**
  * What the workers get of a request: the reference's rules for what is left
  * out, seeds drawn, and neither tokens nor fields that Z-Image ignores.
  */
-export function jobFromRequest(id: string, request: InferenceRequest): Job {
+export function jobFromRequest(id: string, request: InferenceRequest): PictureJob {
   return {
+    kind: "pictures",
     id,
     model: request.model,
     loras: request.loras.map(({ path, network_multiplier }) => ({
@@ -28,6 +30,17 @@ export function jobFromRequest(id: string, request: InferenceRequest): Job {
     profile: request.profile ?? "reference",
     format: request.output_format ?? "jpeg",
     previewEvery: numberOrNull(request.preview_every),
+  };
+}
+
+/** An empty list asks for nothing in particular. */
+export function retakeOptionsOf(body: PreviewRequest): RetakeOptions {
+  const { steps, samples, era, as_trained: asTrained } = body;
+  return {
+    ...(steps === null || steps.length === 0 ? {} : { steps: steps.map(Number) }),
+    ...(samples === null || samples.length === 0 ? {} : { samples: samples.map(Number) }),
+    ...(era === null ? {} : { era }),
+    ...(asTrained === null ? {} : { asTrained }),
   };
 }
 

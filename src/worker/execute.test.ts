@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { jobOf, prompt, workerIn } from "../../test/worker-jobs.ts";
-import type { Job, JobEvent } from "../job/job.ts";
+import type { JobEvent, PictureJob } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import type { WorkerSlot } from "./slot.ts";
 
@@ -58,7 +58,7 @@ test("keeps the pipeline and the LoRA, and gives the same picture with or withou
   const job = () => jobOf([prompt()], { format: "png" });
   const lora = { path: "zorple.safetensors", multiplier: 1 };
   const run = { signal: never, onEvent: () => {} };
-  const bytesOf = async (made: Job, files: string[]) => {
+  const bytesOf = async (made: PictureJob, files: string[]) => {
     const { images, timings } = await worker.run(made, files, run);
     const { data } = await sharp(join(folder, images[0]!.file))
       .raw()
@@ -149,7 +149,7 @@ describe("transformers of the server's own", () => {
   test("as trained: by the version of the LoRA's trainer, beside the model as it is stored", async () => {
     const own = workerIn(folder, { cacheFolder: join(folder, "as-trained") });
     const lora = { path: "zorple.safetensors", multiplier: 1 };
-    const pictureOf = async (fields: Partial<Job>, files: string[]) => {
+    const pictureOf = async (fields: Partial<PictureJob>, files: string[]) => {
       const { images, timings } = await own.run(jobOf([prompt()], fields), files, run);
       return { effective: images[0]!.effective, details: timings.pipeline_details };
     };

@@ -1,5 +1,5 @@
 import { encodeImage } from "../image/encode-image.ts";
-import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
+import type { JobEvent, JobImage, JobResult, PictureJob } from "../job/job.ts";
 import { promptRequest } from "../job/prompt-request.ts";
 import type { GenerateInput } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
@@ -20,8 +20,10 @@ import { previewOf } from "./step-preview.ts";
 export interface Execution {
   readonly pipelines: Pipelines;
   readonly results: ResultStore;
-  /** Where the job's LoRAs lie, in their order. */
-  readonly loraFiles: readonly string[];
+  /** Where what the job names lies: its LoRAs in their order; or its folder, and one to make a report in. */
+  readonly paths: readonly string[];
+  /** Most pixels times steps of a picture; the API holds its own requests to it. */
+  readonly pixelSteps: number;
   /** Paths of this machine that the client knows by another name. */
   readonly pathNames: ReadonlyMap<string, string>;
   readonly signal: AbortSignal;
@@ -42,7 +44,7 @@ const mostJpegText = 60_000;
  *
  * @throws JobError naming the prompt that failed; pictures finished before it are kept and listed
  */
-export async function execute(job: Job, execution: Execution): Promise<JobResult> {
+export async function execute(job: PictureJob, execution: Execution): Promise<JobResult> {
   const startedAt = performance.now();
   const images: JobImage[] = [];
   let promptIndex: number | null = null;
@@ -50,7 +52,7 @@ export async function execute(job: Job, execution: Execution): Promise<JobResult
     const loading = performance.now();
     execution.onStage("loading");
     if (job.asTrained) promptIndex = 0;
-    const rounding = job.asTrained ? await roundingOf(job.model, execution.loraFiles) : null;
+    const rounding = job.asTrained ? await roundingOf(job.model, execution.paths) : null;
     promptIndex = null;
     const loaded = await execution.pipelines.get(job.model, rounding, execution.signal);
     const loadModel = seconds(performance.now() - loading);
@@ -106,7 +108,7 @@ function cacheAction({ fresh, evicted }: LoadedPipeline, swapped: boolean): stri
 }
 
 async function makeImage(
-  job: Job,
+  job: PictureJob,
   promptIndex: number,
   { pipeline, fingerprint }: LoadedPipeline,
   execution: Execution,
@@ -116,8 +118,8 @@ async function makeImage(
   timings: { generate: number; save: number };
   loaded: Generated["loaded"];
 }> {
-  const { results, loraFiles, signal, onEvent, onStage, log } = execution;
-  const request = requestFor(job, promptIndex, loraFiles);
+  const { results, paths, signal, onEvent, onStage, log } = execution;
+  const request = requestFor(job, promptIndex, paths);
   const generating = performance.now();
   let previewFailed = false;
   const onStep = async (progress: StepProgress) => {
@@ -168,7 +170,7 @@ async function makeImage(
 }
 
 async function saveImage(
-  job: Job,
+  job: PictureJob,
   promptIndex: number,
   { image }: Generated,
   described: Description,
@@ -181,14 +183,18 @@ async function saveImage(
 }
 
 /** A prompt that is too long for a JPEG's metadata is left out of it, and the metadata says so. */
-function fitting(job: Job, described: Description): object {
+function fitting(job: PictureJob, described: Description): object {
   const escaped = JSON.stringify(described).replaceAll(/[^\0-\x7f]/g, "\\u0000");
   if (job.format === "png" || escaped.length <= mostJpegText) return described;
   const { prompt: _, negative_prompt: __, ...rest } = described;
   return { ...rest, omitted: ["prompt", "negative_prompt"] };
 }
 
-function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[]): GenerateInput {
+function requestFor(
+  job: PictureJob,
+  promptIndex: number,
+  loraFiles: readonly string[],
+): GenerateInput {
   return {
     ...promptRequest(job, promptIndex),
     loras: job.loras.map(({ multiplier }, i) => ({ path: loraFiles[i]!, multiplier })),
@@ -198,7 +204,7 @@ function requestFor(job: Job, promptIndex: number, loraFiles: readonly string[])
 type StepClock = (promptIndex: number, progress: StepProgress) => number | null;
 
 /** Tells how long the rest of a job takes, from the steps so far; prompts to come count by their own steps. */
-function stepClock({ prompts, model }: Job): StepClock {
+function stepClock({ prompts, model }: PictureJob): StepClock {
   const { steps: defaultSteps } = modelById(model);
   let first: number | undefined;
   let timed = 0;

@@ -6,7 +6,9 @@ import type { Job, JobFailure } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import { openResults } from "../storage/open-results.ts";
 import type { ResultStore } from "../storage/results.ts";
+import type { Execution } from "./execute.ts";
 import { execute } from "./execute.ts";
+import { executeRetake } from "./execute-retake.ts";
 import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
 import { toWorkerSchema } from "./messages.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -19,6 +21,7 @@ let weights: string;
 let transformers: readonly string[];
 let cacheFolder: string;
 let outputFolder: string;
+let pixelSteps: number;
 let running: AbortController | undefined;
 
 process.on("message", (message) => {
@@ -46,21 +49,23 @@ async function start(options: WorkerOptions): Promise<void> {
   );
   transformers = files.map(([, file]) => file);
   cacheFolder = options.cacheFolder;
-  const { outputFolder: folder, ...own } = options;
+  const { outputFolder: folder, pixelSteps: most, ...own } = options;
+  pixelSteps = most;
   outputFolder = folder;
   pipelines = new Pipelines({ ...own, transformers: Object.fromEntries(files) });
   results = await openResults(outputFolder);
   send({ type: "ready" });
 }
 
-async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Promise<void> {
+async function run({ job, paths }: Extract<ToWorker, { type: "run" }>): Promise<void> {
   running = new AbortController();
   try {
-    const result = await execute(job, {
+    const execution: Execution = {
       pipelines,
       results,
-      loraFiles,
-      pathNames: await pathNames(job, loraFiles),
+      paths,
+      pixelSteps,
+      pathNames: await pathNames(job, paths),
       signal: running.signal,
       onEvent: (event) => send({ type: "event", event }),
       onStage: (stage) => send({ type: "stage", stage }),
@@ -68,7 +73,10 @@ async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Prom
         const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
         send({ type: "log", fields: { request_id: job.id, error: what }, message: text });
       },
-    });
+    };
+    const result = await (job.kind === "pictures"
+      ? execute(job, execution)
+      : executeRetake(job, execution));
     send({ type: "result", result });
   } catch (error) {
     send({ type: "failure", failure: failureOf(error) });
@@ -78,12 +86,9 @@ async function run({ job, loraFiles }: Extract<ToWorker, { type: "run" }>): Prom
 }
 
 /** Paths of this machine that a client knows by another name; of any other it sees the last part alone. */
-async function pathNames(
-  { loras }: Job,
-  loraFiles: readonly string[],
-): Promise<Map<string, string>> {
+async function pathNames(job: Job, paths: readonly string[]): Promise<Map<string, string>> {
   const names = new Map<string, string>();
-  for (const [i, file] of loraFiles.entries()) names.set(file, loras[i]?.path ?? "the LoRA");
+  for (const [i, path] of paths.entries()) names.set(path, nameOf(job, i));
   names.set(cacheFolder, "the cache");
   names.set(resolve(outputFolder), "the results");
   for (const file of transformers) {
@@ -95,6 +100,12 @@ async function pathNames(
   }
   if (weights !== "demo") names.set(resolve(weights), "the model store");
   return names;
+}
+
+function nameOf(job: Job, i: number): string {
+  if (job.kind === "pictures") return job.loras[i]?.path ?? "the LoRA";
+  if (i > 0) return "the report";
+  return job.source.from === "disk" ? job.source.folder : job.source.name;
 }
 
 function failureOf(error: unknown): JobFailure {

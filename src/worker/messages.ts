@@ -10,6 +10,8 @@ const workerOptionsSchema = modelOptionsSchema.extend({
   outputFolder: z.string(),
   /** Bytes of weights that pipelines may hold together. */
   memoryBudget: z.number(),
+  /** Pixels times steps of a picture that a job folder may ask for. */
+  pixelSteps: z.number(),
 });
 export type WorkerOptions = z.output<typeof workerOptionsSchema>;
 
@@ -19,8 +21,8 @@ export const toWorkerSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("run"),
     job: jobSchema,
-    /** Where the job's LoRAs lie on this machine, in their order. */
-    loraFiles: z.array(z.string()),
+    /** Where what the job names lies on this machine: its LoRAs in their order; or its folder, and one to make a report in. */
+    paths: z.array(z.string()),
   }),
   z.strictObject({ type: z.literal("cancel") }),
 ]);

@@ -19,7 +19,7 @@ interface Loaded {
 /** Pipelines that stay loaded between jobs, the one unused for longest out first. */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** By model and rounding, oldest use first. */
+  /** By model, rounding and quantisation, oldest use first. */
   readonly #loaded = new Map<string, Loaded>();
 
   constructor(options: PipelinesOptions) {
@@ -27,7 +27,8 @@ export class Pipelines {
   }
 
   /**
-   * @param rounding as in training; null: the weights run as stored
+   * @param rounding as in training; null: none
+   * @param quantize none: the weights run as stored, whatever the operator wants of requests for pictures
    * @returns `fresh` if it had to be loaded
    * @throws InputError if weights are missing or wrong
    */
@@ -35,8 +36,9 @@ export class Pipelines {
     model: string,
     rounding: Rounding | null,
     signal?: AbortSignal,
+    quantize: ModelOptions["quantize"] = this.#options.quantize,
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
-    const key = JSON.stringify([model, rounding]);
+    const key = JSON.stringify([model, rounding, quantize]);
     const known = this.#loaded.get(key);
     this.#loaded.delete(key);
     const current = known !== undefined && (await known.pipeline.isCurrent());
@@ -51,6 +53,7 @@ export class Pipelines {
     const pipeline = await openPipeline({
       ...options,
       model,
+      quantize,
       ...(rounding === null ? {} : { asTrained: rounding }),
       ...(signal === undefined ? {} : { signal }),
       ...(file === undefined ? {} : { transformer: file }),

@@ -124,10 +124,10 @@ export class WorkerProcess {
     return this.#ended.promise;
   }
 
-  /** Runs a job; only when idle. @throws JobError; retryable if the process ended in its middle */
+  /** Runs a job; only when idle. @param paths of what it names on this machine. @throws JobError; retryable if the process ended in its middle */
   async run(
     job: Job,
-    loraFiles: readonly string[],
+    paths: readonly string[],
     { signal, onEvent }: RunOptions,
   ): Promise<JobResult> {
     if (!this.#become("running")) throw new Error(`a worker that is ${this.#state} runs no job`);
@@ -151,7 +151,7 @@ export class WorkerProcess {
         );
       }, milliseconds);
     };
-    this.#send({ type: "run", job, loraFiles: [...loraFiles] });
+    this.#send({ type: "run", job, paths: [...paths] });
     signal.addEventListener("abort", cancel, { once: true });
     if (signal.aborted) cancel();
     try {

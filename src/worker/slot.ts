@@ -40,11 +40,12 @@ export class WorkerSlot {
   /**
    * Runs a job, in a new process if the last one ended. One job at a time.
    *
+   * @param paths on this machine of its LoRAs in their order; or of its job folder, and one to make a report in
    * @throws JobError; retryable if the process ended
    */
-  async run(job: Job, loraFiles: readonly string[], options: RunOptions): Promise<JobResult> {
+  async run(job: Job, paths: readonly string[], options: RunOptions): Promise<JobResult> {
     const process = await unlessAborted(this.#ready(), options.signal);
-    const result = await process.run(job, loraFiles, options);
+    const result = await process.run(job, paths, options);
     // It can do its work: the next start is quick again.
     this.#backOff = shortestBackOff;
     return result;
