@@ -142,7 +142,9 @@ async function drawMap(figure) {
   says.textContent =
     most === 0
       ? "Difference: none, every pixel is equal"
-      : `Difference, ${gain} times as strong: the brightest is ${Math.ceil(255 / gain)} of 255 or more`;
+      : gain === 1
+        ? "Difference: the brightest is 255 of 255"
+        : `Difference, ${gain} times as strong: the brightest is ${Math.ceil(255 / gain)} of 255 or more`;
   canvas.setAttribute("aria-label", says.textContent);
   figure.dataset.drawn = "yes";
 }

@@ -117,7 +117,7 @@ describe.skipIf(noBrowser)("report.html", () => {
         }
         for (const map of await page.locator(".map").all()) {
           await map.scrollIntoViewIfNeeded();
-          await map.locator("text=Difference,").waitFor();
+          await map.locator("text=/Difference[,:] ./").waitFor();
         }
         expect(await overflowOf(page)).toBe(0);
         expect(await axeViolations(page)).toEqual([]);
