@@ -1,11 +1,15 @@
+import { runInNewContext } from "node:vm";
 import type { ScalarTag, Tags } from "yaml";
 import { parseDocument } from "yaml";
 import { InputError, messageOf } from "../errors.ts";
 
 // A job's configuration as Python reads it: YAML 1.1 (PyYAML), or JSON. The file may be a stranger's.
 
-/** The UI's fullest jobs have some kilobytes; ten thousand samples have megabytes. */
-export const largestConfig: number = 2 ** 23;
+/** The UI's fullest jobs have some kilobytes; ten thousand samples have a megabyte or two. */
+export const largestConfig: number = 2 ** 22;
+
+/** A megabyte takes half a second; text that is made to take long could take hours. */
+const longestSeconds = 20;
 
 /** What JSON can say; whole numbers beyond 2^53 keep their digits. */
 export type ConfigValue =
@@ -23,19 +27,31 @@ const deepest = 100;
 
 /**
  * @param file for the message
+ * @param seconds after which it is given up
  * @throws InputError naming the file and what is wrong with it
  */
-export function parseConfigText(text: string, file: string): ConfigValue {
+export function parseConfigText(
+  text: string,
+  file: string,
+  seconds: number = longestSeconds,
+): ConfigValue {
   try {
-    return /\.jsonc?$/i.test(file) ? parseJson(text) : parseYaml(text);
+    const parse = () => (/\.jsonc?$/i.test(file) ? parseJson(text) : parseYaml(text));
+    return runInNewContext("parse()", { parse }, { timeout: seconds * 1000 });
   } catch (error) {
-    const why = error instanceof RangeError ? "it is nested too deeply" : messageOf(error);
     throw new InputError(
-      `${file} can't be read as a job's configuration: ${why}. ` +
+      `${file} can't be read as a job's configuration: ${whyOf(error, seconds)}. ` +
         "Give the file that the trainer was started with as --config.",
       { cause: error },
     );
   }
+}
+
+function whyOf(error: unknown, seconds: number): string {
+  const message = messageOf(error);
+  // The parser catches the stack's end itself and makes it a fault of the text.
+  if (message.includes("call stack")) return "it is nested too deeply";
+  return message.includes("timed out") ? `it takes more than ${seconds} seconds` : message;
 }
 
 function parseJson(text: string): ConfigValue {

@@ -1,5 +1,6 @@
 import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
+import type { JobConfig } from "./job-config.ts";
 import type { JobFolder } from "./job-folder.ts";
 import { openVariables } from "./placeholders.ts";
 import { requestOf } from "./request-of.ts";
@@ -33,7 +34,7 @@ export function reasonAgainst(
   }
   return (
     whyNoModel(job, step, lora, sample.multiplier) ??
-    whyCorrupted(job, step, set, drawn) ??
+    (sample.multiplier < 0 ? whyCorrupted(job, step, set, drawn) : null) ??
     whyBeyond(requestOf({ ...sample, seed: sample.seed }, lora, "reference"))
   );
 }
@@ -51,11 +52,7 @@ function whyNoModel(
   if (config.network === null && step > 0) {
     return "the job trained the model itself, not a LoRA: it needs the weights of its step";
   }
-  if (step === 0) {
-    return config.network?.startsFromLora === true && multiplier !== 0
-      ? "training began with another LoRA (network.pretrained_lora_path), and step 0 shows that one"
-      : null;
-  }
+  if (step === 0) return multiplier === 0 ? null : whyNotUntrained(config);
   if (lora === null) {
     if (multiplier === 0) return null;
     const left = [...new Set(loras.flatMap((one) => one.step ?? []))].toSorted((a, b) => a - b);
@@ -63,6 +60,16 @@ function whyNoModel(
     return `the LoRA of step ${step} is not in the folder: ${steps}`;
   }
   return lora.unusable;
+}
+
+/** Step 0 shows the base model where the network begins as nothing, as most do. */
+function whyNotUntrained({ network }: JobConfig): string | null {
+  if (network?.startsFromLora === true) {
+    return "training began with another LoRA (network.pretrained_lora_path), which step 0 shows";
+  }
+  return network?.type === "fullrank"
+    ? "a fullrank network begins with random weights, which step 0 shows and no file holds"
+    : null;
 }
 
 /** A negative multiplier is merged in as it is and out as if it were positive: `merge_out` of network_mixins.py. */
@@ -76,7 +83,9 @@ function whyCorrupted(
   if (config.network === null || ["dora", "lorm"].includes(config.network.type)) return null;
   const shared = sharedMultiplier(drawn);
   if (shared === null || shared >= 0) return null;
-  const trained = previews.map((preview) => preview.step).filter((one) => one > 0);
+  // What merges before it is trained merges nothing, but for random weights.
+  const begins = config.network.type === "fullrank" ? 0 : 1;
+  const trained = previews.map((preview) => preview.step).filter((one) => one >= begins);
   const { every } = config.sample;
   const planned = typeof every === "number" && every > 0 ? [every] : [];
   const first = Math.min(...trained.slice(0, 1), ...planned);
