@@ -66,7 +66,14 @@ const planted: readonly (readonly [string, string, (root: string) => void, strin
     "guidance",
     "3",
   ],
-  ["the seed", "e5a-deturbo", (root) => editConfig(root, "seed: 7", "seed: 8"), "seed", "7"],
+  [
+    "steps, in a job of a version that drew in several ways",
+    "e5a-deturbo",
+    (root) => editConfig(root, "sample_steps: 7", "sample_steps: 8"),
+    "steps",
+    "7",
+  ],
+  ["the seed", "mix", (root) => editConfig(root, "seed: 42", "seed: 41"), "seed", "42"],
   [
     "the base model",
     "e5b-odd",

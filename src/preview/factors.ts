@@ -153,15 +153,18 @@ function* quantisations(job: JobFolder, options: PlanOptions): Generator<Hypothe
     job: { ...job, config: { ...config, model: { ...model, ...change } } },
     options: { ...options, asTrained },
   });
-  const both = { quantize: true, quantizeTextEncoder: true };
+  const types = { qtype: "qfloat8", qtypeTextEncoder: "qfloat8" };
+  const both = { quantize: true, quantizeTextEncoder: true, ...types };
   yield said("none", "its weights were not rounded", {}, false);
   yield said("qfloat8", "its transformer and text encoder were rounded to qfloat8", both);
   const parts = [
-    ["transformer", { quantize: true, quantizeTextEncoder: false }],
-    ["text encoder", { quantize: false, quantizeTextEncoder: true }],
+    ["transformer", { ...both, quantizeTextEncoder: false }],
+    ["text encoder", { ...both, quantize: false }],
   ] as const;
   for (const [part, change] of parts)
     yield said(`qfloat8, ${part} only`, `its ${part} alone was rounded to qfloat8`, change);
+  const float8 = { ...both, qtype: "float8", qtypeTextEncoder: "float8" };
+  yield said("float8", "its transformer and text encoder were rounded to float8", float8);
   yield model.assistantLoraPath === null
     ? said(
         "float8 beside the training adapter",

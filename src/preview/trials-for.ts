@@ -56,7 +56,7 @@ const tiers: Readonly<Record<string, number>> = {
   prompt: 2,
   sample: 2,
   model: 2,
-  seed: 3,
+  seed: 2,
 };
 const rare = 3;
 /** So many seeds are tried with the other factors, the others last. */
@@ -95,12 +95,14 @@ export function trialsFor(asked: Asked, one: Case, startIsRight: boolean): Trial
       add({ factor, value, sentence, flag, reach, ...planned }, likely);
   }
   for (const base of readingsOf(sample, shot)) {
+    const { expected } = sample;
+    const words = { flag: null, reach: "round", expected } as const;
+    if ((base.request.loras ?? []).length > 0) add({ ...withoutLora(base), ...words }, true);
     const values: Iterable<ValueChange> = fits(base)
-      ? valueChanges(base, negativesOf(asked.job))
+      ? valueChanges(base, negativesOf(asked.job), seedsOf(asked.job))
       : [sizeChange(base, width, height)];
     for (const { likely, ...change } of values) {
-      const { expected } = sample;
-      add({ ...change, flag: null, reach: "picture", expected }, likely);
+      add({ ...change, ...words, reach: "picture" }, likely);
     }
   }
   return trials.toSorted((a, b) => a.tier - b.tier);
@@ -122,6 +124,26 @@ function planFor(
     shot: { model: found!.model, rounding, request },
     expected: found!.expected,
   }));
+}
+
+/** Told apart from a multiplier of 0 by its reach: what has no LoRA at all, no picture of the round has. */
+function withoutLora(shot: Shot) {
+  return {
+    factor: "lora",
+    value: "none",
+    sentence: "it was drawn without a LoRA",
+    shot: { ...shot, request: { ...shot.request, loras: [] } },
+  };
+}
+
+/** Those that stand in the configuration. */
+function seedsOf({ config }: JobFolder): bigint[] {
+  const sections = [config.sample, ...(config.firstSample === null ? [] : [config.firstSample])];
+  const all = sections.flatMap(({ seed, items }) => [seed, ...items.map((item) => item.seed)]);
+  return all.flatMap((seed) => {
+    if (typeof seed === "bigint") return seed < 0n ? [] : [seed];
+    return typeof seed === "number" && Number.isInteger(seed) && seed >= 0 ? [BigInt(seed)] : [];
+  });
 }
 
 function negativesOf({ config }: JobFolder): string[] {

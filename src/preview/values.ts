@@ -18,12 +18,36 @@ const usualMultipliers = [1, 0, 0.5, 0.8, 2, 1.5, 0.7, 0.6, 0.9, 1.2, 0.3, -1];
 /** Beside the value that was used, as with an era's guidance or one update less. */
 const beside = (value: number) => [value - 1, value + 1];
 
+/** What people give single pictures. */
+const usualOwnSeeds = [
+  42n,
+  0n,
+  1n,
+  7n,
+  123n,
+  1234n,
+  12345n,
+  99n,
+  100n,
+  1000n,
+  1337n,
+  777n,
+  5n,
+  2n,
+  3n,
+];
+
 /**
  * Single numbers of a picture, the likely first.
  *
  * @param negatives other negative prompts of the job
+ * @param seedsOfOthers of its other pictures
  */
-export function* valueChanges(shot: Shot, negatives: readonly string[]): Generator<ValueChange> {
+export function* valueChanges(
+  shot: Shot,
+  negatives: readonly string[],
+  seedsOfOthers: readonly bigint[],
+): Generator<ValueChange> {
   const { guidanceScale = 0, steps = 0, negativePrompt = "" } = shot.request;
   const with_ = (change: Partial<Shot["request"]>): Shot => ({
     ...shot,
@@ -45,6 +69,16 @@ export function* valueChanges(shot: Shot, negatives: readonly string[]): Generat
       if (value !== lora.multiplier)
         yield multiplierChange(shot, value, Math.abs(value) === 1 || value === 0);
     }
+  }
+  for (const seed of new Set([...seedsOfOthers, ...usualOwnSeeds])) {
+    if (seed === shot.request.seed) continue;
+    yield {
+      factor: "seed",
+      value: String(seed),
+      sentence: `its own seed was ${seed}, not ${shot.request.seed}`,
+      likely: false,
+      shot: with_({ seed }),
+    };
   }
   for (const text of new Set(["", ...negatives])) {
     if (text === negativePrompt) continue;
