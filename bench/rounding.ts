@@ -42,7 +42,7 @@ try {
   for (const [name, how] of Object.entries(cases)) {
     const before = process.cpuUsage();
     const place = { sources: [file], cacheFolder: join(folder, name) };
-    await roundAsTrained({ weights, matrices: names, ...how, ...place }, {});
+    await roundAsTrained({ weights, matrices: names, dtype: "bf16", ...how, ...place }, {});
     const { user, system } = process.cpuUsage(before);
     millionsPerSecond[name] = Math.round((rows * columns * count) / (user + system));
   }

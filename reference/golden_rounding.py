@@ -1,10 +1,9 @@
-"""Writes test/golden/rounding: matrices rounded to 8 bits by the libraries that ai-toolkit uses, optimum-quanto and torchao.
+"""Writes test/golden/rounding: matrices rounded by the libraries that ai-toolkit uses, optimum-quanto and torchao.
 
   ROUNDING=<venv of requirements-rounding.txt>/bin/python
   $ROUNDING reference/golden_rounding.py
 
-Made-up rows hold what is rare (ties, subnormals, huge and tiny rows); of the demonstration's matrices, all are kept as
-hashes and a few whole. The training adapter is merged as ai-toolkit merges it: B·A in f32 onto W in f32, then bf16.
+Made-up rows hold what is rare (ties, subnormals, huge and tiny rows); the demonstration's matrices are kept as hashes. The training adapter is merged as ai-toolkit merges it: B·A in f32 onto W in f32, then bf16.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ import torch
 from optimum.quanto import freeze, qfloat8
 from optimum.quanto.quantize import _quantize_submodule
 from safetensors.torch import load_file, save_file
-from torchao.quantization.quant_api import Float8WeightOnlyConfig, quantize_
+from torchao.quantization.quant_api import Float8WeightOnlyConfig, UIntXWeightOnlyConfig, quantize_
 
 from manifest import record
 
@@ -23,7 +22,6 @@ TOP = Path(__file__).resolve().parent.parent
 OUT = TOP / "test" / "golden" / "rounding"
 STORE = TOP / "demo" / "weights"
 ADAPTER = STORE / "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors"
-WHOLE = ["layers.0.attention.to_q", "model.layers.0.self_attn.k_proj"]
 VERSIONS = {"torch": torch.__version__, "torchao": "0.10.0", "optimum-quanto": "0.2.4"}
 
 
@@ -46,28 +44,51 @@ def torchao(weight: torch.Tensor) -> torch.Tensor:
     return model[0].weight.dequantize()
 
 
+def uint(bits: int):
+    def rounded(weight: torch.Tensor) -> torch.Tensor:
+        model = linear(weight)
+        quantize_(model, UIntXWeightOnlyConfig(getattr(torch, f"uint{bits}")))
+        return model[0].weight.dequantize()
+
+    return rounded
+
+
+METHODS = {"quanto": quanto, "torchao": torchao, **{f"uint{bits}": uint(bits) for bits in range(2, 8)}}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+
+
 def e4m3_values() -> torch.Tensor:
     """All that are not negative, in order."""
     return torch.arange(0, 0x7F, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
 
 
+def row(*parts: torch.Tensor) -> torch.Tensor:
+    """[1, 512]: the parts one after the other, and again."""
+    values = torch.cat(parts)
+    return values.repeat(-(-512 // len(values)))[:512][None]
+
+
 def made_up() -> dict[str, torch.Tensor]:
+    """In f32. Groups of the uint types are 64 wide."""
     generator = torch.Generator().manual_seed(11)
     values = e4m3_values()
     middles = (values[1:] + values[:-1]) / 2
     # The largest is there, so a row's scale is exactly 1, and 1/64 in the second.
-    ties = torch.cat([values, middles, -middles, -values])[:504]
-    near = torch.cat([middles * (1 + 2**-7), middles * (1 - 2**-8), values, -values])[:504]
-    normal = torch.randn(12, 504, generator=generator)
-    sizes = 2.0 ** torch.linspace(-120, 118, 12)[:, None]
-    wide = torch.randn(12, 504, generator=generator) * 2.0 ** torch.randint(-24, 1, (12, 504), generator=generator)
-    lonely = torch.full((2, 504), 1e-4)
-    lonely[:, 7] = torch.tensor([1.0, -3e38])
-    tiny = torch.randn(2, 504, generator=generator) * torch.tensor([[1e-36], [1e-38]])
-    signs = torch.where(torch.arange(504) % 2 == 0, 0.0, -0.0)[None].repeat(1, 1)
+    ties = row(values, middles, -middles, -values)
+    near = row(middles * (1 + 2**-7), middles * (1 - 2**-8), values, -values)
+    whole = row(torch.arange(0, 128).float(), torch.arange(0, 64) + 0.5, torch.arange(-32, 32) / 2)
+    normal = torch.randn(3, 512, generator=generator)
+    wide = torch.randn(3, 512, generator=generator) * 2.0 ** torch.randint(-12, 1, (3, 512), generator=generator)
+    signs = torch.where(torch.arange(512) % 2 == 0, 0.0, -0.0)[None].repeat(1, 1)
     signs[0, 3] = 0.3
-    rows = torch.cat([ties[None], ties[None] / 64, near[None], near[None] * 3, normal * 0.02, normal * sizes, wide * 0.1, lonely, signs])
-    return {"rows": rows.bfloat16(), "tiny": tiny.bfloat16(), "zeros": torch.zeros(2, 504, dtype=torch.bfloat16)}
+    positive = normal[:1].abs() + 0.25
+    rows = torch.cat([ties, ties / 64, near, near * 3, whole, normal * 0.02, wide * 0.1, signs, positive, -positive])
+    sizes = 2.0 ** torch.linspace(-120, 118, 6)[:, None]
+    lonely = torch.full((2, 512), 1e-4)
+    lonely[:, 7] = torch.tensor([1.0, -3e38])
+    tiny = torch.randn(2, 512, generator=generator) * torch.tensor([[1e-36], [1e-38]])
+    huge = torch.cat([torch.randn(6, 512, generator=generator) * sizes, lonely, tiny])
+    return {"rows": rows, "sizes": huge, "zeros": torch.zeros(2, 512)}
 
 
 def part_of(repository: str, name: str) -> dict[str, torch.Tensor]:
@@ -90,22 +111,24 @@ def merged(name: str, weight: torch.Tensor, adapter: dict[str, torch.Tensor]) ->
 
 
 def digest(value: torch.Tensor) -> str:
-    return hashlib.sha256(value.contiguous().view(torch.int16).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(value.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def main() -> None:
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
     tensors, hashes = {}, {}
-    for name, value in made_up().items():
-        tensors[f"{name}.in"] = value
-        tensors[f"{name}.torchao"] = torchao(value)
-        tensors[f"{name}.quanto"] = quanto(value)
+    for dtype, kind in DTYPES.items():
+        for name, value in made_up().items():
+            # f16 holds no such sizes.
+            if name == "sizes" and dtype == "f16":
+                continue
+            tensors[f"{dtype}.{name}"] = value.to(kind)
+            for method, rounded in METHODS.items():
+                tensors[f"{dtype}.{name}.{method}"] = rounded(value.to(kind))
 
     def keep(kind: str, name: str, value: torch.Tensor) -> None:
         hashes.setdefault(kind, {})[name] = digest(value)
-        if name.removesuffix(".weight") in WHOLE:
-            tensors[f"{kind}.{name}"] = value
 
     adapter = load_file(ADAPTER)
     for name, value in part_of("Tongyi-MAI/Z-Image-Turbo", "transformer").items():
@@ -115,15 +138,19 @@ def main() -> None:
         keep("transformer.torchao", name, torchao(value))
         keep("transformer.merged", name, merged(name, value, adapter))
         keep("transformer.torchao+adapter", name, torchao(merged(name, value, adapter)))
+        keep("transformer.quanto f32", name, quanto(value.float()))
+        keep("transformer.torchao+adapter f32", name, torchao(merged(name, value.float(), adapter)))
+        if value.shape[1] % 64 == 0:
+            keep("transformer.uint4", name, uint(4)(value))
     for name, value in part_of("Tongyi-MAI/Z-Image-Turbo", "text_encoder").items():
         if is_matrix(name, value):
             keep("text_encoder.quanto", name, quanto(value))
             keep("text_encoder.torchao", name, torchao(value))
     save_file({name: value.contiguous() for name, value in tensors.items()}, OUT / "matrices.safetensors")
     (OUT / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
-    what = "matrices rounded to 8 bits by optimum-quanto and torchao, as ai-toolkit quantises: whole, or the SHA-256 of their bf16 bytes"
+    what = "matrices rounded by optimum-quanto and torchao, as ai-toolkit quantises: whole, or the SHA-256 of their bytes"
     for name in ("matrices.safetensors", "hashes.json"):
-        record(OUT / name, what, "bf16", 0, 0, generation="rounding", versions=VERSIONS)
+        record(OUT / name, what, "bf16, f16, f32", 0, 0, generation="rounding", versions=VERSIONS)
 
 
 if __name__ == "__main__":

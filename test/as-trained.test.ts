@@ -35,12 +35,14 @@ async function roundedBy(...more: string[]): Promise<unknown> {
 
 test("alone: as the trainer's page sets jobs up, in the version of the LoRA's trainer", async () => {
   expect(await roundedBy(...turbo, ...lora, "--as-trained")).toEqual({
+    dtype: "bf16",
     transformer: "torchao",
     text_encoder: "quanto",
     embedders: true,
     training_adapter: "zimage_turbo_training_adapter_v2.safetensors",
   });
   expect(await roundedBy("--as-trained")).toEqual({
+    dtype: "bf16",
     transformer: "quanto",
     text_encoder: "quanto",
     embedders: false,
@@ -81,13 +83,13 @@ test("what can't be done is refused by name", async () => {
 });
 
 test("a configuration that asks for what is not copied is refused with the reason", async () => {
-  const own = join(home, "uint4.yaml");
+  const own = join(home, "convrot4.yaml");
   const process = { type: "diffusion_trainer", train: { dtype: "bf16" } };
   const model = {
     name_or_path: "Tongyi-MAI/Z-Image",
     arch: "zimage",
     quantize: true,
-    qtype: "uint4",
+    qtype: "convrot4",
   };
   writeFileSync(
     own,
@@ -96,6 +98,6 @@ test("a configuration that asks for what is not copied is refused with the reaso
   const { code, stderr } = await generate("--model", "zimage", "--as-trained", own);
   expect({ code, stderr }).toMatchObject({
     code: 2,
-    stderr: expect.stringContaining("qtype uint4"),
+    stderr: expect.stringContaining("qtype convrot4"),
   });
 });

@@ -1,15 +1,17 @@
 import { createHash } from "node:crypto";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { Rounding } from "../src/job/rounding.ts";
+import { roundingMethods } from "../src/job/rounding.ts";
 import { modelById } from "../src/models/registry.ts";
 import type { WeightSpan } from "../src/onnx/graph.ts";
 import { roundComponents } from "../src/pipeline/as-trained.ts";
 import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
-import { roundRows } from "../src/weights/round-as-trained.ts";
+import { roundRows } from "../src/weights/round-rows.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import { writeSafetensors } from "../src/weights/write-safetensors.ts";
 import { goldenFolder, readGolden } from "./golden.ts";
@@ -26,8 +28,11 @@ const asInUi: Rounding = {
   textEncoder: "quanto",
   embedders: true,
   adapter: null,
+  dtype: "bf16",
 };
 const adapter = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
+
+const fault = (what: string) => new Error(what);
 
 /** The same numbers, or both not a number; zeros by their sign too. */
 function differences(ours: Float32Array, theirs: Float32Array): number {
@@ -36,33 +41,42 @@ function differences(ours: Float32Array, theirs: Float32Array): number {
   return count;
 }
 
-test.each(["quanto", "torchao"] as const)(
-  "%s's values, to the bit: ties, subnormals, rows of any size",
-  async (method) => {
-    for (const name of ["rows", "tiny"]) {
-      const { data, shape } = await readF32(whole.tensors.get(`${name}.in`)!);
-      const theirs = await readF32(whole.tensors.get(`${name}.${method}`)!);
-      roundRows(data, shape[1]!, method, (what) => new Error(what));
+const dtypes = ["bf16", "f16", "f32"] as const;
+
+test.each(dtypes.flatMap((dtype) => roundingMethods.map((method) => [method, dtype] as const)))(
+  "%s's values in %s, to the bit: ties, subnormals, rows of any size",
+  async (method, dtype) => {
+    for (const name of ["rows", "sizes"]) {
+      const given = whole.tensors.get(`${dtype}.${name}`);
+      if (given === undefined) continue;
+      const { data, shape } = await readF32(given);
+      const theirs = await readF32(whole.tensors.get(`${dtype}.${name}.${method}`)!);
+      roundRows(data, shape[1]!, { method, dtype }, fault);
       expect(differences(data, theirs.data), name).toBe(0);
     }
   },
 );
 
 test("a row of zeros stays so with torchao; with quanto, where it becomes NaN, it is refused", async () => {
-  const zeros = await readF32(whole.tensors.get("zeros.in")!);
+  const zeros = await readF32(whole.tensors.get("bf16.zeros")!);
   const columns = zeros.shape[1]!;
-  roundRows(zeros.data, columns, "torchao", (what) => new Error(what));
-  const theirs = await readF32(whole.tensors.get("zeros.torchao")!);
-  expect(differences(zeros.data, theirs.data)).toBe(0);
-  const quanto = await readF32(whole.tensors.get("zeros.quanto")!);
+  for (const method of ["torchao", "uint2", "uint7"] as const) {
+    roundRows(zeros.data, columns, { method, dtype: "bf16" }, fault);
+    const theirs = await readF32(whole.tensors.get(`bf16.zeros.${method}`)!);
+    expect(differences(zeros.data, theirs.data)).toBe(0);
+  }
+  const quanto = await readF32(whole.tensors.get("bf16.zeros.quanto")!);
   expect(quanto.data.every(Number.isNaN)).toBe(true);
-  const round = () => roundRows(zeros.data, columns, "quanto", (what) => new Error(what));
+  const round = () => roundRows(zeros.data, columns, { method: "quanto", dtype: "bf16" }, fault);
   expect(round).toThrow("row of zeros");
 });
 
 test.each([Number.NaN, Number.POSITIVE_INFINITY])("%s among the weights is refused", (value) => {
-  const row = Float32Array.of(1, value, 2);
-  expect(() => roundRows(row, 3, "quanto", (what) => new Error(what))).toThrow("NaN or infinity");
+  for (const method of roundingMethods) {
+    const row = new Float32Array(64).fill(1).fill(value, 7, 8);
+    const round = () => roundRows(row, 64, { method, dtype: "bf16" }, fault);
+    expect(round, method).toThrow("NaN or infinity");
+  }
 });
 
 async function rounded(rounding: Rounding, transformer?: string): Promise<Components> {
@@ -76,9 +90,9 @@ async function rounded(rounding: Rounding, transformer?: string): Promise<Compon
 async function hashesOf(weights: ReadonlyMap<string, WeightSpan>, names: readonly string[]) {
   const found: Record<string, string> = {};
   for (const name of names) {
-    const { data } = await readF32(weights.get(name)!);
-    const bits = Uint16Array.from(new Uint32Array(data.buffer), (word) => word >>> 16);
-    found[name] = createHash("sha256").update(new Uint8Array(bits.buffer)).digest("hex");
+    const span = weights.get(name)!;
+    const bytes = (await readFile(span.file)).subarray(span.offset, span.offset + span.byteLength);
+    found[name] = createHash("sha256").update(bytes).digest("hex");
   }
   return found;
 }
@@ -117,6 +131,17 @@ test("every matrix of the text encoder but its embeddings", async () => {
   const opened = await openComponents("demo", modelById("zimage_turbo"));
   const embeddings = "model.embed_tokens.weight";
   expect(textEncoder.weights.get(embeddings)).toEqual(opened.textEncoder.weights.get(embeddings));
+});
+
+test("matrices whose columns the groups of 64 don't fill stay, and so does a float32 job's rest", async () => {
+  const opened = await openComponents("demo", modelById("zimage_turbo"));
+  const { transformer, vae } = await rounded({ ...asInUi, transformer: "uint4", dtype: "f32" });
+  expect(vae.weights).toEqual(opened.vae.weights);
+  for (const [name, span] of transformer.weights) {
+    const isRounded =
+      span.shape.length === 2 && name.endsWith(".weight") && span.shape[1]! % 64 === 0;
+    expect(span.dtype, name).toBe(isRounded ? "F32" : "BF16");
+  }
 });
 
 test("newer trainers leave four embedders as they are", async () => {

@@ -19,7 +19,13 @@ function job(changes: Partial<TrainedAs> = {}): TrainedAs {
   };
 }
 const v2 = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
-const quanto = { transformer: "quanto", textEncoder: "quanto", embedders: true, adapter: null };
+const quanto = {
+  transformer: "quanto",
+  textEncoder: "quanto",
+  embedders: true,
+  adapter: null,
+  dtype: "bf16",
+};
 
 test("qfloat8 is quanto's, and torchao's beside an adapter, with offloaded layers or as float8", () => {
   expect(roundingFor(job())).toEqual(quanto);
@@ -31,6 +37,19 @@ test("qfloat8 is quanto's, and torchao's beside an adapter, with offloaded layer
   const torchao = { ...quanto, transformer: "torchao", textEncoder: "torchao" };
   expect(roundingFor(job({ layerOffloading: true }))).toEqual(torchao);
   expect(roundingFor(job({ qtype: "float8", qtypeTe: "float8" }))).toEqual(torchao);
+});
+
+test("uint2 to uint7 are torchao's; uint8 rounds nothing", () => {
+  const lower = job({ qtype: "uint7", qtypeTe: "uint4", assistantLoraPath: v2 });
+  expect(roundingFor(lower)).toMatchObject({
+    transformer: "uint7",
+    textEncoder: "uint4",
+    adapter: v2,
+  });
+  expect(roundingFor(job({ qtype: "uint8" }))).toMatchObject({
+    transformer: null,
+    embedders: false,
+  });
 });
 
 test("embedders are rounded before 0.10.24, by torchao in it too", () => {
@@ -61,16 +80,19 @@ test("a part that was not quantised stays bf16, and float32 jobs were not rounde
     textEncoder: null,
     embedders: false,
     adapter: null,
+    dtype: "bf16",
   });
   expect(roundingFor(job({ ...off, trainDtype: "float32" }))).toBeNull();
+  expect(roundingFor(job({ ...off, trainDtype: "fp16" }))).toMatchObject({ dtype: "f16" });
+  expect(roundingFor(job({ trainDtype: "fp32" }))).toEqual({ ...quanto, dtype: "f32" });
 });
 
 test.each([
-  [{ qtype: "uint4" }, "qtype uint4"],
+  [{ qtype: "convrot4" }, "qtype convrot4"],
   [{ qtypeTe: "qint8" }, "qtype_te qint8"],
   [{ qtype: "uint3|ostris/accuracy_recovery_adapters/x.safetensors" }, "accuracy recovery adapter"],
   [{ accuracyRecoveryAdapter: "x.safetensors" }, "accuracy recovery adapter"],
-  [{ trainDtype: "float32" }, "quantised in float32"],
+  [{ trainDtype: "8bit" }, "8bit"],
 ])("%o is unknown, by name", (changes, reason) => {
   expect(roundingFor(job(changes))).toEqual({ unknown: expect.stringContaining(reason) });
 });
@@ -100,5 +122,6 @@ test("the page's usual job: Turbo with the adapter of its time", () => {
     textEncoder: "quanto",
     embedders: false,
     adapter: v2,
+    dtype: "bf16",
   });
 });

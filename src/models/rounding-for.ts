@@ -1,6 +1,20 @@
-import type { Rounding } from "../job/rounding.ts";
+import type { Rounding, RoundingMethod, TrainDtype } from "../job/rounding.ts";
+import { roundingMethods } from "../job/rounding.ts";
 import { isOlder } from "./eras.ts";
 import { modelById } from "./registry.ts";
+
+/** The trainer's names: `get_torch_dtype` in its `toolkit/train_tools.py`. */
+const dtypes: Readonly<Record<string, TrainDtype>> = {
+  bf16: "bf16",
+  bfloat16: "bf16",
+  fp16: "f16",
+  half: "f16",
+  float16: "f16",
+  fp32: "f32",
+  float: "f32",
+  single: "f32",
+  float32: "f32",
+};
 
 /** What of a training job's configuration decides how its weights were rounded, as the trainer reads it. */
 export interface TrainedAs {
@@ -22,8 +36,6 @@ export interface TrainedAs {
   readonly accuracyRecoveryAdapter: string | null;
 }
 
-type Method = Rounding["transformer"];
-
 /**
  * How a training rounded the weights that its previews were drawn with. Read from ai-toolkit's
  * `toolkit/util/quantize.py`, `toolkit/config_modules.py` and its Z-Image model, 4e62c38d to
@@ -34,11 +46,9 @@ type Method = Rounding["transformer"];
  */
 export function roundingFor(trained: TrainedAs): Rounding | null | { readonly unknown: string } {
   const { quantize, quantizeTe, trainDtype } = trained;
-  const isBf16 = /^(?:bf16|bfloat16)$/.test(trainDtype);
-  if (!quantize && !quantizeTe && !isBf16) return null;
-  if (!isBf16) {
-    return { unknown: `weights that were quantised in ${trainDtype}, not in bf16, are not copied` };
-  }
+  const dtype = Object.hasOwn(dtypes, trainDtype) ? dtypes[trainDtype]! : null;
+  if (dtype === null) return { unknown: `what ${trainDtype} rounds is not copied` };
+  if (!quantize && !quantizeTe && dtype === "f32") return null;
   const transformer = quantize ? methodOf(trained, "transformer") : null;
   if (typeof transformer === "object" && transformer !== null) return transformer;
   const textEncoder = quantizeTe ? methodOf(trained, "textEncoder") : null;
@@ -52,6 +62,7 @@ export function roundingFor(trained: TrainedAs): Rounding | null | { readonly un
     textEncoder,
     embedders: transformer !== null && roundsEmbedders(trained.trainerVersion, transformer),
     adapter,
+    dtype,
   };
 }
 
@@ -73,13 +84,14 @@ export function usualRounding(
     textEncoder: "quanto",
     embedders: roundsEmbedders(trainerVersion, method),
     adapter: adapter ?? (trainingAdapter === null ? null : `${trainingAdapter.repository}/${file}`),
+    dtype: "bf16",
   };
 }
 
 function methodOf(
   { qtype, qtypeTe, layerOffloading, assistantLoraPath, accuracyRecoveryAdapter }: TrainedAs,
   part: "transformer" | "textEncoder",
-): Exclude<Method, null> | { readonly unknown: string } {
+): RoundingMethod | null | { readonly unknown: string } {
   const [key, value] = part === "transformer" ? ["qtype", qtype] : ["qtype_te", qtypeTe];
   if (part === "transformer" && (accuracyRecoveryAdapter !== null || qtype.includes("|"))) {
     return { unknown: "an accuracy recovery adapter was trained beside, which is not copied" };
@@ -88,17 +100,20 @@ function methodOf(
   const isOther = layerOffloading || (part === "transformer" && assistantLoraPath !== null);
   if (value === "float8" || (value === "qfloat8" && isOther)) return "torchao";
   if (value === "qfloat8" || value === "qfloat8_e4m3fn") return "quanto";
-  return { unknown: `${key} ${value} is not copied: qfloat8 and float8 are` };
+  // Its packing takes up to 7 bits, so the trainer leaves every layer as it is.
+  if (value === "uint8") return null;
+  const named = roundingMethods.find((method) => method === value && /^uint/.test(value));
+  return (
+    named ?? { unknown: `${key} ${value} is not copied: qfloat8, float8 and uint2 to uint7 are` }
+  );
 }
 
 /**
- * Until 28f2c0ac (0.10.24) all matrices were rounded; torchao's reached the excluded ones too
+ * Until 28f2c0ac (0.10.24) all matrices were rounded; torchao's types reached the excluded ones too
  * until e28727d5, the day before 0.10.25. In 0.10.24 itself the longer part counts.
  */
-function roundsEmbedders(version: string | null, method: Exclude<Method, null>): boolean {
-  return (
-    version !== null && isOlder(version, method === "torchao" ? "0.10.25" : "0.10.24") === true
-  );
+function roundsEmbedders(version: string | null, method: RoundingMethod): boolean {
+  return version !== null && isOlder(version, method === "quanto" ? "0.10.24" : "0.10.25") === true;
 }
 
 /** A hub's name stays; of a path only the file's name counts: it was another machine's. */

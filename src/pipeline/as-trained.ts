@@ -1,9 +1,9 @@
 import { InputError } from "../errors.ts";
-import type { Rounding } from "../job/rounding.ts";
+import type { Rounding, RoundingMethod, TrainDtype } from "../job/rounding.ts";
 import { textEncoderLinears } from "../text-encoder/config.ts";
 import { adaptableModules, isEmbedder } from "../transformer/weight-shapes.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
-import type { MergedPair, RoundingMethod } from "../weights/round-as-trained.ts";
+import type { MergedPair } from "../weights/round-as-trained.ts";
 import { roundAsTrained } from "../weights/round-as-trained.ts";
 import type { Component, Components } from "./components.ts";
 import { withWeights } from "./components.ts";
@@ -31,15 +31,17 @@ export async function roundComponents(
     rounding.adapter === null
       ? null
       : await findTrainingAdapter(stores, rounding.adapter, model.id);
-  const merged = adapter === null ? nothing : await mergedPairs(adapter, transformer.config);
+  const merged =
+    adapter === null ? nothing : await mergedPairs(adapter, transformer.config, rounding.dtype);
   const matrices = [...adaptableModules(transformer.config)]
     .filter(([module, { inDim }]) => inDim !== null && (rounding.embedders || !isEmbedder(module)))
     .map(([module]) => `${module}.weight`);
+  const { dtype } = rounding;
   return {
     ...components,
     transformer: await roundPart(
       transformer,
-      { matrices, method: rounding.transformer, merged, adapter },
+      { matrices, method: rounding.transformer, dtype, merged, adapter },
       options,
     ),
     textEncoder: await roundPart(
@@ -47,6 +49,7 @@ export async function roundComponents(
       {
         matrices: textEncoderLinears(textEncoder.config),
         method: rounding.textEncoder,
+        dtype,
         merged: nothing,
         adapter: null,
       },
@@ -54,7 +57,7 @@ export async function roundComponents(
     ),
     vae: await roundPart(
       vae,
-      { matrices: [], method: null, merged: nothing, adapter: null },
+      { matrices: [], method: null, dtype, merged: nothing, adapter: null },
       options,
     ),
     asTrained: { rounding, adapter },
@@ -66,13 +69,14 @@ const nothing: ReadonlyMap<string, () => Promise<MergedPair>> = new Map();
 interface PartRounding {
   readonly matrices: readonly string[];
   readonly method: RoundingMethod | null;
+  readonly dtype: TrainDtype;
   readonly merged: ReadonlyMap<string, () => Promise<MergedPair>>;
   readonly adapter: string | null;
 }
 
 async function roundPart<Config>(
   part: Component<Config>,
-  { matrices, method, merged, adapter }: PartRounding,
+  { matrices, method, dtype, merged, adapter }: PartRounding,
   { cacheFolder, ...options }: AsTrainedOptions,
 ): Promise<Component<Config>> {
   if (part.quantization !== null) {
@@ -86,6 +90,7 @@ async function roundPart<Config>(
       weights: part.weights,
       matrices,
       method,
+      dtype,
       merged,
       sources: adapter === null ? part.sources : [...part.sources, adapter],
       cacheFolder,

@@ -23,7 +23,9 @@ export async function fingerprintWeights({
   asTrained,
 }: Components): Promise<WeightsFingerprint> {
   const rounded = (method: string | null | undefined) =>
-    asTrained === null ? "" : `+${method ?? "bf16"}`;
+    asTrained === null
+      ? ""
+      : `+${method === null || method === undefined ? "" : `${method} `}${asTrained.rounding.dtype}`;
   const adapter = asTrained?.adapter ?? null;
   const merged = adapter === null ? "" : `+adapter ${await fingerprintFiles([adapter])}`;
   const { rounding } = asTrained ?? {};

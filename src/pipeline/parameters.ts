@@ -112,8 +112,9 @@ export function describeRounding(asTrained: Components["asTrained"]): Descriptio
   if (asTrained === null) return null;
   const { rounding, adapter } = asTrained;
   return {
-    transformer: rounding.transformer ?? "bf16",
-    text_encoder: rounding.textEncoder ?? "bf16",
+    dtype: rounding.dtype,
+    transformer: rounding.transformer ?? rounding.dtype,
+    text_encoder: rounding.textEncoder ?? rounding.dtype,
     embedders: rounding.embedders,
     training_adapter: adapter === null ? null : basename(adapter),
   };

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { InputError } from "../errors.ts";
+import type { TrainDtype } from "../job/rounding.ts";
 import { readLora } from "../lora/file.ts";
 import { matchLora } from "../lora/match.ts";
 import type { AdapterValues } from "../lora/values.ts";
@@ -9,6 +10,7 @@ import { roundToDtype } from "../tensor/dtype.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { adaptableModules } from "../transformer/weight-shapes.ts";
 import type { MergedPair } from "../weights/round-as-trained.ts";
+import { storedAs } from "../weights/round-as-trained.ts";
 import { findRepository } from "../weights/store.ts";
 
 const hubName = /^(\w[\w.-]*\/\w[\w.-]*)\/(\w[\w.-]*\.safetensors)$/;
@@ -43,7 +45,7 @@ export async function findTrainingAdapter(
 }
 
 /**
- * What an adapter adds to each matrix of the transformer, in bf16 as the trainer holds it. Values
+ * What an adapter adds to each matrix of the transformer, in the dtype that the trainer holds it in. Values
  * are read when they are first asked for.
  *
  * @throws InputError if the file is not a LoRA of this model
@@ -51,6 +53,7 @@ export async function findTrainingAdapter(
 export async function mergedPairs(
   path: string,
   config: TransformerConfig,
+  dtype: TrainDtype,
 ): Promise<Map<string, () => Promise<MergedPair>>> {
   const lora = await readLora(path);
   matchLora(lora, adaptableModules(config));
@@ -65,17 +68,17 @@ export async function mergedPairs(
     }
     pairs.set(`${name}.weight`, async () => {
       loading ??= loadAdapter(lora);
-      return pairOf((await loading).get(name)!);
+      return pairOf((await loading).get(name)!, dtype);
     });
   }
   return pairs;
 }
 
-function pairOf({ delta }: AdapterValues): MergedPair {
+function pairOf({ delta }: AdapterValues, dtype: TrainDtype): MergedPair {
   if (delta?.kind !== "lora") throw new RangeError("only pairs are merged");
   const rounded = ({ data, shape }: MergedPair["loraA"]) => {
     const values = Float32Array.from(data);
-    roundToDtype(values, "BF16");
+    roundToDtype(values, storedAs[dtype]);
     return { data: values, shape };
   };
   return { loraA: rounded(delta.loraA), loraB: rounded(delta.loraB) };

@@ -116,7 +116,7 @@ function planSample(
     roundingReason: roundingOf(job.config, model.id, likely, asTrained).reason,
     lora,
     request: candidates[0]?.request ?? null,
-    expected: expectedOf(job.config, lora),
+    expected: expectedOf(job.config, lora, candidates[0]?.rounding ?? null),
     reason: whyNot,
     candidates,
     decidedWith: behaviours.map(({ says }) => says).join("; "),
@@ -136,8 +136,15 @@ function drawnOf(config: JobConfig): DrawnSets {
 
 const fullPrecision = ["float", "fp32", "single", "float32"];
 
-function expectedOf({ model, dtype }: JobConfig, lora: TrainedLora | null): Expectation {
-  if (model.quantize || model.quantizeTextEncoder) return "quantised";
-  if (!fullPrecision.includes(dtype)) return "bf16";
+function expectedOf(
+  { model, dtype }: JobConfig,
+  lora: TrainedLora | null,
+  rounding: Rounding | null,
+): Expectation {
+  const isFull = fullPrecision.includes(dtype);
+  // Weights that are rounded as they were are all that a float32 job's quantisation changed.
+  const isCopied = isFull && rounding !== null;
+  if ((model.quantize || model.quantizeTextEncoder) && !isCopied) return "quantised";
+  if (!isFull) return "bf16";
   return lora?.dtypes.every((one) => one === "F32") === false ? "rounded-lora" : "exact";
 }

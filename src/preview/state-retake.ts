@@ -66,11 +66,13 @@ function profileOf(fields: JsonFields): AskedProfileName {
 
 function roundingOf(fields: JsonFields | null): Rounding | null {
   if (fields === null) return null;
-  const method = (key: string) => (fields.text(key) === "bf16" ? null : fields.text(key));
+  const dtype = fields.text("dtype") ?? "bf16";
+  const method = (key: string) => (fields.text(key) === dtype ? null : fields.text(key));
   const adapter = fields.text("training_adapter");
   const parsed = roundingSchema.safeParse({
     transformer: method("transformer"),
     textEncoder: method("text_encoder"),
+    dtype,
     embedders: fields.value("embedders") === true,
     adapter: adapter === null ? null : `${adapterRepository}/${adapter}`,
   });

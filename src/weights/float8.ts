@@ -13,28 +13,33 @@ export function valuesOfE4m3(): Float32Array {
   });
 }
 
+const single = new Float32Array(1);
+const word = new Uint32Array(single.buffer);
+/** Bits of f32 numbers. */
+const infinity = 0x7f80_0000;
+const largest = 0x43e0_0000;
+const smallestNormal = 0x3c80_0000;
+
 /**
- * For the bits of every bf16 the code of the nearest value, ties to even; the largest for what is
- * beyond, which PyTorch's rounding is given clamped.
+ * The code of the value nearest to an f32, ties to even; the largest for what is beyond it, which
+ * PyTorch's rounding is given clamped.
  */
-export function codesOfE4m3(): Uint8Array {
-  const values = valuesOfE4m3().subarray(0, notANumber);
-  const words = Uint32Array.from({ length: 2 ** 15 }, (_, bits) => bits << 16);
-  const sizes = new Float32Array(words.buffer);
-  const codes = new Uint8Array(2 ** 16);
-  let code = 0;
-  for (const [bits, size] of sizes.entries()) {
-    // Sizes rise until they are no numbers.
-    while (code + 1 < values.length && isNearer(size, values[code]!, values[code + 1]!, code))
-      code++;
-    codes[bits] = Number.isNaN(size) ? notANumber : code;
-    codes[bits + 2 ** 15] = codes[bits]! + 0x80;
-  }
-  return codes;
+export function codeOfE4m3(value: number): number {
+  single[0] = value;
+  const sign = (word[0]! >>> 24) & 0x80;
+  const size = word[0]! & 0x7fff_ffff;
+  if (size > infinity) return sign | notANumber;
+  if (size >= largest) return sign | (notANumber - 1);
+  // Its values are 2^-9 apart there.
+  if (size < smallestNormal) return sign | roundHalfToEven(Math.abs(value) * 512);
+  // Twenty bits of the mantissa go, and the exponent counts from 7 instead of 127.
+  return sign | (((size + 0x7_ffff + ((size >>> 20) & 1)) >>> 20) - (120 << 3));
 }
 
-/** Whether a size is to be rounded up; a code's last bit is its value's. */
-function isNearer(size: number, below: number, above: number, code: number): boolean {
-  const [toBelow, toAbove] = [size - below, above - size];
-  return toAbove < toBelow || (toAbove === toBelow && code % 2 === 1);
+/** To a whole number, ties to even, as PyTorch rounds. */
+export function roundHalfToEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return rest < 0.5 ? floor : floor + 1;
+  return floor % 2 === 0 ? floor : floor + 1;
 }

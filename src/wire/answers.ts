@@ -73,7 +73,11 @@ export type StatusPage = Holds<typeof statusPage>;
 
 export const asTrained = orNull(
   object({
-    transformer: documented(string, { description: "quanto or torchao: to 8 bits; bf16" }),
+    dtype: documented(string, { description: "what the training held weights in" }),
+    transformer: documented(string, {
+      description:
+        "quanto or torchao: to 8 bits; uint2 to uint7; or the dtype: not rounded further",
+    }),
     text_encoder: string,
     embedders: documented(flag, { description: "the transformer's embedders too" }),
     training_adapter: orNull(string),

@@ -157,14 +157,15 @@ describe("transformers of the server's own", () => {
       const rounded = await pictureOf({ asTrained: true, loras: [lora] }, [zorple]);
       expect(rounded.effective).toMatchObject({
         as_trained: {
+          dtype: "bf16",
           transformer: "torchao",
           text_encoder: "quanto",
           embedders: false,
           training_adapter: "zimage_turbo_training_adapter_v2.safetensors",
         },
         weights: {
-          transformer: expect.stringMatching(/^sampled:\w+\+torchao\+adapter sampled:\w+$/),
-          text_encoder: expect.stringMatching(/^sampled:\w+\+quanto$/),
+          transformer: expect.stringMatching(/^sampled:\w+\+torchao bf16\+adapter sampled:\w+$/),
+          text_encoder: expect.stringMatching(/^sampled:\w+\+quanto bf16$/),
         },
         loras: [{ network_multiplier: 1 }],
       });
