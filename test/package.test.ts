@@ -105,6 +105,14 @@ test("the command draws, tells its version and describes a LoRA", async () => {
   expect(JSON.parse(retake(["lora", lora, "--json"]).stdout).network).toBe("LoRA");
 });
 
+test("the command takes a job's preview again, and writes the report's page", () => {
+  const job = join(installed, "demo", "job");
+  const args = ["preview", job, "--step", "0", "--sample", "0", "--report", "report", "--json"];
+  const { samples } = JSON.parse(retake(args).stdout);
+  expect(samples).toMatchObject([{ step: 0, index: 0, verdict: "equal" }]);
+  expect(readFileSync(join(project, "report", "report.html"), "utf8")).toMatch(/<\/html>\s*$/);
+});
+
 test("the server draws for a client, in a process of the package's own", async () => {
   const folder = join(project, "server");
   mkdirSync(folder);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { encodeAsTrainer, toPixels } from "../image/encode-image.ts";
 import type { GenerateInput } from "../job/request.ts";
@@ -97,6 +98,19 @@ test("pictures of two sizes are different, and both sizes are said", async () =>
     ...{ verdict: "different", psnr: null, ssim: null, maxDifference: null },
     reason: "The preview has 128 x 128 pixels, the retake 160 x 128.",
   });
+});
+
+test("a JPEG that another program saved again is said to be one", async () => {
+  const { data, width, height } = toPixels(exact);
+  const raw = sharp(data, { raw: { width, height, channels: 3 } });
+  const resaved = (quality: number) =>
+    raw.clone().jpeg({ quality, chromaSubsampling: "4:2:0", optimiseCoding: false }).toBuffer();
+  const judged = async (bytes: Uint8Array) => judge({ file: "a.jpg", bytes }, exact, "bf16");
+  expect(await judged(await resaved(30))).toMatchObject({
+    verdict: "different",
+    reason: expect.stringMatching(/saved again by another program/),
+  });
+  expect(await judged(await resaved(75))).toMatchObject({ verdict: "equal", reason: null });
 });
 
 test("a preview that was cut off is refused by name", async () => {
