@@ -67,11 +67,11 @@ const planted: readonly (readonly [string, string, (root: string) => void, strin
     "3",
   ],
   [
-    "steps, in a job of a version that drew in several ways",
+    "guidance, in a job of a version that drew in several ways",
     "e5a-deturbo",
-    (root) => editConfig(root, "sample_steps: 7", "sample_steps: 8"),
-    "steps",
-    "7",
+    (root) => editConfig(root, "guidance_scale: 3", "guidance_scale: 5"),
+    "guidance",
+    "3",
   ],
   ["the seed", "mix", (root) => editConfig(root, "seed: 42", "seed: 41"), "seed", "42"],
   [
