@@ -12,6 +12,7 @@ import type { JobFile } from "./job-folders.ts";
 import { filesOfJob, jobFolders, manifestOf, putFile } from "./job-folders.ts";
 import { lora } from "./lora-site.ts";
 import { loraId, octets } from "./lora-upload.ts";
+import { blankPng, textChunk, withChunks } from "./picture-texts.ts";
 import { TestServer } from "./test-server.ts";
 
 // Every route's answers are held to /openapi.json, in both directions: nothing is missing that it
@@ -172,6 +173,20 @@ test("requests that are refused", async () => {
   await submit(demoRequest(), { origin: "https://evil.example" });
 });
 
+test("explanations", async () => {
+  const explain = (body: unknown, query = "", headers?: Record<string, string>) =>
+    ask("POST", "/v1/explain", `/v1/explain${query}`, body, headers);
+  const picture = withChunks(await blankPng(), textChunk("parameters", infotext));
+  await explain(demoRequest());
+  await explain(picture, "?model=zimage", { "content-type": "image/png" });
+  await explain(picture, "?model=none", { "content-type": "image/png" });
+  await explain(await blankPng(), "", { "content-type": "image/png" });
+  await explain(demoRequest({}, { width: "wide" }));
+  await explain(demoRequest({}, { prompt: "x".repeat(6000) }));
+});
+
+const infotext = "a cat\nSteps: 2, Sampler: Euler, CFG scale: 4, Seed: 7, Size: 64x64, RNG: CPU";
+
 test("uploaded LoRAs", async () => {
   const path = `/v1/loras/${loraId}`;
   const upload = (body: Buffer, headers = octets) =>
@@ -300,6 +315,7 @@ test("nothing is documented that this file doesn't bring about, but for these", 
     // link that gives nothing: other tests show these.
     "GET /ready 503",
     "POST /v1/inference 503",
+    "POST /v1/explain 503",
     "POST /v1/loras 408",
     "POST /v1/loras 503",
     "POST /v1/loras 507",

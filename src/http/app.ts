@@ -8,6 +8,7 @@ import { ApiError } from "./api-error.ts";
 import { requireKeys } from "./auth.ts";
 import { BodyError, takeBodiesAsBytes } from "./body.ts";
 import type { AppContext } from "./context.ts";
+import { addExplainRoute } from "./explain-route.ts";
 import { refuseForeignPages } from "./foreign-pages.ts";
 import { addJobUploadRoutes } from "./job-upload-routes.ts";
 import { addLoraRoutes } from "./lora-routes.ts";
@@ -84,6 +85,7 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
   await addDocumentation(app, settings);
   addOperationsRoutes(app, context);
   addSubmitRoute(app, context);
+  addExplainRoute(app, context);
   addPreviewRoutes(app, context);
   addRequestRoutes(app, context, stopping);
   await app.register(async (scope) => {

@@ -16,7 +16,8 @@ export class BodyError extends Error {
   }
 }
 
-const jsonType = /^application\/(?:[^;\s]*\+)?json(?:\s*;|\s*$)/i;
+/** What the body of a JSON request is sent as. */
+export const jsonType: RegExp = /^application\/(?:[^;\s]*\+)?json(?:\s*;|\s*$)/i;
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -45,7 +46,7 @@ export function takeBodiesAsBytes(app: FastifyInstance): void {
  */
 export function readJsonBody(request: FastifyRequest): JsonValue {
   const bytes = request.body;
-  if (!Buffer.isBuffer(bytes) || bytes.length === 0) return missing();
+  if (!Buffer.isBuffer(bytes) || bytes.length === 0) return missingBody();
   const isJson = jsonType.test(request.sentType);
   let text: string;
   try {
@@ -56,7 +57,7 @@ export function readJsonBody(request: FastifyRequest): JsonValue {
   if (!isJson) return text;
   try {
     const value = parsePythonJson(text);
-    return value === null ? missing() : value;
+    return value === null ? missingBody() : value;
   } catch (error) {
     if (error instanceof RangeError) throw unreadable();
     if (!(error instanceof JsonSyntaxError)) throw error;
@@ -86,7 +87,8 @@ function encodingOf(bytes: Buffer): string {
   return first !== 0 && second === 0 ? "utf-16le" : "utf-8";
 }
 
-function missing(): never {
+/** @throws BodyError as for a body that is not there */
+export function missingBody(): never {
   throw new BodyError(422, [
     { type: "missing", loc: ["body"], msg: "Field required", input: null },
   ]);

@@ -17,6 +17,7 @@ import {
   submitted,
   validationError,
 } from "../wire/answers.ts";
+import { explanations } from "../wire/explain-answers.ts";
 import { report } from "../wire/report.ts";
 import type { RequestLimits } from "../wire/request.ts";
 import { inferenceRequest } from "../wire/request.ts";
@@ -36,7 +37,7 @@ import {
   refusals,
 } from "./openapi-parts.ts";
 import { previewPaths } from "./openapi-previews.ts";
-import { requestsQuery } from "./queries.ts";
+import { explainQuery, requestsQuery } from "./queries.ts";
 
 /** Runs on the checkpoint that comes with Retake. */
 const exampleRequest = {
@@ -114,6 +115,34 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
             "413": json("The body is too large", plainError),
             "422": json("Wrong fields", validationError),
             "503": json("The server's folder of LoRAs can't be used", apiError),
+            ...refusals,
+          },
+        },
+      },
+      "/v1/explain": {
+        post: {
+          tags,
+          summary: "Everything that decides how a request or a picture looks, without drawing it",
+          parameters: queryParameters(explainQuery),
+          requestBody: {
+            required: true,
+            content: {
+              "application/json": { schema: { $ref: "#/components/schemas/InferenceInput" } },
+              ...Object.fromEntries(
+                imageFormats.map((format) => [`image/${format}`, { schema: binary }]),
+              ),
+              "application/yaml": { schema: string.schema },
+            },
+          },
+          responses: {
+            "200": json("An explanation for each prompt", explanations),
+            "400": json("It states no request, or one that can't be drawn", apiError),
+            "413": json("The body is too large", plainError),
+            "422": json("Wrong fields", validationError),
+            "503": json(
+              "The server's folder of LoRAs can't be used, or too many files are being read: see Retry-After",
+              apiError,
+            ),
             ...refusals,
           },
         },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { jobKinds, jobStates } from "../job/job.ts";
+import { models } from "../models/registry.ts";
 import { uploadIdPattern } from "../wire/lora-answers.ts";
 import { ApiError } from "./api-error.ts";
 
@@ -35,6 +36,11 @@ export const jobsQuery = z.object(pageQuery(z.string().max(4096)));
 export const uploadQuery = z.object({ name: z.string().max(1000).optional() });
 
 export const inspectQuery = z.object({ path: z.string().max(4096) });
+
+export const explainQuery = z.object({
+  sample: z.coerce.number().int().min(0).max(1_000_000).optional(),
+  model: z.enum(models.map(({ id }) => id)).optional(),
+});
 
 /** A query as its schema reads it. @throws ApiError naming each parameter that is wrong */
 export function parseQuery<Schema extends z.ZodType>(

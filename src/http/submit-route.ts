@@ -18,7 +18,7 @@ import type { AppContext } from "./context.ts";
  *
  * @throws ApiError, LoraNotFoundError
  */
-async function checkSubmission(
+export async function checkSubmission(
   { model: id, loras }: InferenceRequest,
   { loraFolder, limits }: Pick<Settings, "loraFolder" | "limits">,
 ): Promise<ModelDefinition> {

@@ -55,7 +55,7 @@ test("what can't be read is listed, and the rest is read", async () => {
   const { texts, problems } = await readEmbeddedTexts(png.subarray(0, png.length - 20));
   expect(texts).toEqual([{ place: "PNG text", name: "good", text: "text" }]);
   expect(problems).toEqual([
-    expect.stringContaining('"bomb" can\'t be read: it has more than'),
+    expect.stringContaining('"bomb" can\'t be read: with it the texts have more than'),
     expect.stringContaining('"broken" can\'t be read: it is damaged'),
     expect.stringContaining('"odd" can\'t be read: it is compressed in a way'),
     expect.stringContaining("ends in the middle of a chunk"),

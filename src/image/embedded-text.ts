@@ -3,7 +3,7 @@ import { InputError } from "../errors.ts";
 import { readExifTexts } from "./exif-text.ts";
 import { readJpegComments } from "./jpeg-comment.ts";
 import type { PngTexts } from "./png-text.ts";
-import { pngSignature, readPngTexts } from "./png-text.ts";
+import { readPngTexts } from "./png-text.ts";
 import { decodeText } from "./text-bytes.ts";
 import { readXmpTexts } from "./xmp-text.ts";
 
@@ -38,24 +38,37 @@ export async function readEmbeddedTexts(picture: Uint8Array): Promise<EmbeddedTe
   if (picture.length > largestPicture) {
     throw new InputError(`The picture has more than ${largestPicture} bytes. Take a smaller file.`);
   }
+  const png = readPngTexts(picture);
+  if (png !== undefined) return ofPng(png);
   const { format, width, height, exif, xmp } = await describe(picture);
-  const isPng = Buffer.from(picture.subarray(0, pngSignature.length)).equals(pngSignature);
-  const png: PngTexts = isPng ? readPngTexts(picture) : { texts: [], exif: null, problems: [] };
-  const isXmp = ({ keyword }: { keyword: string }) => keyword === "XML:com.adobe.xmp";
-  const packet = isPng ? png.texts.find(isXmp)?.text : xmp && decodeText(xmp);
-  const texts: EmbeddedText[] = [
-    ...png.texts
-      .filter((text) => !isXmp(text))
-      .map(({ keyword, text }) => ({ place: "PNG text" as const, name: keyword, text })),
+  const texts = [
     ...readJpegComments(picture).map(comment),
-    ...Array.from(readExifTexts(png.exif ?? exif ?? new Uint8Array()), ([name, text]) => ({
-      place: "Exif" as const,
-      name,
-      text,
-    })),
-    ...readXmpTexts(packet ?? "").map((property) => ({ place: "XMP" as const, ...property })),
+    ...ofExif(exif),
+    ...ofXmp(xmp === undefined ? "" : decodeText(xmp)),
   ];
-  return { format, width, height, texts, problems: png.problems };
+  return { format, width, height, texts, problems: [] };
+}
+
+function ofPng({ width, height, texts, exif, problems }: PngTexts): EmbeddedTexts {
+  const isXmp = ({ keyword }: { keyword: string }) => keyword === "XML:com.adobe.xmp";
+  const own = texts
+    .filter((text) => !isXmp(text))
+    .map(({ keyword, text }) => ({ place: "PNG text" as const, name: keyword, text }));
+  const packet = texts.find(isXmp)?.text ?? "";
+  const all = [...own, ...ofExif(exif ?? undefined), ...ofXmp(packet)];
+  return { format: "png", width, height, texts: all, problems };
+}
+
+function ofExif(block: Uint8Array | undefined): EmbeddedText[] {
+  return Array.from(readExifTexts(block ?? new Uint8Array()), ([name, text]) => ({
+    place: "Exif" as const,
+    name,
+    text,
+  }));
+}
+
+function ofXmp(packet: string): EmbeddedText[] {
+  return readXmpTexts(packet).map((property) => ({ place: "XMP" as const, ...property }));
 }
 
 /** stable-diffusion.cpp puts a keyword before the text, as a PNG has one. */
@@ -67,7 +80,7 @@ function comment(bytes: Buffer): EmbeddedText {
 }
 
 async function describe(picture: Uint8Array): Promise<{
-  readonly format: "png" | "jpeg" | "webp";
+  readonly format: "jpeg" | "webp";
   readonly width: number;
   readonly height: number;
   readonly exif?: Uint8Array | undefined;
@@ -75,7 +88,7 @@ async function describe(picture: Uint8Array): Promise<{
 }> {
   try {
     const { format, ...found } = await sharp(picture).metadata();
-    if (format === "png" || format === "jpeg" || format === "webp") return { format, ...found };
+    if (format === "jpeg" || format === "webp") return { format, ...found };
     throw new Error(`it is ${format}`);
   } catch (error) {
     throw new InputError(

@@ -10,7 +10,7 @@ export type ThreadAnswer<Answer> =
 
 interface Reading {
   /** Of the module that the thread runs, in this folder. */
-  readonly entry: "describe-thread" | "job-thread";
+  readonly entry: "describe-thread" | "job-thread" | "explain-thread";
   /** What is read, to be said in messages. */
   readonly what: string;
   readonly signal: AbortSignal;

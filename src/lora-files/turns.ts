@@ -88,6 +88,8 @@ export class BusyError extends Error {
 export const descriptions: Turns = new Turns({ atOnce: 2, atOncePerClient: 1 });
 /** Each reads a header, in less than a second. */
 export const checks: Turns = new Turns({ atOnce: 2, atOncePerClient: 2 });
+/** Each reads a tokenizer and headers, in about a second. */
+export const explainings: Turns = new Turns({ atOnce: 2, atOncePerClient: 1 });
 /** Each reads a folder, which may be a large one. */
 export const jobReads: Turns = new Turns({ atOnce: 2, atOncePerClient: 1 });
 

@@ -6,8 +6,10 @@ import { readLora } from "../lora/file.ts";
 import { networkOf } from "../lora/format.ts";
 import type { LoraInfo } from "../lora/info.ts";
 import { matchLora } from "../lora/match.ts";
+import { eraOfHeader } from "../models/eras.ts";
 import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { modelById } from "../models/registry.ts";
+import { usualRounding } from "../models/rounding-for.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import type { Decided } from "../pipeline/decide.ts";
 import { decide } from "../pipeline/decide.ts";
@@ -34,7 +36,8 @@ export interface Explained {
   readonly request: GenerateRequest;
   /** As many as the request has, in its order. */
   readonly loras: readonly NamedLora[];
-  readonly asTrained: Rounding | null;
+  /** `usual`: as the trainer's page sets a job up, in the version of the first LoRA. */
+  readonly asTrained: Rounding | "usual" | null;
   /** What the source could not carry over, each a sentence. */
   readonly warnings: readonly string[];
   readonly report: ModelReport;
@@ -75,6 +78,7 @@ export async function explain({
   const known = headers.map((header) => header ?? unknown);
   const decided = decide(request, model, shift, known);
   const { effective, schedule, profile, prompt } = decided;
+  const rounding = asTrained === "usual" ? usualFor(model.id, known[0]) : asTrained;
   const { guidanceWeight: weight } = effective;
   const positive = textFacts(prompt, report.tokenizer);
   const negative = textFacts(request.negativePrompt, report.tokenizer);
@@ -119,7 +123,7 @@ export async function explain({
           stored: [...new Set([...weights.values()].map(storedAs))].toSorted(),
         })),
       as_trained: describeRounding(
-        asTrained === null ? null : { rounding: asTrained, adapter: asTrained.adapter },
+        rounding === null ? null : { rounding, adapter: rounding.adapter },
       ),
       warnings: [
         ...warnings,
@@ -134,6 +138,14 @@ export async function explain({
       ],
     },
   };
+}
+
+function usualFor(
+  model: string,
+  header: Pick<LoraInfo, "trainer" | "trainerVersion"> | undefined,
+): Rounding {
+  const era = header === undefined ? null : eraOfHeader(header);
+  return usualRounding(model, era === null || "none" in era ? null : era.version);
 }
 
 /** What gives the same guidance in tools and in this API's profiles. */

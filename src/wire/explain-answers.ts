@@ -98,3 +98,8 @@ const explanation = object({
   warnings: arrayOf(string),
 });
 export type Explanation = Holds<typeof explanation>;
+
+export const explanations = object({
+  explanations: documented(arrayOf(explanation), { description: "one for each prompt" }),
+});
+export type Explanations = Holds<typeof explanations>;
