@@ -1,12 +1,14 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { decodeImage } from "../src/image/decode-image.ts";
 import type { Findings } from "../src/preview/causes.ts";
 import { findCauses } from "../src/preview/causes.ts";
 import { readJobFolder } from "../src/preview/job-folder.ts";
 import { judge } from "../src/preview/judge.ts";
+import type { PlanOptions } from "../src/preview/plan.ts";
 import { planRetakes } from "../src/preview/plan.ts";
 import { openRenderer } from "../src/preview/renderer.ts";
 import type { Shot } from "../src/preview/shot.ts";
@@ -26,10 +28,14 @@ const draw = async ({ model, rounding, request }: Shot) =>
   (await renderer.render(model, rounding, request)).image;
 
 /** Takes the pictures of a folder again, and looks for what explains those that differ. */
-async function search(root: string, seconds = 300): Promise<Findings & { trials: string[] }> {
+async function search(
+  root: string,
+  seconds = 300,
+  options: PlanOptions = {},
+): Promise<Findings & { trials: string[] }> {
   const job = await readJobFolder(root);
   const cases: (Case & { bytes: Uint8Array })[] = [];
-  for (const sample of planRetakes(job).samples) {
+  for (const sample of planRetakes(job, options).samples) {
     const { preview, request, model, rounding, expected } = sample;
     if (preview === null || request === null) continue;
     const bytes = readFileSync(preview.path);
@@ -39,7 +45,7 @@ async function search(root: string, seconds = 300): Promise<Findings & { trials:
     cases.push({ sample, preview, shot, judgement, width, height, bytes });
   }
   const trials: string[] = [];
-  const findings = await findCauses({ job, options: {} }, cases, {
+  const findings = await findCauses({ job, options }, cases, {
     draw,
     judge: ({ preview }, image, expected) => {
       const { bytes } = cases.find((one) => one.preview.file === preview.file)!;
@@ -50,6 +56,17 @@ async function search(root: string, seconds = 300): Promise<Findings & { trials:
   });
   return { ...findings, trials };
 }
+
+test("an era that a person asked for: the LoRA's own is named, not one that draws the same", async () => {
+  const root = fileURLToPath(new URL("../demo/job", import.meta.url));
+  const { found } = await search(root, 300, { era: "0.10.25" });
+  const firsts = [...found.values()].map(({ causes }) => causes[0]);
+  expect(firsts).toHaveLength(6);
+  for (const cause of firsts) {
+    expect(cause).toMatchObject({ factor: "era", value: "preview-0.7.6", flag: "--era 0.7.6" });
+    expect(cause?.sentence).toContain("not as --era 0.10.25 asks");
+  }
+});
 
 const planted: readonly (readonly [string, string, (root: string) => void, string, string])[] = [
   [

@@ -50,10 +50,12 @@ function* eras(job: JobFolder, options: PlanOptions, own: ProfileName): Generato
     Math.abs(place(eraOf(version)) - place(own));
   for (const version of versionsTried.toSorted((a, b) => distance(a) - distance(b))) {
     const profile = eraOf(version);
+    const instead =
+      options.era === undefined ? "its LoRA's version does" : `--era ${options.era} asks`;
     yield {
       factor: "era",
       value: profile,
-      sentence: `it was drawn as ai-toolkit ${rangeOf(profile)} draws, not as its LoRA's version does`,
+      sentence: `it was drawn as ai-toolkit ${rangeOf(profile)} draws, not as ${instead}`,
       flag: `--era ${version}`,
       reach: "round",
       job,
