@@ -354,11 +354,19 @@ test("a killed server goes on with the files that are missing", async () => {
 test("with keys a folder is its key's alone", async () => {
   const keys = join(folder, "keys.json");
   const secrets = { alice: await addApiKey(keys, "alice"), bob: await addApiKey(keys, "bob") };
-  const env = { RETAKE_API_KEYS: keys, DEVICE: "none" };
+  const friend = "https://friend.example";
+  const env = { RETAKE_API_KEYS: keys, DEVICE: "none", RETAKE_CORS_ORIGINS: friend };
   const guarded = await TestServer.start(join(folder, "guarded"), env);
   const as = (name: "alice" | "bob") => ({ authorization: `Bearer ${secrets[name]}` });
   const id = await uploadJob(guarded, files, as("alice"));
   const path = `/v1/previews/uploads/${id}`;
+  // A browser asks first, without the key, whether an allowed page may.
+  for (const method of ["PUT", "DELETE"]) {
+    const asking = { origin: friend, "access-control-request-method": method };
+    const { status, headers } = await guarded.call("OPTIONS", path, undefined, asking);
+    expect([status, headers.get("access-control-allow-origin")]).toEqual([204, friend]);
+    expect(headers.get("access-control-allow-methods")).toContain(method);
+  }
   for (const method of ["GET", "DELETE"])
     expect(codeOf(await guarded.call(method, path, undefined, as("bob")))).toBe(
       "404 JOB_UPLOAD_NOT_FOUND",

@@ -111,7 +111,14 @@ test.each<[string, (root: string) => void]>([
   ],
 ])("%s is said at once", async (_, change) => {
   const name = job(change);
-  const { status, body } = await ask({ folder: name });
+  let answered = false;
+  const asking = ask({ folder: name }).finally(() => {
+    answered = true;
+  });
+  // Others are answered while it is read.
+  expect((await server.call("GET", "/health")).status).toBe(200);
+  expect(answered).toBe(false);
+  const { status, body } = await asking;
   expect([status, body.detail.error.code]).toEqual([400, "JOB_NOT_USABLE"]);
   expect(body.detail.error.message).not.toContain(folder);
 });

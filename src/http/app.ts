@@ -65,6 +65,8 @@ export async function buildApp(context: AppContext): Promise<FastifyInstance> {
     await app.register(cors, {
       origin: origins.includes("*") ? true : [...origins],
       credentials: !origins.includes("*"),
+      // The plugin's default knows no PUT and no DELETE.
+      methods: ["GET", "HEAD", "POST", "PUT", "DELETE"],
       maxAge: 600,
     });
   }

@@ -35,6 +35,19 @@ test("results are kept in a bucket, read back and removed with their request", a
   expect((await results.read(`${other}_output_0.png`))?.bytes).toBe(5);
 });
 
+test("all files of a report are removed, more than the store lists at once", async () => {
+  const results = await openResults("s3://pictures/team/b");
+  const id = randomUUID();
+  const names = Array.from({ length: 1005 }, (_, i) => `${id}_retake_${i}.png`);
+  for (let i = 0; i < names.length; i += 50)
+    await Promise.all(
+      names.slice(i, i + 50).map((name) => results.write(name, Buffer.from("picture"))),
+    );
+  await results.removeAll(jobOf([], { id }));
+  const left = await Promise.all(names.slice(-10).map((name) => results.read(name)));
+  expect(left.every((found) => found === undefined)).toBe(true);
+}, 60_000);
+
 test("a bucket that isn't there is named", async () => {
   await expect(openResults("s3://nothing-here")).rejects.toThrow(
     /bucket nothing-here can't be used/,

@@ -67,9 +67,12 @@ export class S3Results implements ResultStore {
 
   async removeAll({ id }: Pick<Job, "id">): Promise<void> {
     for (;;) {
-      // A page has up to 1,000 objects, and so has a removal.
+      // A page may have 1,000 objects, and so may a removal; not every store takes so long a list.
       const listed = await this.#client.send(
-        new ListObjectsV2Command({ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` }),
+        new ListObjectsV2Command({
+          ...{ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` },
+          MaxKeys: 500,
+        }),
       );
       const keys = (listed.Contents ?? []).flatMap(({ Key }) =>
         Key === undefined ? [] : [{ Key }],

@@ -115,6 +115,14 @@ test("the operator's bound of a picture holds for a job's samples", async () => 
   }
 });
 
+test("weights that the operator has rounded are not drawn with", async () => {
+  const own = workerIn(results, { quantize: "int8", cacheFolder: join(folder, "rounded") });
+  const job = jobOf({ options: { steps: [4] } });
+  await own.run(job, [jobFolder, work()], { signal: never, onEvent: () => {} });
+  await own.stop();
+  expect(reportOf(job).summary).toMatchObject({ equal: 2 });
+});
+
 test("messages name a folder as the client did", async () => {
   const broken = join(folder, "secret-place");
   cpSync(jobFolder, broken, { recursive: true });
