@@ -3,7 +3,7 @@ import type { S3Client } from "@aws-sdk/client-s3";
 import {
   DeleteObjectsCommand,
   GetObjectCommand,
-  ListObjectsV2Command,
+  ListObjectsCommand,
   NoSuchKey,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
@@ -67,12 +67,10 @@ export class S3Results implements ResultStore {
 
   async removeAll({ id }: Pick<Job, "id">): Promise<void> {
     for (;;) {
-      // A page may have 1,000 objects, and so may a removal; not every store takes so long a list.
+      // A page has up to 1,000 objects, and so has a removal. What was listed is gone then, so that
+      // the next page is the first again: no token, which the newer ListObjectsV2 is about.
       const listed = await this.#client.send(
-        new ListObjectsV2Command({
-          ...{ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` },
-          MaxKeys: 500,
-        }),
+        new ListObjectsCommand({ Bucket: this.#bucket, Prefix: `${this.#prefix}${id}_` }),
       );
       const keys = (listed.Contents ?? []).flatMap(({ Key }) =>
         Key === undefined ? [] : [{ Key }],
