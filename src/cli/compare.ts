@@ -6,7 +6,7 @@ import { devices } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import { comparePictures } from "../preview/compare-pictures.ts";
 import { compareTraces } from "../preview/compare-traces.ts";
-import { namedLora, readComparedPicture } from "../preview/compared-picture.ts";
+import { loraFileAt, readComparedPicture } from "../preview/compared-picture.ts";
 import type { Renderer } from "../preview/renderer.ts";
 import { openRenderer } from "../preview/renderer.ts";
 import type { Shot } from "../preview/shot.ts";
@@ -67,7 +67,7 @@ async function compare(
     print(flags, compared, () => traceText(compared));
     return;
   }
-  const loras = (flags.lora ?? []).map(namedLora);
+  const loras = (flags.lora ?? []).map(loraFileAt);
   const pictures = [
     await readComparedPicture(first, loras),
     await readComparedPicture(second, loras),

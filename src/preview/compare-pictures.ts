@@ -4,7 +4,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { Difference } from "../tools/differences.ts";
 import { differencesOf, fileName, unsaidIn } from "../tools/differences.ts";
 import type { SettingName, ToolSettings } from "../tools/settings.ts";
-import type { ComparedPicture, NamedLora } from "./compared-picture.ts";
+import type { ComparedPicture, LoraFile } from "./compared-picture.ts";
 import type { Explanation } from "./explain-picture.ts";
 import { explainPicture } from "./explain-picture.ts";
 import { judge } from "./judge.ts";
@@ -96,7 +96,7 @@ async function likeliest(
 function withKnownLoras(
   settings: ToolSettings | null,
   own: ToolSettings | null,
-  loras: readonly NamedLora[],
+  loras: readonly LoraFile[],
 ): { settings: ToolSettings | null; notes: string[] } {
   const [only, ...more] = settings?.loras ?? [];
   const [mine, ...others] = own?.loras ?? [];

@@ -1,21 +1,23 @@
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import { InputError } from "../errors.ts";
+import { hashFile } from "../files/hash.ts";
 import { openRegular, readExactly } from "../files/read.ts";
 import type { DecodedImage } from "../image/decode-image.ts";
 import { decodeImage } from "../image/decode-image.ts";
-import type { ProfileName } from "../job/request.ts";
-import { profileNames } from "../job/request.ts";
 import { fileName } from "../tools/differences.ts";
 import { readPicture } from "../tools/picture.ts";
+import { retakeFields } from "../tools/retake.ts";
 import type { ToolSettings } from "../tools/settings.ts";
 import { readJobFolder } from "./job-folder.ts";
 import { planRetakes } from "./plan.ts";
 import { settingsOfShot } from "./settings-of-shot.ts";
 import type { Shot } from "./shot.ts";
+import { stateRetake } from "./state-retake.ts";
+import type { StatedLora, StatedRequest } from "./stated-request.ts";
 import type { TrainedLora } from "./trained-loras.ts";
 
 /** A LoRA's file that a picture's settings may name. */
-export type NamedLora = Pick<TrainedLora, "file" | "path">;
+export type LoraFile = Pick<TrainedLora, "file" | "path">;
 
 /** A picture, and what is known of how it was made. */
 export interface ComparedPicture {
@@ -28,7 +30,7 @@ export interface ComparedPicture {
   /** How it is drawn again, the likely way first; empty if that isn't known. */
   readonly shots: readonly Shot[];
   /** Of its job. */
-  readonly loras: readonly NamedLora[];
+  readonly loras: readonly LoraFile[];
   /** Why something is not known. */
   readonly notes: readonly string[];
 }
@@ -44,7 +46,7 @@ const largestPicture = 2 ** 30;
  */
 export async function readComparedPicture(
   path: string,
-  loras: readonly NamedLora[],
+  loras: readonly LoraFile[],
 ): Promise<ComparedPicture> {
   const bytes = await readWhole(path);
   const image = await decodeImage(bytes, path);
@@ -54,8 +56,10 @@ export async function readComparedPicture(
     if (preview !== null) return { ...known, made: "preview", ...preview };
   }
   try {
-    const { settings } = await readPicture(bytes);
-    const { shots, notes } = settings.tool === "retake" ? shotsOf(settings, loras) : none;
+    const { settings, embedded } = await readPicture(bytes);
+    const own = embedded.texts.map(({ text }) => retakeFields(text)).find((fields) => fields);
+    const isOwn = settings.tool === "retake" && own !== undefined;
+    const { shots, notes } = isOwn ? await shotsOf(stateRetake(own), loras) : none;
     return { ...known, made: settings.tool, settings, shots, loras, notes };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
@@ -81,61 +85,60 @@ async function readWhole(path: string): Promise<Uint8Array> {
 async function asPreview(
   path: string,
 ): Promise<Pick<ComparedPicture, "settings" | "shots" | "loras" | "notes"> | null> {
-  const job = await readJobFolder(path).catch((error: unknown) => {
-    if (error instanceof InputError) return null;
-    throw error;
-  });
-  if (job === null) return null;
-  const [sample] = planRetakes(job).samples;
-  if (sample === undefined) return null;
-  const shots = sample.candidates.map(({ rounding, request }) => ({
-    model: sample.model,
-    rounding,
-    request,
-  }));
-  const settings = shots[0] === undefined ? null : settingsOfShot(shots[0]);
-  const notes =
-    sample.reason === null ? [] : [`the preview can't be taken again: ${sample.reason}`];
-  return { settings, shots, loras: job.loras, notes };
+  let loras: readonly LoraFile[] | null = null;
+  try {
+    const job = await readJobFolder(path);
+    loras = job.loras;
+    const [sample] = planRetakes(job).samples;
+    const { model, candidates, reason } = sample!; // the one that was named
+    const shots = candidates.map(({ rounding, request }) => ({ model, rounding, request }));
+    const settings = shots[0] === undefined ? null : settingsOfShot(shots[0]);
+    const notes = reason === null ? [] : [`the preview can't be taken again: ${reason}`];
+    return { settings, shots, loras, notes };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    if (loras === null) return null;
+    const notes = [`the preview can't be taken again: ${error.message}`];
+    return { settings: null, shots: [], loras, notes };
+  }
 }
 
-/** A picture of ours says all of its request; its LoRAs are found by their names. */
-function shotsOf(
-  settings: ToolSettings,
-  loras: readonly NamedLora[],
-): Pick<ComparedPicture, "shots" | "notes"> {
-  const { model, prompt, negative, width, height, steps, cfgOwn, seed } = settings;
-  const profile = profileNames.find((name) => name === settings.own.scheduler?.value);
-  const found = settings.loras.map(({ name, strength }) => ({
-    name,
-    path: loras.find(({ file }) => fileName(file) === fileName(name))?.path,
-    multiplier: strength,
-  }));
-  const missing = found.find(({ path }) => path === undefined);
-  if (missing !== undefined)
-    return {
-      shots: [],
-      notes: [`the LoRA ${missing.name} is not at hand: name its file as --lora`],
-    };
-  const isWhole = [model, prompt, width, height, steps, cfgOwn, seed, profile].every(
-    (one) => one != null,
-  );
-  if (!isWhole) return { shots: [], notes: ["what Retake wrote into the picture is not whole"] };
-  const request = {
-    prompt: prompt!,
-    negativePrompt: negative?.kind === "text" ? negative.text : "",
-    width: width!,
-    height: height!,
-    steps: steps!,
-    guidanceScale: cfgOwn!.value,
-    seed: seed!,
-    profile: profile as ProfileName,
-    loras: found.map(({ path, multiplier }) => ({ path: path!, multiplier })),
+/** A picture of ours says all of its request; its LoRAs are found by their names, or by what they hold. */
+async function shotsOf(
+  stated: StatedRequest,
+  loras: readonly LoraFile[],
+): Promise<Pick<ComparedPicture, "shots" | "notes">> {
+  const { model, request, asTrained: rounding, warnings } = stated;
+  const found: { path: string; multiplier: number }[] = [];
+  for (const lora of stated.loras) {
+    const path = await fileOf(lora, loras);
+    if (path === undefined) {
+      const missing = `the LoRA ${lora.name} is not at hand: name its file as --lora`;
+      return { shots: [], notes: [...warnings, missing] };
+    }
+    found.push({ path, multiplier: lora.multiplier });
+  }
+  const { prompt } = request;
+  if (model === null || prompt === undefined) {
+    return { shots: [], notes: [...warnings, "what Retake wrote into the picture is not whole"] };
+  }
+  return {
+    shots: [{ model, rounding, request: { ...request, prompt, loras: found } }],
+    notes: warnings,
   };
-  return { shots: [{ model: model!, rounding: null, request }], notes: [] };
+}
+
+async function fileOf(
+  { name, sha256 }: StatedLora,
+  loras: readonly LoraFile[],
+): Promise<string | undefined> {
+  const named = loras.find(({ file }) => fileName(file) === fileName(name));
+  if (named !== undefined || sha256 === null) return named?.path;
+  for (const { path } of loras) if ((await hashFile(path, "sha256")) === sha256) return path;
+  return undefined;
 }
 
 /** A file beside the command, as a LoRA that a picture may name. */
-export function namedLora(path: string): NamedLora {
-  return { file: basename(path), path: join(path) };
+export function loraFileAt(path: string): LoraFile {
+  return { file: basename(path), path };
 }
