@@ -36,14 +36,16 @@ const sample: ReportSample = {
   causes: [],
 };
 
+const cause = {
+  ...{ factor: "era", value: "preview-0.10.21", flag: "--era 0.10.21" },
+  sentence: "Guidance means what it did from 0.10.21 on",
+};
+
 const different: ReportSample = {
   ...{ ...sample, preview: "samples/noisy.jpg", verdict: "different", step: 2000, index: 1 },
   ...{ psnr: 32.7, ssim: 0.9045, max_difference: 23 },
   causes: [
-    {
-      ...{ factor: "era", value: "preview-0.10.21", psnr: 58, gain: 25.3, flag: "--era 0.10.21" },
-      sentence: "Guidance means what it did from 0.10.21 on",
-    },
+    { ...cause, psnr: 58, gain: 25.3 },
     { factor: "steps", value: 9, psnr: 33.1, gain: 0.4 },
   ],
 };
@@ -90,7 +92,8 @@ describe.skipIf(noBrowser)("report.html", () => {
     previews["samples/other.jpg"] = await encodeAsTrainer(half, "jpeg");
     const report = {
       ...{ job: `my_cat ${hostile}`, retake: "0.1.0", trainer_versions: ["0.7.25"] },
-      ...{ finished: false, notes: [hostile], samples, summary: summarise(samples, 12) },
+      ...{ finished: false, notes: [hostile], samples },
+      summary: { ...summarise(samples, 12), cause: { ...cause, explained: 3, different: 4 } },
     };
     await writeReport(folder, report, async (file) => previews[file]!);
     address = pathToFileURL(join(folder, "report.html")).href;

@@ -1,3 +1,4 @@
+import { commonNote } from "../preview/explain-job.ts";
 import type { Report, ReportSample } from "../wire/report.ts";
 
 /** Verdicts that need words; an equal picture needs none. */
@@ -18,7 +19,8 @@ export function summaryOf(
       lines.push(`  ${verdict}: ${placesOf(alike)}${nearOf(alike)}${why === "" ? "" : `. ${why}`}`);
     }
   }
-  for (const note of notes) lines.push(`  note: ${note}`);
+  for (const note of [...commonNote(summary.cause ?? null), ...notes])
+    lines.push(`  note: ${note}`);
   if (!finished) lines.push("  the same command goes on with what is missing");
   lines.push(`report: ${page}`);
   return `${lines.join("\n")}\n`;

@@ -112,7 +112,7 @@ export async function judge(
     // WebP's encoder chooses block by block: one pixel that is off by one may change all that follow.
     const noisy = theirs.format === "webp" && figures.psnr < usualPsnr;
     const reason = noisy
-      ? "WebP's encoder made the pixels differ: the means of all blocks are equal, so the pictures before it were."
+      ? "WebP's encoder made the pixels differ: the means of its blocks agree, so the pictures before it did."
       : null;
     return { verdict: "equal", ...figures, reason };
   }

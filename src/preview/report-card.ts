@@ -63,7 +63,12 @@ function moreCauses({ causes, psnr }: ReportSample): Html {
 }
 
 /** What was changed, and how to change it. */
-export function causeText({ factor, value, sentence, flag }: ReportCause): Html {
+export function causeText({
+  factor,
+  value,
+  sentence,
+  flag,
+}: Pick<ReportCause, "factor" | "value" | "sentence" | "flag">): Html {
   const said = asSentence(sentence ?? `${factor}: ${String(value)}`).replace(/[.]$/, "");
   const change = flag === undefined || flag === null ? null : html` (<code>${flag}</code>)`;
   return html`${said}${change}.`;

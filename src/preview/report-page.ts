@@ -57,11 +57,12 @@ ${iconSheet()}
 <p class="answer">${made}${summary.sentence}</p>
 <ul class="tally">${tally(report)}</ul>
 ${share(report)}
+${commonCause(report)}
 ${report.finished ? null : html`<p class="note">The report is not finished: run the same command again to go on.</p>`}
 ${notes.map((note) => html`<p class="note">${asSentence(note)}</p>`)}
 </header>
 <main class="wide">
-${firstToSee(samples)}
+${firstToSee(report)}
 ${samples.length === 0 ? null : matrix(samples)}
 ${tools(samples)}
 <section id="pictures" class="${samples.length > manyCards ? "many" : ""}" data-view="side" tabindex="-1">
@@ -124,11 +125,17 @@ function share(report: Report): Html | null {
   return html`<svg class="share" viewBox="0 0 ${all} 1" preserveAspectRatio="none" aria-hidden="true">${parts}</svg>`;
 }
 
+function commonCause({ summary: { cause } }: Report): Html | null {
+  if (cause === undefined || cause === null) return null;
+  const { explained, different } = cause;
+  return html`<p class="cause tinted different note"><strong>Likely cause of ${explained} of the ${different} pictures that differ</strong>${causeText(cause)}</p>`;
+}
+
 /** More of one kind are not listed one by one. */
 const mostPlaces = 12;
 
 /** What isn't as it was, what is the same of several pictures said once. */
-function firstToSee(samples: readonly ReportSample[]): Html | null {
+function firstToSee({ samples, summary }: Report): Html | null {
   const groups = new Map<string, { says: Html; verdict: Verdict; places: Html[] }>();
   for (const [position, sample] of samples.entries()) {
     const { verdict, reason, causes } = sample;
@@ -138,7 +145,9 @@ function firstToSee(samples: readonly ReportSample[]): Html | null {
     const says =
       cause === undefined
         ? html`${asSentence(reason ?? "no setting that was tried brings it nearer.")}`
-        : html`Likely cause: ${causeText(cause)}`;
+        : cause.sentence !== undefined && cause.sentence === summary.cause?.sentence
+          ? html`The likely cause is the one above.`
+          : html`Likely cause: ${causeText(cause)}`;
     const group = groups.get(key) ?? { says, verdict, places: [] };
     group.places.push(html`<a href="#${cardId(position)}">${placeOf(sample)}</a>`);
     groups.set(key, group);

@@ -7,7 +7,7 @@ import type { Report, ReportSample } from "../wire/report.ts";
 import type { Decision } from "./decide.ts";
 import { decide } from "./decide.ts";
 import type { Explained } from "./explain-job.ts";
-import { commonNote, explainJob, nothingToExplain } from "./explain-job.ts";
+import { explainJob, nothingToExplain } from "./explain-job.ts";
 import type { Inputs } from "./inputs.ts";
 import { hashText, openInputs } from "./inputs.ts";
 import type { Notebook } from "./notebook.ts";
@@ -150,7 +150,7 @@ export function reportOf(
     retake: version,
     trainer_versions: [...new Set(versions)],
     finished: done.length === samples.length,
-    notes: [...commonNote(common), ...job.notes],
+    notes: job.notes,
     samples: done,
     summary: { ...summarise(done, samples.length), cause: common },
   };
