@@ -62,6 +62,7 @@ test("explain says everything effective about flags, without drawing", async () 
   ]);
   expect(told.warnings).toEqual([
     expect.stringContaining("[trigger], and there is no trigger word"),
+    expect.stringMatching(/none of the trigger words of .*zorple\.safetensors: zorple\./),
     expect.stringContaining("longer than 512 tokens"),
   ]);
 });
@@ -81,6 +82,7 @@ test("explain of a picture in text: no control character of the file reaches the
   expect(code).toBe(0);
   expect(stdout).not.toContain("\u001b");
   expect(stdout).toMatch(/^from\s+a picture of Forge Neo$/m);
+  expect(stdout).toMatch(/^ +CFG scale +4$/m);
   expect(stdout).toMatch(/^guidance\s+4: weight 3, standard CFG 4$/m);
   expect(stdout).toMatch(/^lora\s+zorple at 0\.5: not looked at$/m);
   expect(stdout).toMatch(

@@ -72,6 +72,9 @@ function inText(told: Explanation): string {
   const { profile, size, steps, guidance, prompt, negative_prompt: negative } = told;
   return [
     line("from", told.source),
+    ...(told.tool?.settings ?? []).map(({ name, value }, i) =>
+      line(i === 0 ? "in its words" : "", `${name.padEnd(24)} ${value}`),
+    ),
     line("model", told.model),
     line("profile", profile.reason === null ? profile.name : `${profile.name}: ${profile.reason}`),
     line(

@@ -13,7 +13,7 @@ import type { Rounding } from "../job/rounding.ts";
 import { defaultSeed } from "../job/seed.ts";
 import { modelById, models } from "../models/registry.ts";
 import type { NamedLora } from "../preview/explain.ts";
-import type { StatedLora } from "../preview/stated-request.ts";
+import type { StatedLora, StatedRequest } from "../preview/stated-request.ts";
 import type { LoraOption } from "./options.ts";
 import { parseLoraOption, parseNumber } from "./options.ts";
 
@@ -41,6 +41,7 @@ export interface AskedRequest {
   /** The paths of its LoRAs are those that `loras` names. */
   readonly request: GenerateRequest;
   readonly loras: readonly NamedLora[];
+  readonly tool: StatedRequest["tool"];
   /** As the file says it. */
   readonly asTrained: Rounding | null;
   readonly warnings: readonly string[];
@@ -145,6 +146,7 @@ export async function askedRequest(
     model,
     request,
     loras,
+    tool: stated?.tool ?? null,
     asTrained: stated?.asTrained ?? null,
     warnings: [
       ...(stated?.warnings ?? []).filter((warning) => !isAnswered(warning, flags)),

@@ -36,9 +36,9 @@ type Asked = Omit<Explained, "report">;
 async function askedOf(task: ExplainTask): Promise<{ model: string; asked: readonly Asked[] }> {
   if (task.read === "requests") {
     const { model, requests, loras, asTrained } = task;
-    const rest = { loras, asTrained: asTrained ? ("usual" as const) : null, warnings: [] };
-    const source = "the request";
-    return { model, asked: requests.map((request) => ({ source, request, ...rest })) };
+    const rounded = asTrained ? ("usual" as const) : null;
+    const rest = { source: "the request", tool: null, loras, asTrained: rounded, warnings: [] };
+    return { model, asked: requests.map((request) => ({ ...rest, request })) };
   }
   const stated = await stateFile(task.bytes, "The body", { sample: task.sample });
   const model = task.model ?? stated.model;

@@ -1,4 +1,4 @@
-import { InputError, messageOf } from "../errors.ts";
+import { InputError, listed, messageOf } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
 import type { LoraFile } from "../lora/file.ts";
@@ -22,6 +22,7 @@ import type { AdaptableModule } from "../transformer/weight-shapes.ts";
 import { adaptableModules } from "../transformer/weight-shapes.ts";
 import type { Explanation } from "../wire/explain-answers.ts";
 import { parsePromptFlags } from "./prompt-flags.ts";
+import type { StatedRequest } from "./stated-request.ts";
 
 /** A LoRA of a request, and its file on this machine or why there is none. */
 export interface NamedLora {
@@ -36,6 +37,8 @@ export interface Explained {
   readonly request: GenerateRequest;
   /** As many as the request has, in its order. */
   readonly loras: readonly NamedLora[];
+  /** The tool's own words, where its picture was read. */
+  readonly tool: StatedRequest["tool"];
   /** `usual`: as the trainer's page sets a job up, in the version of the first LoRA. */
   readonly asTrained: Rounding | "usual" | null;
   /** What the source could not carry over, each a sentence. */
@@ -61,6 +64,7 @@ export interface Explaining extends Decided {
  */
 export async function explain({
   source,
+  tool,
   request,
   loras,
   asTrained,
@@ -87,6 +91,7 @@ export async function explain({
     headers,
     explanation: {
       source,
+      tool,
       model: model.id,
       profile: { name: profile.name, asked: request.profile, reason: decided.reason },
       size: {
@@ -129,6 +134,7 @@ export async function explain({
         ...warnings,
         ...decided.warnings,
         ...promptWarnings(prompt, request.triggerWord),
+        ...looked.flatMap(({ file, facts }) => unsaidTrigger(prompt, facts.name, file)),
         ...cutWarning("prompt", positive.cut_text),
         ...(weight === 0 ? [] : cutWarning("negative prompt", negative.cut_text)),
         ...looked.flatMap(({ facts }) => facts.problem ?? []),
@@ -181,6 +187,13 @@ function promptWarnings(prompt: string, triggerWord: string | undefined): string
   const [, ...flags] = prompt.split("--");
   if (flags.length > 0) warnings.push(flagWarning(prompt));
   return warnings;
+}
+
+/** A LoRA acts by its trigger word, where it was trained with one. */
+function unsaidTrigger(prompt: string, name: string, file: LoraFile | null): string[] {
+  const words = file?.info.triggerWords ?? [];
+  if (words.length === 0 || words.some((word) => prompt.includes(word))) return [];
+  return [`The prompt has none of the trigger words of ${name}: ${listed(words)}.`];
 }
 
 /** In a job's sample the trainer takes flags for settings; in a request they are text like any other. */

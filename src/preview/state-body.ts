@@ -54,6 +54,7 @@ export function stateBody(body: JsonValue, sample: number | undefined): StatedRe
     request: promptRequest(job, index),
     loras: job.loras.map(({ path, multiplier }) => ({ name: path, multiplier, sha256: null })),
     asTrained: job.asTrained ? usualRounding(job.model, null) : null,
+    tool: null,
     warnings: [
       ...warnings,
       ...unused.map((name) => `"${name}" does nothing: Z-Image has no use for it.`),

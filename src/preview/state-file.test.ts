@@ -52,6 +52,10 @@ test("ComfyUI with Euler and simple is carried over exactly: guidance is its cfg
     },
     loras: [{ name: "mine.safetensors", multiplier: 0.8, sha256: null }],
     asTrained: null,
+    tool: expect.objectContaining({
+      name: "ComfyUI",
+      settings: expect.arrayContaining([{ setting: "guidance", name: "cfg", value: "4" }]),
+    }),
     warnings: [],
   };
   expect(await stateFile(picture, "a.png")).toEqual(stated);

@@ -69,6 +69,11 @@ export function statePicture(
       sha256: null,
     })),
     asTrained: null,
+    tool: {
+      name: title,
+      settings: Object.entries(settings.own).map(([setting, words]) => ({ setting, ...words })),
+      others: settings.others,
+    },
     warnings: [
       ...warnings,
       ...samplerWarnings(settings, title),

@@ -43,6 +43,7 @@ export function stateRetake(fields: JsonFields): StatedRequest {
       return { name: entry.text("name") ?? sha256 ?? "of the picture", multiplier, sha256 };
     }),
     asTrained: roundingOf(fields.nested("as_trained")),
+    tool: null,
     warnings: [
       ...omitted,
       ...(file === null ? [] : [`The transformer was the file ${file}: --transformer takes it.`]),

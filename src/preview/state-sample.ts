@@ -36,6 +36,7 @@ export function stateSample(
     request: { ...request, seed: seed === "random" ? -1n : seed, profile: "preview" },
     loras: [{ name: `${config.name}.safetensors`, multiplier, sha256: null }],
     asTrained: rounding,
+    tool: null,
     warnings: [
       ...warnings,
       ...(model.guess === null ? [] : [`The model is taken for ${model.id}: ${model.guess}.`]),

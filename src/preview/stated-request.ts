@@ -19,6 +19,17 @@ export interface StatedRequest {
   readonly request: Partial<Omit<GenerateInput, "loras">>;
   readonly loras: readonly StatedLora[];
   readonly asTrained: Rounding | null;
+  /** What another tool wrote, in its own words; null: the numbers are this API's or the trainer's. */
+  readonly tool: {
+    readonly name: string;
+    readonly settings: readonly {
+      readonly setting: string;
+      readonly name: string;
+      readonly value: string;
+    }[];
+    /** What is understood as none of the settings. */
+    readonly others: readonly { readonly name: string; readonly value: string }[];
+  } | null;
   /** What could not be carried over exactly, each a sentence. */
   readonly warnings: readonly string[];
 }

@@ -141,3 +141,8 @@ test.each([
 ])("the strength of %s is %d", (tag, strength) => {
   expect(takeLoraTags(`x ${tag} y`)).toEqual({ prompt: "x  y", loras: [{ name: "a", strength }] });
 });
+
+test("a line of open brackets is read too: none is followed to the line's end", () => {
+  const line = "Steps: 1, Seed: 2, Size: 8x8, ".padEnd(2 ** 16, "a:[,");
+  expect(parseInfotext(`x\n${line}`)?.parameters.get("Seed")).toBe("2");
+});

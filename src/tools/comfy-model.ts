@@ -1,7 +1,7 @@
 import type { Graph, GraphNode } from "./comfy-graph.ts";
 import { findNumber, findString, linked, literal, nodeTitle } from "./comfy-graph.ts";
+import { lorasOf } from "./comfy-loras.ts";
 import type { ToolLora } from "./settings.ts";
-import { isObject } from "./tool-json.ts";
 
 export interface ModelChain {
   /** In the order in which they are applied. */
@@ -56,28 +56,6 @@ export function readModel(graph: Graph, start: GraphNode): ModelChain {
   }
   if (model === null) unread.push("The model is not named.");
   return { loras, shift, model, notes, unread };
-}
-
-function lorasOf(graph: Graph, node: GraphNode, unread: string[]): ToolLora[] {
-  if (Object.hasOwn(node.inputs, "lora_name")) {
-    const name = findString(graph, node, "lora_name");
-    const strength =
-      findNumber(graph, node, "strength_model") ?? findNumber(graph, node, "strength");
-    if (name === undefined || strength === undefined) {
-      unread.push(`The LoRA of ${nodeTitle(node)} is not written as a name and a number.`);
-      return [];
-    }
-    return [{ name: name.value, strength: Number(strength.value) }];
-  }
-  if (!/lora/i.test(node.type)) return [];
-  // rgthree's loader keeps each as {on, lora, strength}.
-  const loras = Object.entries(node.inputs).flatMap(([, value]) => {
-    if (!isObject(value) || typeof value.lora !== "string") return [];
-    if (value.on === false) return [];
-    return [{ name: value.lora, strength: Number(value.strength ?? 1) }];
-  });
-  if (loras.length === 0) unread.push(`The LoRAs of ${nodeTitle(node)} are not known.`);
-  return loras;
 }
 
 function readShift(

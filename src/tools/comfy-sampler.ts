@@ -4,10 +4,13 @@ import { linked, literal, nodeTitle } from "./comfy-graph.ts";
 /** Whether a node denoises: ComfyUI's own three kinds, and nodes of others that take the same inputs. */
 function isSampler(graph: Graph, node: GraphNode): boolean {
   if (node.type === "SamplerCustomAdvanced" || node.type === "SamplerCustom") return true;
-  const hasInputs = ["model", "positive", "latent_image"].every(
+  const has = (name: string) => Object.hasOwn(node.inputs, name);
+  if (!has("steps")) return false;
+  const hasLinks = ["model", "positive", "latent_image"].every(
     (name) => linked(graph, node, name) !== undefined,
   );
-  return hasInputs && Object.hasOwn(node.inputs, "steps");
+  // Some take model and prompts through one input, a pipe.
+  return hasLinks || (/sampler/i.test(node.type) && (has("seed") || has("noise_seed")));
 }
 
 /** Inputs that carry the picture itself, before it is decoded or after. */
@@ -82,6 +85,9 @@ function way(from: ReadonlyMap<GraphNode, GraphNode | null>, end: GraphNode): Gr
   return nodes.slice(0, -1);
 }
 
+/** More nodes than save in one graph. */
+const mostEnds = 64;
+
 export interface Chosen extends Passage {
   readonly notes: readonly string[];
 }
@@ -100,6 +106,7 @@ export function findSampler(
   const ends = (pattern: RegExp) =>
     nodes
       .filter(({ type }) => pattern.test(type))
+      .slice(-mostEnds)
       .flatMap((end) => {
         const passage = samplerBehind(graph, end);
         return passage === undefined ? [] : [{ ...passage, end }];
@@ -131,6 +138,8 @@ const longestWay = 500;
 export interface Latents {
   /** The node that makes empty ones. */
   readonly empty: GraphNode | null;
+  /** A sampler that drew before. */
+  readonly earlier: GraphNode | null;
   readonly notes: readonly string[];
 }
 
@@ -146,13 +155,13 @@ export function latentsOf(
     visited.add(node);
     if (isSampler(graph, node)) {
       notes.push(`${nodeTitle(node)} had drawn before: the picture has two passes.`);
-      const earlier = latentsOf(graph, node, visited);
-      return { empty: earlier.empty, notes: [...notes, ...earlier.notes] };
+      const before = latentsOf(graph, node, visited);
+      return { ...before, earlier: node, notes: [...notes, ...before.notes] };
     }
-    if (/^Empty.*Latent/.test(node.type)) return { empty: node, notes };
+    if (/^Empty.*Latent/.test(node.type)) return { empty: node, earlier: null, notes };
     if (/^VAEEncode/.test(node.type)) {
       notes.push(`The picture was drawn over another one (${nodeTitle(node)}).`);
-      return { empty: null, notes };
+      return { empty: null, earlier: null, notes };
     }
     const next =
       linked(graph, node, "samples") ??
@@ -161,10 +170,10 @@ export function latentsOf(
     if (next === undefined) {
       const isEmpty = literal(node, "width") !== undefined && literal(node, "height") !== undefined;
       if (!isEmpty) notes.push(`The latents come from ${nodeTitle(node)}, which is not known.`);
-      return { empty: isEmpty ? node : null, notes };
+      return { empty: isEmpty ? node : null, earlier: null, notes };
     }
     notes.push(`Before it was drawn, ${nodeTitle(node)} changed the latents.`);
     node = next.node;
   }
-  return { empty: null, notes };
+  return { empty: null, earlier: null, notes };
 }

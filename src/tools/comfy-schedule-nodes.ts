@@ -146,13 +146,16 @@ function cut(graph: Graph, node: GraphNode, slot: number, draft: Draft): void {
   draft.window = slot === 0 ? { from: 0, to: at } : { from: at, to: last };
 }
 
+/** One more than the most steps that anything here is drawn in. */
+const mostSigmas = 1001;
+
 function readManualSigmas(graph: Graph, node: GraphNode, draft: Draft): void {
   const text = named(graph, node, "sigmas", draft);
   if (text === null) return;
   // Any number in the text counts, whatever stands between.
   const sigmas = (text.match(/[-+]?(?:\d*\.\d+|\d+\.?)(?:[eE][-+]?\d+)?/g) ?? []).map(Number);
-  if (sigmas.length < 2) {
-    draft.unread.push(`The noise levels of ${nodeTitle(node)} are not two numbers or more.`);
+  if (sigmas.length < 2 || sigmas.length > mostSigmas) {
+    draft.unread.push(`The noise levels of ${nodeTitle(node)} are not 2 to ${mostSigmas} numbers.`);
     return;
   }
   draft.scheduler = node.type;

@@ -20,6 +20,8 @@ interface Sheet {
   readonly prefix: string;
   readonly nodes: ReadonlyMap<string, Json>;
   readonly links: ReadonlyMap<string, Link>;
+  /** Those to its own outputs, by slot. */
+  readonly ends: ReadonlyMap<number, Link>;
   /** The node that this sheet is the inside of, and what its inputs are called. */
   readonly outer: {
     readonly sheet: Sheet;
@@ -88,9 +90,7 @@ export function workflowGraph(workflow: JsonValue): Graph {
     if (node === undefined) return undefined;
     const inner = sheets.get(`${sheet.prefix}${from}:`);
     if (inner !== undefined) {
-      const end = [...inner.links.values()].find(
-        ({ to, toSlot }) => to === outputNode && toSlot === slot,
-      );
+      const end = inner.ends.get(slot);
       return end === undefined ? undefined : source(inner, end.from, end.slot, way + 1);
     }
     if (node.type === "PrimitiveNode") {
@@ -153,12 +153,15 @@ function inputsOf(
   return Object.fromEntries(values);
 }
 
+/** More values than a node shows. */
+const mostProxies = 1000;
+
 /** A value that a subgraph's node shows on its outside; null there means the inside's own. */
 function proxied(outer: Json, id: string, name: string): JsonValue | undefined {
   const { proxyWidgets } = isObject(outer.properties) ? outer.properties : {};
   const values = outer.widgets_values;
   if (!Array.isArray(values)) return undefined;
-  const proxies = Array.isArray(proxyWidgets) ? proxyWidgets : [];
+  const proxies = Array.isArray(proxyWidgets) ? proxyWidgets.slice(0, mostProxies) : [];
   const at = proxies.findIndex(
     (proxy) => Array.isArray(proxy) && String(proxy[0]) === id && proxy[1] === name,
   );
@@ -178,7 +181,11 @@ function sheetOf(source: Json, prefix: string, outer: Sheet["outer"]): Sheet {
       links.set(String(id), linkOf(origin_id, origin_slot, target_id, target_slot));
     }
   }
-  return { prefix, nodes: new Map(nodes), links, outer };
+  const ends = new Map<number, Link>();
+  for (const link of links.values()) {
+    if (link.to === outputNode && !ends.has(link.toSlot)) ends.set(link.toSlot, link);
+  }
+  return { prefix, nodes: new Map(nodes), links, ends, outer };
 }
 
 function linkOf(

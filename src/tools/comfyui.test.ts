@@ -122,6 +122,98 @@ test("LoRAs in the order they act, their own loaders too, and the ones that are 
   ]);
 });
 
+test("LoRAs of stacks, handed from node to node", () => {
+  const { loras, unread } = read(
+    graphOf({
+      "57:11": { class_type: "ModelSamplingAuraFlow", inputs: { shift: 3, model: ["s1", 0] } },
+      s1: {
+        class_type: "CR Apply LoRA Stack",
+        inputs: { model: ["57:12", 0], clip: ["57:30", 0], lora_stack: ["s2", 0] },
+      },
+      s2: {
+        class_type: "CR LoRA Stack",
+        inputs: {
+          ...{
+            switch_1: "On",
+            lora_name_1: "b.safetensors",
+            model_weight_1: 0.3,
+            clip_weight_1: 1,
+          },
+          ...{ switch_2: "Off", lora_name_2: "off.safetensors", model_weight_2: 1 },
+          ...{ switch_3: "On", lora_name_3: "None", model_weight_3: 1, lora_stack: ["s3", 0] },
+        },
+      },
+      s3: {
+        class_type: "Lora Loader Stack (rgthree)",
+        inputs: { lora_01: "a.safetensors", strength_01: -1, lora_02: "None", strength_02: 1 },
+      },
+    }),
+  );
+  expect(unread).toEqual([]);
+  expect(loras).toEqual([
+    { name: "mine.safetensors", strength: 0.8 },
+    { name: "a.safetensors", strength: -1 },
+    { name: "b.safetensors", strength: 0.3 },
+  ]);
+  const manager = read(
+    graphOf({
+      "57:12": {
+        class_type: "Lora Loader (LoraManager)",
+        inputs: {
+          model: ["57:28", 0],
+          text: "<lora:c:0.4>",
+          loras: {
+            __value__: [
+              { name: "c", strength: 0.4, active: true },
+              { name: "d", strength: 1, active: false },
+            ],
+          },
+        },
+      },
+    }),
+  );
+  expect(manager.loras).toEqual([{ name: "c", strength: 0.4 }]);
+});
+
+test("a run in two parts has the first part's seed", () => {
+  const { inputs } = graphOf()["57:3"]!;
+  const { seed: _, denoise: __, ...rest } = inputs;
+  const part = (own: Record<string, JsonValue>) => ({
+    class_type: "KSamplerAdvanced",
+    inputs: { ...rest, noise_seed: 5, end_at_step: 10000, start_at_step: 0, ...own },
+  });
+  const settings = read(
+    graphOf({
+      first: part({ add_noise: "enable", end_at_step: 10, return_with_leftover_noise: "enable" }),
+      "57:3": part({
+        ...{ add_noise: "disable", noise_seed: 0, start_at_step: 10, latent_image: ["first", 0] },
+        return_with_leftover_noise: "disable",
+      }),
+    }),
+  );
+  expect(settings).toMatchObject({ seed: 5n, noise: "cpu", steps: 25, window: null, width: 1024 });
+});
+
+test("a sampler that takes model and prompts through a pipe is a sampler all the same", () => {
+  const settings = read({
+    "1": { class_type: "SaveImage", inputs: { images: ["2", 0] } },
+    "2": {
+      class_type: "ImpactKSamplerBasicPipe",
+      inputs: {
+        ...{ basic_pipe: ["3", 0], seed: 5, steps: 8, cfg: 1, sampler_name: "euler" },
+        ...{ scheduler: "simple", denoise: 1, latent_image: ["4", 0] },
+      },
+    },
+    "3": { class_type: "ToBasicPipe", inputs: {} },
+    "4": { class_type: "EmptySD3LatentImage", inputs: { width: 64, height: 64, batch_size: 1 } },
+  });
+  expect(settings).toMatchObject({ seed: 5n, steps: 8, standardCfg: 1, prompt: null, model: null });
+  expect(settings.unread).toEqual([
+    "The model is not named.",
+    "The positive prompt is linked to nothing that is known.",
+  ]);
+});
+
 test("without a node for it the shift is the model's own, and SD3's node is named as the error it is", () => {
   const own = read(withInputs(graphOf(), "57:3", { model: ["57:12", 0] }));
   expect(own.shift).toBe(3);

@@ -4,6 +4,7 @@ import { fileOf, readModel } from "./comfy-model.ts";
 import type { ReadConditioning } from "./comfy-prompt.ts";
 import { asNegative, readConditioning } from "./comfy-prompt.ts";
 import { findSampler, latentsOf } from "./comfy-sampler.ts";
+import type { NodeSchedule } from "./comfy-schedule-nodes.ts";
 import { readSchedule } from "./comfy-schedule-nodes.ts";
 import type { ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
@@ -31,7 +32,8 @@ export function readComfyGraph(graph: Graph, picture: Size): ToolSettings {
     return { ...unknownSettings("comfyui"), unread: ["No node of the graph draws a picture."] };
   }
   const { sampler } = chosen;
-  const schedule = readSchedule(graph, sampler);
+  const latents = latentsOf(graph, sampler);
+  const schedule = wholeRun(graph, readSchedule(graph, sampler), latents.earlier);
   const { guider } = schedule;
   const model = readModel(graph, guider);
   const levels = schedule.modelOf === sampler ? model : readModel(graph, schedule.modelOf);
@@ -40,7 +42,6 @@ export function readComfyGraph(graph: Graph, picture: Size): ToolSettings {
   const has = (input: string) => Object.hasOwn(guider.inputs, input);
   const positive = conditioning(has("positive") ? "positive" : "conditioning", "positive prompt");
   const negative = has("negative") ? conditioning("negative", "negative prompt") : null;
-  const latents = latentsOf(graph, sampler);
   const size = sizeOf(graph, latents.empty);
   const cfg = cfgOf(graph, guider);
   const shift = levels.shift ?? ownShift;
@@ -104,6 +105,23 @@ export function readComfyGraph(graph: Graph, picture: Size): ToolSettings {
       ...(cfg.value === null ? [`The guidance of ${nodeTitle(guider)} is not known.`] : []),
       ...(size === null ? ["The size of the latents is not written."] : []),
     ],
+  };
+}
+
+/** A sampler that adds no noise goes on with another's: the seed is that one's, and the run may be one in two parts. */
+function wholeRun(graph: Graph, last: NodeSchedule, earlier: GraphNode | null): NodeSchedule {
+  if (earlier === null || last.seed !== null) return last;
+  const first = readSchedule(graph, earlier);
+  const { seed, seedName, noise } = first;
+  const goesOn = last.window?.from === (first.window?.to ?? first.steps);
+  const isOne = goesOn && first.steps === last.steps && first.scheduler === last.scheduler;
+  const from = first.window?.from ?? 0;
+  const to = last.window?.to ?? last.steps ?? 0;
+  const isAll = from === 0 && to === last.steps;
+  return {
+    ...last,
+    ...{ seed, seedName, noise },
+    window: isOne ? (isAll ? null : { from, to }) : last.window,
   };
 }
 

@@ -7,7 +7,7 @@ export interface Infotext {
 }
 
 /** `Key: value`; a value that holds a comma, a colon or a line's end is a JSON string, a list is in brackets. */
-const parameter = /\s*([A-Za-z][\w \-/]*):\s*("(?:\\.|[^\\"])*"|\[[^\]]*\]|[^,]*)(?:,|$)/y;
+const parameter = /\s*([A-Za-z][\w \-/]*):\s*("(?:\\.|[^\\"])*"|\[[^\]]{0,2000}\]|[^,]*)(?:,|$)/y;
 
 /** Fewer are part of a prompt (`parse_generation_parameters` in lllyasviel/stable-diffusion-webui-forge dfdcbab6). */
 const fewestParameters = 3;
@@ -18,7 +18,7 @@ const negativeMark = "Negative prompt:";
 const templateMark = /^(?:Negative )?[Tt]emplate:/;
 
 /** The text's longest part that is looked through for parameters, in characters. */
-const longestLine = 2 ** 18;
+const longestLine = 2 ** 16;
 
 /**
  * Takes an infotext apart: lines of the prompt, lines of the negative prompt, one line of parameters.

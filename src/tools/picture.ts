@@ -25,8 +25,8 @@ type Reader = (text: EmbeddedText, picture: EmbeddedTexts) => ToolSettings | und
 
 /** The first that knows one of the texts counts: a graph before an infotext that a node wrote beside it. */
 const readers: readonly Reader[] = [
-  ({ name, text }, picture) => {
-    const prompt = comfyPrompt(name, text);
+  (text, picture) => {
+    const prompt = comfyText("prompt", text);
     if (prompt === undefined) return undefined;
     return readComfyGraph(parseGraph(parseToolJson(prompt, "The ComfyUI graph")), picture);
   },
@@ -36,8 +36,8 @@ const readers: readonly Reader[] = [
     const infotext = parseInfotext(text);
     return infotext === undefined ? undefined : readInfotext(infotext);
   },
-  ({ name, text }, picture) => {
-    const workflow = comfyWorkflow(name, text);
+  (text, picture) => {
+    const workflow = comfyText("workflow", text);
     if (workflow === undefined) return undefined;
     const graph = workflowGraph(parseToolJson(workflow, "The ComfyUI workflow"));
     const settings = readComfyGraph(graph, picture);
@@ -48,17 +48,12 @@ const readers: readonly Reader[] = [
 const asItStoodInTheEditor =
   "The file holds no graph, only the editor's workflow: what ran may have had other values, the seed above all.";
 
-/** PNG: a chunk of that name. WebP: Exif's Model, behind the word. */
-function comfyPrompt(name: string, text: string): string | undefined {
-  if (name === "prompt" && text.trimStart().startsWith("{")) return text;
-  return name === "Model" && text.startsWith("prompt:{") ? text.slice("prompt:".length) : undefined;
-}
-
-function comfyWorkflow(name: string, text: string): string | undefined {
-  if (name === "workflow" && text.trimStart().startsWith("{")) return text;
-  return name === "Make" && text.startsWith("workflow:{")
-    ? text.slice("workflow:".length)
-    : undefined;
+/** PNG: a chunk of that name. WebP: a tag of Exif, Model or another, with the word before the graph. */
+function comfyText(word: string, { name, text }: EmbeddedText): string | undefined {
+  if (name === word && /^\s*\{/.test(text)) return text;
+  const isBehind = text.slice(0, word.length + 1).toLowerCase() === `${word}:`;
+  const behind = text.slice(word.length + 1);
+  return isBehind && /^\s*\{/.test(behind) ? behind : undefined;
 }
 
 /**

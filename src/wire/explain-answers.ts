@@ -58,8 +58,22 @@ const component = object({
   bytes: wholeNumber,
 });
 
+const words = { name: string, value: string };
+
+/** What a tool wrote into its picture, as it wrote it. */
+const tool = object({
+  name: string,
+  settings: arrayOf(object({ setting: string, ...words })),
+  others: documented(arrayOf(object(words)), {
+    description: "what is understood as none of the settings",
+  }),
+});
+
 const explanation = object({
   source: documented(string, { description: "what was read, in words" }),
+  tool: documented(orNull(tool), {
+    description: "the tool's own words, where a picture of another tool was read",
+  }),
   model: string,
   profile: object({
     name: word(...profileNames),
