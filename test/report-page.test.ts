@@ -152,12 +152,12 @@ describe.skipIf(noBrowser)("report.html", () => {
     await using opened = await openPage(browser, address, { viewport: viewports.desktop });
     const { page } = opened;
     const card = cardOf(page, "different");
-    await card.scrollIntoViewIfNeeded();
+    const range = card.getByRole("slider");
     const picture = await card.locator(".before img").boundingBox();
-    const overlay = await card.locator(".slide").boundingBox();
+    const overlay = await range.boundingBox();
     expect(Math.abs(overlay!.height - picture!.height)).toBeLessThan(1);
-    await page.mouse.click(picture!.x + 0.25 * picture!.width, picture!.y + 5);
-    const value = Number(await card.getByRole("slider").inputValue());
+    await range.click({ position: { x: 0.25 * overlay!.width, y: 5 } });
+    const value = Number(await range.inputValue());
     expect(Math.abs(value - 25)).toBeLessThanOrEqual(3);
   });
 
