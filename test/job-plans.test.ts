@@ -144,3 +144,41 @@ test("expects of a picture what its training allows", async () => {
   expect(await of("e1-leak")).toEqual(["false bf16", "true bf16"]);
   expect(await of("e2-ui")).toEqual(["false quantised", "true quantised"]);
 });
+
+test("LoKr keeps the training adapter until 0.10.24, and DoRA measures with it", async () => {
+  const name = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
+  const lorasOf = async (job: string, type: string, more = (config: string) => config) => {
+    const planned = plannedJob(job);
+    const config = more(planned.config.replace("type: lora", `type: ${type}`));
+    const { samples } = planRetakes(await folderOf({ ...planned, config }));
+    return [0, 5].map((step) =>
+      samples
+        .find((sample) => sample.step === step)!
+        .request!.loras!.map(({ path, multiplier }) => [
+          path === name ? "adapter" : "own",
+          multiplier,
+        ]),
+    );
+  };
+  // 0.9.14, quantised, so nothing is merged.
+  expect(await lorasOf("e3-ui", "lora")).toEqual([[], [["own", 1]]]);
+  expect(await lorasOf("e3-ui", "lokr")).toEqual([
+    [["adapter", 1]],
+    [
+      ["own", 1],
+      ["adapter", 1],
+    ],
+  ]);
+  expect(await lorasOf("e3-ui", "dora")).toEqual([
+    [],
+    [
+      ["adapter", 1],
+      ["own", 1],
+      ["adapter", -1],
+    ],
+  ]);
+  // Weights that are merged with the network lose the adapter as they should.
+  const unquantised = (config: string) =>
+    config.replaceAll(/quantize(_te)?: true/g, "quantize$1: false");
+  expect(await lorasOf("e3-ui", "lokr", unquantised)).toEqual([[], [["own", 1]]]);
+});

@@ -117,7 +117,7 @@ function roundsEmbedders(version: string | null, method: RoundingMethod): boolea
 }
 
 /** A hub's name stays; of a path only the file's name counts: it was another machine's. */
-function adapterName(model: string, path: string): string | { readonly unknown: string } {
+export function adapterName(model: string, path: string): string | { readonly unknown: string } {
   if (/^\w[\w.-]*\/\w[\w.-]*\/\w[\w.-]*\.safetensors$/.test(path)) return path;
   const file = path.split(/[/\\]/).at(-1)!;
   const { trainingAdapter } = modelById(model);

@@ -5,10 +5,11 @@ import type { ModelOptions } from "../config/model-options.ts";
 import { modelOptionsSchema } from "../config/model-options.ts";
 import { parseCacheFolder, parseStoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
-import type { GenerateInput } from "../job/request.ts";
+import type { GenerateInput, GenerateRequest } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
 import { roundingSchema } from "../job/rounding.ts";
+import type { ModelDefinition } from "../models/registry.ts";
 import { modelById } from "../models/registry.ts";
 import { computeDtypeFor, providerFor } from "../onnx/device.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -25,6 +26,7 @@ import {
 import type { Generated, GenerateOptions } from "./generate.ts";
 import { generate } from "./generate.ts";
 import { Pipeline } from "./pipeline.ts";
+import { findTrainingAdapter } from "./training-adapter.ts";
 
 /** What `openPipeline` takes; only the model has to be said. */
 export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
@@ -133,7 +135,8 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
         if (disposed) throw new InputError("The pipeline was disposed of: open another one.");
         const asked = generateRequestSchema.safeParse(request);
         if (!asked.success) throw unusable(asked.error);
-        return generate(pipeline, asked.data, generateOptions);
+        const loras = await withAdapterFiles(asked.data.loras, adapterStores(weights), definition);
+        return generate(pipeline, { ...asked.data, loras }, generateOptions);
       });
     },
     decode: (latents) => pipeline.decode(latents),
@@ -160,5 +163,23 @@ function unusable({ issues }: z.ZodError, ...within: string[]): InputError {
         return `${path.length === 0 ? "" : `${path.join(".")}: `}${message}.`;
       })
       .join(" "),
+  );
+}
+
+/** A model's own training adapter goes by its name: `owner/name/file.safetensors` of the model store. */
+function withAdapterFiles(
+  loras: GenerateRequest["loras"],
+  stores: readonly string[],
+  { id, trainingAdapter }: ModelDefinition,
+): Promise<GenerateRequest["loras"]> {
+  const names = (trainingAdapter?.files ?? []).map(
+    (file) => `${trainingAdapter!.repository}/${file}`,
+  );
+  return Promise.all(
+    loras.map(async (lora) =>
+      names.includes(lora.path)
+        ? { ...lora, path: await findTrainingAdapter(stores, lora.path, id) }
+        : lora,
+    ),
   );
 }

@@ -23,7 +23,7 @@ export function openInputs(weights: WeightsFingerprint | null, signal?: AbortSig
       const files = [preview?.path, lora?.path];
       const contents = files.map((path) => (path === undefined ? null : hashOf(path)));
       const parts = [version, model, weights, expected, await Promise.all(contents)];
-      return hashText(JSON.stringify([parts, readings.map(partsOf)]));
+      return hashText(JSON.stringify([parts, readings.map((one) => partsOf(one, lora?.path))]));
     },
   };
 }
@@ -32,8 +32,9 @@ export function hashText(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
 
-/** Files go by their content, and JSON knows no seed. */
-function partsOf({ profile, rounding, request }: Reading): unknown {
+/** The picture's LoRA goes by its content, and JSON knows no seed. */
+function partsOf({ profile, rounding, request }: Reading, own: string | undefined): unknown {
   const { loras = [], seed, ...rest } = request;
-  return [profile, rounding, rest, String(seed), loras.map(({ multiplier }) => multiplier)];
+  const acting = loras.map(({ path, multiplier }) => [path === own ? null : path, multiplier]);
+  return [profile, rounding, rest, String(seed), acting];
 }

@@ -1,5 +1,6 @@
 import type { GenerateInput, ProfileName } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
+import { lorasOf } from "./adapter-beside.ts";
 import type { BaseModel } from "./base-model.ts";
 import { baseModelOf } from "./base-model.ts";
 import type { JobConfig, SampleSection } from "./job-config.ts";
@@ -102,8 +103,18 @@ function planSample(
     if (sample === undefined || "fault" in sample || sample.seed === "random") continue;
     const { profile, says } = behaviour;
     const { rounding } = roundingOf(job.config, model.id, behaviour, asTrained);
-    const request = requestOf({ ...sample, seed: sample.seed }, lora, profile);
-    readings.push({ profile, says, rounding, request });
+    const { multiplier, seed } = sample;
+    // A LoRA at 0 is none: the trainer then skips it too.
+    const own = lora === null || multiplier === 0 ? [] : [{ path: lora.path, multiplier }];
+    const loras = lorasOf(job.config, model.id, profile, { own, multiplier, drawn: round });
+    if ("unknown" in loras) whyNot ??= loras.unknown;
+    else
+      readings.push({
+        profile,
+        says,
+        rounding,
+        request: requestOf({ ...sample, seed }, loras, profile),
+      });
   }
   const candidates = whyNot === null ? readings : [];
   const likely = behaviours[0]!;

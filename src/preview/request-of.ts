@@ -1,17 +1,12 @@
 import type { GenerateInput, ProfileName } from "../job/request.ts";
 import type { TrainerSample } from "./samples.ts";
-import type { TrainedLora } from "./trained-loras.ts";
 
-/** What the trainer drew, as a request. A LoRA at 0 is none: the trainer then skips it too. */
+/** What the trainer drew, as a request. */
 export function requestOf(
   sample: TrainerSample & { readonly seed: bigint },
-  lora: TrainedLora | null,
+  loras: NonNullable<GenerateInput["loras"]>,
   profile: ProfileName,
 ): GenerateInput {
-  const { multiplier, ...own } = sample;
-  return {
-    ...own,
-    loras: lora === null || multiplier === 0 ? [] : [{ path: lora.path, multiplier }],
-    profile,
-  };
+  const { multiplier: _, ...own } = sample;
+  return { ...own, loras, profile };
 }

@@ -59,11 +59,16 @@ export function trainerSamples(
   });
 }
 
-/**
- * The multiplier that all pictures of a round share, and the trainer therefore merges into its
- * weights; null where they differ.
- */
-export function sharedMultiplier(drawn: readonly Drawn[]): number | null {
+/** Whether the trainer merged its network into the weights to draw a round, and out again after it. */
+export function isMerged({ model, network }: JobConfig, drawn: readonly Drawn[]): boolean {
+  // Weights that are rounded, or elsewhere, can't be added to; DoRA is no sum.
+  if (model.quantize || model.layerOffloading) return false;
+  if (network === null || ["dora", "lorm"].includes(network.type)) return false;
+  return sharedMultiplier(drawn) !== null;
+}
+
+/** The multiplier that all pictures of a round share; null where they differ. */
+function sharedMultiplier(drawn: readonly Drawn[]): number | null {
   const multipliers = new Set(drawn.map((one) => ("fault" in one ? null : one.multiplier)));
   const [only] = multipliers;
   return multipliers.size === 1 ? only! : null;

@@ -5,7 +5,7 @@ import type { JobFolder } from "./job-folder.ts";
 import { openVariables } from "./placeholders.ts";
 import { requestOf } from "./request-of.ts";
 import type { Drawn } from "./samples.ts";
-import { sharedMultiplier } from "./samples.ts";
+import { isMerged } from "./samples.ts";
 import type { Target } from "./targets.ts";
 import type { TrainedLora } from "./trained-loras.ts";
 
@@ -34,8 +34,8 @@ export function reasonAgainst(
   }
   return (
     whyNoModel(job, step, lora, sample.multiplier) ??
-    (sample.multiplier < 0 ? whyCorrupted(job, step, set, drawn) : null) ??
-    whyBeyond(requestOf({ ...sample, seed: sample.seed }, lora, "reference"))
+    whyCorrupted(job, step, set, sample.multiplier, drawn) ??
+    whyBeyond(requestOf({ ...sample, seed: sample.seed }, [], "reference"), sample.multiplier)
   );
 }
 
@@ -77,23 +77,23 @@ function whyCorrupted(
   { config, previews }: JobFolder,
   step: number,
   set: Target["set"],
+  multiplier: number,
   drawn: readonly Drawn[],
 ): string | null {
-  if (set === "first_sample" || config.model.quantize || config.model.layerOffloading) return null;
-  if (config.network === null || ["dora", "lorm"].includes(config.network.type)) return null;
-  const shared = sharedMultiplier(drawn);
-  if (shared === null || shared >= 0) return null;
+  if (multiplier >= 0) return null;
+  if (set === "first_sample" || !isMerged(config, drawn)) return null;
   // What merges before it is trained merges nothing, but for random weights.
-  const begins = config.network.type === "fullrank" ? 0 : 1;
+  const begins = config.network?.type === "fullrank" ? 0 : 1;
   const trained = previews.map((preview) => preview.step).filter((one) => one >= begins);
   const { every } = config.sample;
   const planned = typeof every === "number" && every > 0 ? [every] : [];
   const first = Math.min(...trained.slice(0, 1), ...planned);
   if (step <= first) return null;
-  return `all samples share the multiplier ${shared}: the trainer took it off its weights with the wrong sign after step ${first}, and drew this with what was left`;
+  return `all samples share the multiplier ${multiplier}: the trainer took it off its weights with the wrong sign after step ${first}, and drew this with what was left`;
 }
 
-function whyBeyond(request: GenerateInput): string | null {
+function whyBeyond(request: GenerateInput, multiplier: number): string | null {
+  if (!Number.isFinite(multiplier)) return `its multiplier is ${multiplier}`;
   const parsed = generateRequestSchema.safeParse(request);
   if (parsed.success) return null;
   const [issue] = parsed.error.issues;
