@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { addApiKey } from "../src/http/api-keys.ts";
 import { largestConfig } from "../src/preview/config-text.ts";
 import type { JobFile } from "./job-folders.ts";
@@ -276,6 +277,21 @@ describe("what is not what the manifest says is refused, and nothing stays", () 
     const answer = await sent(file);
     expect(codeOf(answer)).toBe("400 FILE_NOT_USABLE");
     expect(answer.body.detail.error.message).not.toMatch(/retake-job-uploads|\.tmp|private words/);
+  });
+
+  test("a long configuration, and one of the trainer's page, are no such thing", async () => {
+    const long = Buffer.concat([config.content, Buffer.alloc(3_000_000, "# a comment\n")]);
+    const json = JSON.stringify(parse(config.content.toString()), null, "\t");
+    for (const own of [
+      { path: "config.yaml", content: long },
+      { path: ".job_config.json", content: Buffer.from(json) },
+    ]) {
+      const { body } = await begin(manifestOf([own, preview]));
+      expect((await putFile(server, body.id, own)).status).toBe(204);
+      const path = `/v1/previews/uploads/${body.id}`;
+      expect((await server.call("GET", path)).body.model).toBe("zimage");
+      await server.call("DELETE", path);
+    }
   });
 
   test("another content for a file that has come", async () => {

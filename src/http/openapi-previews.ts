@@ -23,9 +23,22 @@ const uploadLinks = Object.fromEntries(
   ]),
 );
 
-function body(schema: JsonSchema): JsonSchema {
-  return { required: true, content: { "application/json": { schema } } };
+/** @param examples values by what they show */
+function body(schema: JsonSchema, examples: Readonly<Record<string, unknown>>): JsonSchema {
+  const values = Object.entries(examples).map(([name, value]) => [name, { value }]);
+  const content = { schema, examples: Object.fromEntries(values) };
+  return { required: true, content: { "application/json": content } };
 }
+
+const someOfAFolder = { folder: "my_cat", steps: [2000, 2500], samples: [0] };
+const manifest = {
+  name: "my_cat",
+  files: [
+    { path: "config.yaml", bytes: 2048 },
+    { path: "samples/1764000000000__000002000_0.jpg", bytes: 90_000 },
+    { path: "my_cat_000002000.safetensors", bytes: 85_000_000, sha256: "0".repeat(64) },
+  ],
+};
 
 /** The routes that take a training's previews again, in OpenAPI. */
 export function previewPaths(tags: readonly string[]): Record<string, JsonSchema> {
@@ -35,7 +48,10 @@ export function previewPaths(tags: readonly string[]): Record<string, JsonSchema
         tags,
         summary: "Take a training's previews again, and report how near they come",
         parameters: [idempotencyKey],
-        requestBody: body(previewRequest.schema),
+        requestBody: body(previewRequest.schema, {
+          folder: { folder: "my_cat" },
+          some: someOfAFolder,
+        }),
         responses: {
           "200": { ...json("Accepted, and kept", submitted), links: acceptedLinks },
           "400": json("No job folder that can be used", apiError, plainError),
@@ -74,7 +90,7 @@ export function previewPaths(tags: readonly string[]): Record<string, JsonSchema
       post: {
         tags,
         summary: "Begin the upload of a job folder with a manifest of its files",
-        requestBody: body(manifestRequest.schema),
+        requestBody: body(manifestRequest.schema, { folder: manifest }),
         responses: {
           "201": {
             ...json("Begun", describedJobUpload),

@@ -1,12 +1,9 @@
 import { realpath } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { InputError } from "../errors.ts";
-import { readTextFile } from "../files/text.ts";
 import { withoutPaths } from "../files/without-paths.ts";
 import { baseModelOf } from "../preview/base-model.ts";
-import { parseConfigText } from "../preview/config-text.ts";
-import { readJobConfig } from "../preview/job-config.ts";
-import { readJobFolder } from "../preview/job-folder.ts";
+import { readConfigFile, readJobFolder } from "../preview/job-folder.ts";
 import { planRetakes } from "../preview/plan.ts";
 import { listJobs } from "./list-jobs.ts";
 import type { JobAnswers, JobTask } from "./read-job.ts";
@@ -15,12 +12,13 @@ import type { ThreadAnswer } from "./thread.ts";
 async function answer(task: JobTask): Promise<ThreadAnswer<JobAnswers[keyof JobAnswers]>> {
   try {
     if (task.read === "list") return { answer: await listJobs(task.query) };
-    if (task.read === "config") {
-      const value = parseConfigText(readTextFile(task.path) ?? "", task.shown);
-      return { answer: baseModelOf(readJobConfig(value, task.shown)).id };
-    }
     // None of this process's variables stands for ${VAR} in a stranger's file.
-    const job = await readJobFolder(task.path, { environment: {} });
+    const environment = {};
+    if (task.read === "config") {
+      const config = await readConfigFile(task.path, environment, task.shown);
+      return { answer: baseModelOf(config).id };
+    }
+    const job = await readJobFolder(task.path, { environment });
     const { model, samples } = planRetakes(job, task.options);
     return { answer: { model: model.id, previews: samples.length } };
   } catch (error) {

@@ -74,10 +74,15 @@ export async function readJobFolder(
 /**
  * A job's configuration alone, from wherever it lies.
  *
+ * @param name of the file, where it lies under another for now: its ending tells JSON from YAML
  * @throws InputError naming the file and what is wrong
  */
-export async function readConfigFile(file: string, environment: Environment): Promise<JobConfig> {
-  return readJobConfig(filled(await readText(file), file, environment), file);
+export async function readConfigFile(
+  file: string,
+  environment: Environment,
+  name: string = file,
+): Promise<JobConfig> {
+  return readJobConfig(filled(await readText(file), name, environment), name);
 }
 
 async function placeOf(target: string): Promise<Pick<JobFolder, "root" | "only">> {
