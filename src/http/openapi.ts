@@ -136,7 +136,7 @@ function openApiDocument(limits: RequestLimits): JsonSchema {
           },
           responses: {
             "200": json("An explanation for each prompt", explanations),
-            "400": json("It states no request, or one that can't be drawn", apiError),
+            "400": json("It states no request, or one that can't be drawn", apiError, plainError),
             "413": json("The body is too large", plainError),
             "422": json("Wrong fields", validationError),
             "503": json(
