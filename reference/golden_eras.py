@@ -28,12 +28,12 @@ ASKED = {1: (216, 248), 3: (96, 64), 7: (176, 144)}
 USUAL = (160, 128)
 
 
-def write(previews: Path) -> dict:
-    folder = ROOT / "eras"
+def write(previews: Path, name: str, jobs: dict, chosen: tuple, asked: dict, usual: tuple) -> dict:
+    folder = ROOT / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     cases, made_by = {}, {}
-    for era, (job, versions) in JOBS.items():
+    for era, (job, versions) in jobs.items():
         truth = previews / "truth" / job
         samples = json.loads((truth / "samples.json").read_text())
         last = max(sample["step"] for sample in samples)
@@ -41,12 +41,12 @@ def write(previews: Path) -> dict:
         made_by[f"{era}.safetensors"] = versions
         cases[era] = []
         for sample in samples:
-            if sample["step"] != last or sample["index"] not in SAMPLES:
+            if sample["step"] != last or sample["index"] not in chosen:
                 continue
             picture = f"{era}-{sample['index']}.png"
             shutil.copyfile(truth / Path(sample["file"]).with_suffix(".png").name, folder / picture)
             made_by[picture] = versions
-            width, height = ASKED.get(sample["index"], USUAL)
+            width, height = asked.get(sample["index"], usual)
             cases[era].append({
                 "picture": picture, "width": width, "height": height,
                 **{key: sample[key] for key in ("prompt", "negative", "seed", "steps", "multiplier", "sigmas", "updates")},
@@ -55,24 +55,31 @@ def write(previews: Path) -> dict:
             })
     (folder / "cases.json").write_text(json.dumps(cases, indent=1) + "\n")
     made_by["cases.json"] = {}
-    return {f"eras/{name}": versions for name, versions in made_by.items()}
+    return {f"{name}/{file}": versions for file, versions in made_by.items()}
 
 
-def main() -> None:
-    made_by = write(Path(sys.argv[1]))
+def dtype(path: Path) -> str:
+    if path.suffix != ".safetensors":
+        return {".json": "json", ".png": "u8"}[path.suffix]
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return next(entry["dtype"] for name, entry in header.items() if name != "__metadata__").lower()
+
+
+def record(folder: str, made_by: dict, atol: dict) -> None:
+    """`atol`: in 8-bit steps of a picture, 1 where a file has no other."""
     manifest = ROOT / "manifest.json"
-    entries = {name: entry for name, entry in json.loads(manifest.read_text()).items() if not name.startswith("eras/")}
+    entries = {name: entry for name, entry in json.loads(manifest.read_text()).items() if not name.startswith(f"{folder}/")}
     for name, versions in made_by.items():
         entries[name] = {
             "what": "previews that ai-toolkit drew in training, before they were encoded, and the LoRAs that it saved beside them",
             "reference": {"recorded": versions},
-            "dtype": {".json": "json", ".png": "u8", ".safetensors": "f32"}[Path(name).suffix],
+            "dtype": dtype(ROOT / name),
             "sha256": hashlib.sha256((ROOT / name).read_bytes()).hexdigest(),
-            # In 8-bit steps of a picture.
-            "atol": 1 if name.endswith(".png") else 0, "rtol": 0,
+            "atol": atol.get(name, 1) if name.endswith(".png") else 0, "rtol": 0,
         }
     manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    record("eras", write(Path(sys.argv[1]), "eras", JOBS, SAMPLES, ASKED, USUAL), {})

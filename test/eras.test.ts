@@ -1,7 +1,5 @@
 import { join } from "node:path";
-import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toPixels } from "../src/image/encode-image.ts";
 import type { ProfileName } from "../src/job/request.ts";
 import type { OpenPipeline } from "../src/pipeline/open.ts";
 import { openPipeline } from "../src/pipeline/open.ts";
@@ -9,54 +7,25 @@ import { usefulSteps } from "../src/sampler/schedule.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { testDevices } from "./devices.ts";
 import { goldenFolder, readGolden, toleranceOf } from "./golden.ts";
-
-/** A preview as its configuration asks for it, and what the trainer's pipeline made of that. */
-interface Case {
-  readonly picture: string;
-  readonly prompt: string;
-  readonly negative: string;
-  readonly width: number;
-  readonly height: number;
-  readonly steps: number;
-  readonly guidance: number;
-  readonly multiplier: number;
-  readonly seed: number;
-  readonly drawn: readonly [width: number, height: number];
-  readonly sigmas: readonly number[];
-  readonly updates: number;
-  /** The guidance scale that diffusers' pipeline was handed. */
-  readonly handed: number;
-}
+import type { TrainerCase } from "./trainer-picture.ts";
+import { asked, farthest } from "./trainer-picture.ts";
 
 const folder = join(goldenFolder, "eras");
-const eras = Object.entries(readGolden<Record<string, Case[]>>("eras/cases.json"));
+const eras = Object.entries(readGolden<Record<string, TrainerCase[]>>("eras/cases.json"));
 /** Beginning with the oldest; each has another row of the table than the one before. */
 const names = eras.map(([name]) => name as ProfileName);
 
-function draw(pipeline: OpenPipeline, era: string, asked: Case, profile: "preview" | ProfileName) {
-  return pipeline.generate({
-    prompt: asked.prompt,
-    negativePrompt: asked.negative,
-    loras: [{ path: join(folder, `${era}.safetensors`), multiplier: asked.multiplier }],
-    width: asked.width,
-    height: asked.height,
-    steps: asked.steps,
-    guidanceScale: asked.guidance,
-    seed: BigInt(asked.seed),
-    profile,
-  });
+function draw(
+  pipeline: OpenPipeline,
+  era: string,
+  wanted: TrainerCase,
+  profile: "preview" | ProfileName,
+) {
+  const request = asked(wanted, join(folder, `${era}.safetensors`));
+  return pipeline.generate({ ...request, profile });
 }
 
-/** Largest difference from the trainer's own picture, in 8-bit steps; 255 if the size is another. */
-async function farthest(image: Tensor, { picture }: Case): Promise<number> {
-  const ours = toPixels(image);
-  const { data, info } = await sharp(join(folder, picture))
-    .removeAlpha()
-    .raw()
-    .toBuffer({ resolveWithObject: true });
-  if (info.width !== ours.width || info.height !== ours.height) return 255;
-  return data.reduce((most, value, i) => Math.max(most, Math.abs(value - ours.data[i]!)), 0);
-}
+const far = (image: Tensor, { picture }: TrainerCase) => farthest(image, join(folder, picture));
 
 describe.each(testDevices)("previews that the trainer drew, on %s", (device) => {
   let pipeline: OpenPipeline;
@@ -66,23 +35,23 @@ describe.each(testDevices)("previews that the trainer drew, on %s", (device) => 
   afterAll(() => pipeline[Symbol.asyncDispose]());
 
   describe.each(eras)("%s", (era, cases) => {
-    test.each(cases)("$picture", async (asked) => {
+    test.each(cases)("$picture", async (wanted) => {
       const { image, effective, schedule, parameters, warnings } = await draw(
         pipeline,
         era,
-        asked,
+        wanted,
         "preview",
       );
       expect(parameters.profile).toBe(era);
-      expect([effective.width, effective.height]).toEqual(asked.drawn);
-      expect(Array.from(schedule.sigmas)).toHaveLength(asked.sigmas.length);
-      for (const [i, sigma] of asked.sigmas.entries())
+      expect([effective.width, effective.height]).toEqual(wanted.drawn);
+      expect(Array.from(schedule.sigmas)).toHaveLength(wanted.sigmas.length);
+      for (const [i, sigma] of wanted.sigmas.entries())
         expect(schedule.sigmas[i]).toBeCloseTo(sigma, 5);
-      expect(usefulSteps(schedule)).toHaveLength(asked.updates);
-      const isGuided = asked.handed > (era === "preview-0.7.6" ? 1 : 0);
-      expect(effective.guidanceWeight).toBe(isGuided ? asked.handed : 0);
-      expect(await farthest(image, asked)).toBeLessThanOrEqual(
-        toleranceOf(`eras/${asked.picture}`, "").atol,
+      expect(usefulSteps(schedule)).toHaveLength(wanted.updates);
+      const isGuided = wanted.handed > (era === "preview-0.7.6" ? 1 : 0);
+      expect(effective.guidanceWeight).toBe(isGuided ? wanted.handed : 0);
+      expect(await far(image, wanted)).toBeLessThanOrEqual(
+        toleranceOf(`eras/${wanted.picture}`, "").atol,
       );
       expect(warnings.filter((warning) => !warning.includes("may have shown"))).toEqual([]);
     });
@@ -91,11 +60,12 @@ describe.each(testDevices)("previews that the trainer drew, on %s", (device) => 
       const at = names.indexOf(era as ProfileName);
       for (const other of [names[at - 1], names[at + 1]]) {
         if (other === undefined) continue;
-        const far: number[] = [];
-        for (const asked of cases) {
-          far.push(await farthest((await draw(pipeline, era, asked, other)).image, asked));
+        const differences: number[] = [];
+        for (const wanted of cases) {
+          const { image } = await draw(pipeline, era, wanted, other);
+          differences.push(await far(image, wanted));
         }
-        expect(Math.max(...far), other).toBeGreaterThan(20);
+        expect(Math.max(...differences), other).toBeGreaterThan(20);
       }
     });
   });
