@@ -12,7 +12,7 @@ import {
 import type { Rounding } from "../job/rounding.ts";
 import { defaultSeed } from "../job/seed.ts";
 import { modelById, models } from "../models/registry.ts";
-import type { NamedLora } from "../preview/explain.ts";
+import type { NamedLora } from "../preview/explain-lora.ts";
 import type { StatedLora, StatedRequest } from "../preview/stated-request.ts";
 import type { LoraOption } from "./options.ts";
 import { parseLoraOption, parseNumber } from "./options.ts";
@@ -149,7 +149,7 @@ export async function askedRequest(
     tool: stated?.tool ?? null,
     asTrained: stated?.asTrained ?? null,
     warnings: [
-      ...(stated?.warnings ?? []).filter((warning) => !isAnswered(warning, flags)),
+      ...(stated?.warnings ?? []),
       ...(stated !== undefined && stated.model === null && flags.model === undefined
         ? [`Which model it was is not known: ${defaultModel} is taken. --model takes another.`]
         : []),
@@ -170,11 +170,6 @@ function fieldsOf(flags: RequestFlags): Partial<GenerateInput> {
     seed: flags.seed,
     guidanceScale: flags.guidance,
   }) as Partial<GenerateInput>; // the schema says whether they are
-}
-
-/** A warning that asks for a flag, which is there. */
-function isAnswered(warning: string, flags: RequestFlags): boolean {
-  return flags.prompt !== undefined && warning.endsWith("give --prompt.");
 }
 
 async function lorasOf(

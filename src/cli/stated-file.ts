@@ -4,7 +4,7 @@ import { InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
 import { openRegular, readExactly } from "../files/read.ts";
 import { isLoraLink } from "../lora-files/lora-path.ts";
-import type { NamedLora } from "../preview/explain.ts";
+import type { NamedLora } from "../preview/explain-lora.ts";
 import { stateFile } from "../preview/state-file.ts";
 import type { StatedLora, StatedRequest } from "../preview/stated-request.ts";
 

@@ -5,7 +5,7 @@ import { explainInThread } from "../lora-files/explain.ts";
 import { isLoraLink } from "../lora-files/lora-path.ts";
 import { admit } from "../lora-files/turns.ts";
 import { findLora } from "../node/find-loras.ts";
-import type { NamedLora } from "../preview/explain.ts";
+import type { NamedLora } from "../preview/explain-lora.ts";
 import { isObject } from "../tools/tool-json.ts";
 import type { Explanations } from "../wire/explain-answers.ts";
 import type { JsonValue } from "../wire/python-json.ts";

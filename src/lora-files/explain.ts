@@ -1,5 +1,5 @@
 import type { GenerateRequest } from "../job/request.ts";
-import type { NamedLora } from "../preview/explain.ts";
+import type { NamedLora } from "../preview/explain-lora.ts";
 import type { Explanations } from "../wire/explain-answers.ts";
 import { readInThread } from "./thread.ts";
 import { explainings } from "./turns.ts";

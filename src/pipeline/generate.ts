@@ -1,6 +1,6 @@
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { encodePrompt } from "../prompt/encode-prompt.ts";
+import { cutWarning, encodePrompt } from "../prompt/encode-prompt.ts";
 import { denoise, guide, negate } from "../sampler/denoise.ts";
 import type { Schedule } from "../sampler/schedule.ts";
 import { stopPoint } from "../stop-point.ts";
@@ -220,11 +220,4 @@ function denoiseLatents(
       onStep,
     });
   });
-}
-
-function cutWarning(what: string, cutText: string | null): string[] {
-  if (cutText === null) return [];
-  return [
-    `the ${what} is longer than 512 tokens: its end was cut off, as in training: ${JSON.stringify(cutText)}`,
-  ];
 }

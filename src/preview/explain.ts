@@ -1,11 +1,6 @@
-import { InputError, listed, messageOf } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
-import type { LoraFile } from "../lora/file.ts";
-import { readLora } from "../lora/file.ts";
-import { networkOf } from "../lora/format.ts";
 import type { LoraInfo } from "../lora/info.ts";
-import { matchLora } from "../lora/match.ts";
 import { eraOfHeader } from "../models/eras.ts";
 import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { modelById } from "../models/registry.ts";
@@ -15,20 +10,14 @@ import type { Decided } from "../pipeline/decide.ts";
 import { decide } from "../pipeline/decide.ts";
 import type { ModelReport } from "../pipeline/inspect.ts";
 import { describeRounding } from "../pipeline/parameters.ts";
-import { encodePrompt } from "../prompt/encode-prompt.ts";
-import type { Tokenizer } from "../prompt/tokenizer.ts";
+import { cutWarning } from "../prompt/encode-prompt.ts";
 import { usefulSteps } from "../sampler/schedule.ts";
-import type { AdaptableModule } from "../transformer/weight-shapes.ts";
 import { adaptableModules } from "../transformer/weight-shapes.ts";
 import type { Explanation } from "../wire/explain-answers.ts";
-import { parsePromptFlags } from "./prompt-flags.ts";
+import type { NamedLora } from "./explain-lora.ts";
+import { lookAt } from "./explain-lora.ts";
+import { promptWarnings, textFacts, unsaidTrigger } from "./explain-prompt.ts";
 import type { StatedRequest } from "./stated-request.ts";
-
-/** A LoRA of a request, and its file on this machine or why there is none. */
-export interface NamedLora {
-  readonly name: string;
-  readonly file: string | { readonly missing: string };
-}
 
 export interface Explained {
   /** What was read, in words. */
@@ -160,7 +149,7 @@ function meaningsOf(weight: number): Explanation["guidance"]["meanings"] {
   return [
     { where: "ComfyUI", name: "cfg", value: standard },
     { where: "A1111, Forge", name: "CFG scale", value: standard },
-    { where: "diffusers", name: "guidance_scale", value: weight < 0 ? null : weight },
+    { where: "diffusers", name: "guidance_scale", value: weight },
     ...Object.values(profiles).map((profile) => ({
       where: `profile ${profile.name}`,
       name: "guidance_scale",
@@ -169,131 +158,9 @@ function meaningsOf(weight: number): Explanation["guidance"]["meanings"] {
   ];
 }
 
-function textFacts(text: string, tokenizer: Tokenizer | null): Explanation["prompt"] {
-  if (tokenizer === null) return { text, tokens: null, cut_text: null };
-  const { inputIds, cutText } = encodePrompt(tokenizer, text);
-  return { text, tokens: inputIds.length, cut_text: cutText };
-}
-
-function cutWarning(what: string, cutText: string | null): string[] {
-  if (cutText === null) return [];
-  return [`The ${what} is longer than 512 tokens: ${JSON.stringify(cutText)} is cut off.`];
-}
-
-function promptWarnings(prompt: string, triggerWord: string | undefined): string[] {
-  const warnings: string[] = [];
-  if (prompt.includes("[trigger]") && triggerWord === undefined)
-    warnings.push("The prompt says [trigger], and there is no trigger word: it stays as it is.");
-  const [, ...flags] = prompt.split("--");
-  if (flags.length > 0) warnings.push(flagWarning(prompt));
-  return warnings;
-}
-
-/** A LoRA acts by its trigger word, where it was trained with one. */
-function unsaidTrigger(prompt: string, name: string, file: LoraFile | null): string[] {
-  const words = file?.info.triggerWords ?? [];
-  if (words.length === 0 || words.some((word) => prompt.includes(word))) return [];
-  return [`The prompt has none of the trigger words of ${name}: ${listed(words)}.`];
-}
-
-/** In a job's sample the trainer takes flags for settings; in a request they are text like any other. */
-function flagWarning(prompt: string): string {
-  try {
-    const { prompt: drawn, ...settings } = parsePromptFlags(prompt);
-    const found = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-    return (
-      `The prompt holds "--". The trainer would draw ${JSON.stringify(drawn)} alone` +
-      `${found.length === 0 ? "" : ` and take ${found.join(", ")}`}; here the whole prompt is encoded.`
-    );
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    return `The prompt holds "--", and the trainer would stop there: ${error.message}.`;
-  }
-}
-
 function noiseOf({ transformer }: ModelReport, { width, height }: Decided["effective"]): string {
   const channels = transformer?.inChannels ?? 16;
   return `torch's CPU generator, float32, [1, ${channels}, ${height / 8}, ${width / 8}]`;
-}
-
-interface LookedAt {
-  readonly file: LoraFile | null;
-  readonly facts: Explanation["loras"][number];
-}
-
-async function lookAt(
-  { name, file }: NamedLora,
-  multiplier: number,
-  model: ReadonlyMap<string, AdaptableModule> | null,
-): Promise<LookedAt> {
-  const unknown: Explanation["loras"][number] = {
-    name,
-    network_multiplier: multiplier,
-    format: null,
-    network: null,
-    trainer_version: null,
-    modules: null,
-    of: model?.size ?? null,
-    groups: [],
-    problem: null,
-  };
-  if (typeof file === "object") {
-    return { file: null, facts: { ...unknown, problem: `The LoRA ${name}: ${file.missing}` } };
-  }
-  let read: LoraFile;
-  try {
-    read = await readLora(file);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    const problem = error.message.replaceAll(file, name);
-    return { file: null, facts: { ...unknown, problem } };
-  }
-  return {
-    file: read,
-    facts: {
-      ...unknown,
-      format: read.format,
-      network: networkOf(read.modules.values()),
-      trainer_version: read.info.trainerVersion,
-      modules: read.modules.size,
-      groups: model === null ? [] : coverage(read, model),
-      problem: model === null ? null : misfit(read, model, name),
-    },
-  };
-}
-
-/** By kind of module: how many of the model's the LoRA changes. */
-function coverage(
-  { modules }: LoraFile,
-  model: ReadonlyMap<string, AdaptableModule>,
-): Explanation["loras"][number]["groups"] {
-  const count = (names: Iterable<string>) => {
-    const counts = new Map<string, number>();
-    for (const name of names) {
-      const group = name.replace(/\.\d+\./, ".*.");
-      counts.set(group, (counts.get(group) ?? 0) + 1);
-    }
-    return counts;
-  };
-  const all = count(model.keys());
-  return Array.from(count(modules.keys()), ([group, own]) => ({
-    group,
-    modules: own,
-    of: all.get(group) ?? 0,
-  }));
-}
-
-function misfit(
-  file: LoraFile,
-  model: ReadonlyMap<string, AdaptableModule>,
-  name: string,
-): string | null {
-  try {
-    matchLora(file, model);
-    return null;
-  } catch (error) {
-    return messageOf(error).replaceAll(file.file, name);
-  }
 }
 
 function storedAs({ dtype, blocks }: WeightSpan): string {

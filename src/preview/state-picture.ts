@@ -1,8 +1,8 @@
 import { InputError } from "../errors.ts";
 import type { ProfileName } from "../job/request.ts";
 import { largestSeed } from "../job/seed.ts";
-import { idOfName, isFamilyName } from "../models/id-of-name.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
+import { familyOf, samplerIn } from "../tools/differences.ts";
 import { sigmasIn } from "../tools/schedule-in.ts";
 import type { Negative, ToolName, ToolSettings } from "../tools/settings.ts";
 import type { StatedRequest } from "./stated-request.ts";
@@ -20,9 +20,6 @@ const titles: Readonly<Record<ToolName, string>> = {
   "draw-things": "Draw Things",
   mflux: "mflux",
 };
-
-/** Samplers that make Euler's steps. */
-const euler = /^(?:euler|ddim|default|euler flowmatch|euler_flowmatch|ddim[ _]trailing)$/i;
 
 /**
  * Profiles with ComfyUI's guidance, by their noise levels: a tool's picture is stated in the nearer one.
@@ -49,7 +46,6 @@ export function statePicture(
   const guidanceScale = guidanceOf(settings, warnings);
   const negativePrompt = negativeOf(settings, warnings);
   const seed = seedOf(settings, title, warnings);
-  if (settings.prompt === null) warnings.push("The prompt could not be read: give --prompt.");
   return {
     source: `a picture of ${title}`,
     model: modelOf(settings, warnings),
@@ -194,23 +190,24 @@ function seedOf({ seed }: ToolSettings, title: string, warnings: string[]): bigi
   return 42n;
 }
 
-function modelOf({ model, textEncoder }: ToolSettings, warnings: string[]): string | null {
+function modelOf(settings: ToolSettings, warnings: string[]): string | null {
+  const { model, textEncoder } = settings;
   if (
     textEncoder !== null &&
     !/qwen[-_]?3[-_]?4b(?:[-_]?bf16)?(?:\.safetensors)?$/i.test(textEncoder)
   )
     warnings.push(`The text encoder was ${fileNameOf(textEncoder)}, which may be other weights.`);
-  if (model === null) return null;
-  if (/fp8|int8|q\d|nf4|svdq|gguf/i.test(model)) {
+  if (model !== null && /fp8|int8|q\d|nf4|svdq|gguf/i.test(model)) {
     warnings.push(
       `The model's file ${fileNameOf(model)} holds rounded weights: --transformer takes it.`,
     );
   }
-  return isFamilyName(model) ? idOfName(model) : null;
+  return familyOf(settings);
 }
 
-function samplerWarnings({ sampler }: ToolSettings, title: string): string[] {
-  if (sampler === null || euler.test(sampler)) return [];
+function samplerWarnings(settings: ToolSettings, title: string): string[] {
+  const { sampler } = settings;
+  if (sampler === null || samplerIn(settings) === "euler") return [];
   return [
     `${title}'s sampler ${sampler} is not drawn: Euler makes another picture of the same seed.`,
   ];

@@ -35,3 +35,11 @@ export function encodePrompt(tokenizer: Tokenizer, prompt: string): EncodedPromp
   const cutText = written.length === 0 ? null : tokenizer.decode(written);
   return { inputIds: kept, cutText };
 }
+
+/** @param what the text is: "prompt" or "negative prompt" */
+export function cutWarning(what: string, cutText: string | null): string[] {
+  if (cutText === null) return [];
+  return [
+    `the ${what} is longer than 512 tokens: its end was cut off, as in training: ${JSON.stringify(cutText)}`,
+  ];
+}
