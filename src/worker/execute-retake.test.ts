@@ -70,6 +70,14 @@ test("a successor of a worker that was killed draws no picture again", async () 
     summary: { waiting: 6 - before.samples.length },
   });
 
+  // Killed again, before it has come so far.
+  const again = worker.run(job, [jobFolder, work()], {
+    signal: never,
+    onEvent: ({ type }) => type === "retake" && process.kill(worker.pid!, "SIGKILL"),
+  });
+  expect(await failureOf(again)).toMatchObject({ code: "WORKER_DIED" });
+  expect(reportOf(job).samples.length).toBeGreaterThanOrEqual(before.samples.length);
+
   const second: JobEvent[] = [];
   const run = { signal: never, onEvent: (event: JobEvent) => void second.push(event) };
   await worker.run(job, [jobFolder, work()], run);

@@ -24,8 +24,8 @@ export interface ReportStore {
   restore(): Promise<void>;
   /** Keeps a picture, its preview, and the report as it stands with them. @returns what to tell of it */
   keep(sample: ReportSample): Promise<JobRetake>;
-  /** Keeps the whole report and its page, as they were written into the folder. @returns true */
-  publish(): Promise<true>;
+  /** Keeps the whole report and its page. @returns false if none was written into the folder */
+  publish(): Promise<boolean>;
 }
 
 interface Places {
@@ -40,15 +40,14 @@ export function openReportStore(
   { work, results }: Places,
 ): ReportStore {
   const previews = new Map(plan.job.previews.map((preview) => [preview.file, preview]));
-  const done: ReportSample[] = [];
+  /** By what they are of; those of an earlier run until this one has come to them. */
+  const samples = new Map<string, ReportSample>();
+  let started = false;
   const read = async (name: string): Promise<Buffer | undefined> => {
     const found = await results.read(name);
     return found === undefined ? undefined : buffer(found.content);
   };
   const write = (name: string, bytes: Uint8Array) => writeResult(results, name, bytes);
-  const publishFile = async (format: "json" | "html") =>
-    write(reportFile(job, format), await readFile(join(work, `report.${format}`)));
-
   const asOften = sparingly();
 
   const keepOriginal = async (file: string) => {
@@ -65,14 +64,16 @@ export function openReportStore(
 
   return {
     get started() {
-      return done.length > 0;
+      return started;
     },
     async restore() {
       const report = await readReport(job, results);
       const notes = await read(reportFile(job, "jsonl"));
       if (report === null || notes === undefined) return;
       await mkdir(join(work, "pictures"), { recursive: true });
-      for (const { picture } of report.samples) {
+      for (const sample of report.samples) {
+        const { picture } = sample;
+        samples.set(nameOf(sample), sample);
         const bytes = picture === null ? undefined : await read(retakeFile(job, picture));
         if (picture !== null && bytes !== undefined) await writeWhole(join(work, picture), [bytes]);
       }
@@ -83,21 +84,37 @@ export function openReportStore(
       if (preview !== null) await keepOriginal(preview);
       if (picture !== null)
         await write(retakeFile(job, picture), await readFile(join(work, picture)));
-      done.push(sample);
+      started = true;
+      samples.set(nameOf(sample), sample);
       await asOften(async () => {
         await write(reportFile(job, "jsonl"), await readFile(join(work, notebookFile)));
-        await write(reportFile(job, "json"), Buffer.from(writeJson(reportOf(plan, done))));
+        const planned = plan.samples.map(({ preview: own, ...other }) =>
+          samples.get(nameOf({ ...other, preview: own?.file ?? null })),
+        );
+        const report = reportOf(
+          plan,
+          planned.filter((one) => one !== undefined),
+        );
+        await write(reportFile(job, "json"), Buffer.from(writeJson(report)));
       });
       const file = picture === null ? null : retakeFile(job, picture);
       return { preview, step, index, verdict, psnr, file };
     },
     async publish() {
       // The page first: a report that is finished has one.
-      await publishFile("html");
-      await publishFile("json");
+      for (const format of ["html", "json"] as const) {
+        const bytes = await readFile(join(work, `report.${format}`)).catch(() => undefined);
+        // Stopped before anything was drawn.
+        if (bytes === undefined) return false;
+        await write(reportFile(job, format), bytes);
+      }
       return true;
     },
   };
+}
+
+function nameOf({ preview, step, index }: Pick<ReportSample, "preview" | "step" | "index">) {
+  return preview ?? `${step}/${index}`;
 }
 
 /** What grows with each picture is written so that a tenth of the time goes into it, not more. */
