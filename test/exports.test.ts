@@ -65,6 +65,26 @@ describe.each(cases)("$name", ({ name, flags }) => {
     }
   });
 
+  test("the graph, taken as a request, draws what ComfyUI's functions draw", async () => {
+    const graph = join(goldenFolder, "exports", `${name}.comfyui.json`);
+    const trace = join(folder, `${name}-from.safetensors`);
+    const { code, stdout, stderr } = await retake(
+      ...["generate", "--from", graph, "--lora", "demo/loras/zorple.safetensors", "--json"],
+      ...["--trace", trace, "--out", join(folder, `${name}-from.png`)],
+    );
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: expect.not.stringContaining("noise levels"),
+    });
+    const updates = JSON.parse(stdout).sigmas.length - 1;
+    const { tensors: own } = await readSafetensors(trace);
+    const { tensors: golden } = await readSafetensors(join(goldenFolder, latents));
+    expect(await readF32(own.get(`latents.${updates - 1}`)!)).toBeAllclose(
+      await readF32(golden.get(`${name}.comfyui`)!),
+      toleranceOf(latents, `${name}.comfyui`),
+    );
+  });
+
   test("a graph reads back as the request", async () => {
     const { stdout } = await retake("explain", ...flags, "--json");
     const { guidance, steps, seed, size, prompt } = JSON.parse(stdout);
