@@ -1,6 +1,6 @@
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { encodeImage } from "../src/image/encode-image.ts";
 import type { Meaning } from "../src/pipeline/meaning.ts";
@@ -14,6 +14,7 @@ import type { Shot } from "../src/preview/shot.ts";
 import { resolvedShot } from "../src/preview/shot.ts";
 import { toolSigmas } from "../src/tools/schedules.ts";
 import { textChunk, withChunks } from "./picture-texts.ts";
+import { copyJob, editConfig } from "./planted-job.ts";
 import { startRetake } from "./retake-process.ts";
 
 // Pictures of other tools are made here: drawn with what the tool means, and given the metadata
@@ -70,11 +71,14 @@ interface KSampler {
   readonly steps?: number;
   readonly shift?: number;
   readonly sampler?: string;
+  readonly width?: number;
+  readonly height?: number;
 }
 
-function comfyGraph({ cfg = 3, steps = 5, shift = 3, sampler = "euler" }: KSampler) {
+function comfyGraph({ cfg = 3, steps = 5, shift = 3, sampler = "euler", ...size }: KSampler) {
   return (shot: Shot): readonly [string, string] => {
     const { parsed, effective } = resolvedShot(shot);
+    const { width = effective.width, height = effective.height } = size;
     const node = (class_type: string, inputs: object) => ({ class_type, inputs });
     const graph = {
       1: node("UNETLoader", { unet_name: "z_image_bf16.safetensors", weight_dtype: "default" }),
@@ -89,8 +93,8 @@ function comfyGraph({ cfg = 3, steps = 5, shift = 3, sampler = "euler" }: KSampl
       6: node("CLIPTextEncode", { text: parsed.prompt, clip: ["2", 0] }),
       7: node("CLIPTextEncode", { text: "", clip: ["2", 0] }),
       8: node("EmptySD3LatentImage", {
-        width: effective.width,
-        height: effective.height,
+        width,
+        height,
         batch_size: 1,
       }),
       9: node("KSampler", {
@@ -161,6 +165,32 @@ test("the same picture needs no explanation, and another one has none", async ()
   const noise = { generator: "philox", threads: 7 } as const;
   const odd = await compared(await toolPicture("odd", { noise }, nothing));
   expect(odd.explanation).toMatchObject({ explained: false, steps: [] });
+});
+
+test.each([
+  ["steps", { steps: 1e9 }],
+  ["steps", { steps: -3 }],
+  ["steps", { steps: 2.5 }],
+  ["shift", { shift: 0 }],
+  ["size", { width: 2e6, height: 2e6 }],
+])("a picture that says %s %j costs no time and no memory", async (_, said) => {
+  const other = await toolPicture("hostile", { sigmas: simple() }, comfyGraph(said));
+  const { explanation } = await compared(other);
+  expect(explanation!.explained).toBe(true);
+});
+
+test("a preview of another kind of model is compared, and its own settings are not", async () => {
+  const root = copyJob("mix");
+  editConfig(root, "arch: zimage", "arch: flux");
+  const path = join(root, "samples", basename(preview));
+  const { pixels, explanation, notes } = await comparePictures(
+    await readComparedPicture(path, []),
+    await readComparedPicture(preview, []),
+    { draw: null, deadline: 0 },
+  );
+  expect(pixels).toMatchObject({ psnr: 100, maxDifference: 0 });
+  expect(explanation).toBeNull();
+  expect(notes.join()).toMatch(/can't be taken again: .*flux/);
 });
 
 /** The command line's answer. */

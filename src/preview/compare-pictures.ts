@@ -60,9 +60,11 @@ export async function comparePictures(
     ],
   };
   if (draw === null || shot === undefined) return { ...comparison, explanation: null };
+  // The file's own size, whatever is written: a picture that was enlarged can't be drawn so.
+  const { width, height } = theirs.image;
   const explanation = await explainPicture(
     shot,
-    { settings, differences, loras: ours.loras },
+    { settings, differences, loras: ours.loras, width, height },
     {
       deadline,
       // Other tools compute in bf16 as a rule.

@@ -1,3 +1,4 @@
+import { generateRequestSchema } from "../job/request.ts";
 import type { Meaning } from "../pipeline/meaning.ts";
 import { familyOf, fileName, samplerIn } from "../tools/differences.ts";
 import type { SchedulePlan } from "../tools/schedule-in.ts";
@@ -37,13 +38,39 @@ export function withSetting(
   settings: ToolSettings,
   loras: readonly Pick<TrainedLora, "file" | "path">[],
 ): Draft | Unfit {
+  const changed = applied(draft, setting, settings, loras);
+  return "unfit" in changed ? changed : drawable(changed);
+}
+
+/** A draft of another size, in pixels. */
+export function withSize(draft: Draft, width: number, height: number): Draft | Unfit {
+  const { shot } = draft;
+  return drawable({
+    ...draft,
+    shot: { ...shot, request: { ...shot.request, width, height } },
+  });
+}
+
+function drawable(changed: Draft): Draft | Unfit {
+  const parsed = generateRequestSchema.safeParse(changed.shot.request);
+  if (parsed.success) return changed;
+  const [issue] = parsed.error.issues;
+  return { unfit: `${issue!.path.join(".")}: ${issue!.message}` };
+}
+
+function applied(
+  draft: Draft,
+  setting: SettingName,
+  settings: ToolSettings,
+  loras: readonly Pick<TrainedLora, "file" | "path">[],
+): Draft | Unfit {
   const { shot } = draft;
   const request = (change: Partial<Shot["request"]>): Draft => ({
     ...draft,
     shot: { ...shot, request: { ...shot.request, ...change } },
   });
   const meaning = (change: Partial<Meaning>): Draft => withMeaning(draft, change);
-  const { prompt, negative, seed, width, height, standardCfg } = settings;
+  const { prompt, negative, seed, standardCfg } = settings;
   switch (setting) {
     case "prompt":
       return prompt === null ? unwritten : request({ prompt });
@@ -53,8 +80,6 @@ export function withSetting(
       return request({ negativePrompt: negative.kind === "space" ? " " : negative.text });
     case "seed":
       return seed === null ? unwritten : request({ seed });
-    case "size":
-      return width === null || height === null ? unwritten : request({ width, height });
     case "guidance":
       return standardCfg === null ? unwritten : meaning({ guidanceWeight: standardCfg - 1 });
     case "noise":

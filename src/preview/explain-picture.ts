@@ -1,10 +1,11 @@
 import type { Difference } from "../tools/differences.ts";
 import type { SettingName, ToolSettings } from "../tools/settings.ts";
 import type { Draft } from "./draft.ts";
-import { shotOf, withSetting } from "./draft.ts";
+import { shotOf, withSetting, withSize } from "./draft.ts";
 import { guessesFor } from "./guesses.ts";
 import type { Judgement } from "./judge.ts";
 import type { Shot } from "./shot.ts";
+import { sizeOfShot } from "./shot.ts";
 import type { TrainedLora } from "./trained-loras.ts";
 import type { Change, Tried } from "./trials.ts";
 import { nearness, tryChanges } from "./trials.ts";
@@ -56,6 +57,9 @@ export async function explainPicture(
     readonly settings: ToolSettings | null;
     readonly differences: readonly Difference[];
     readonly loras: readonly Pick<TrainedLora, "file" | "path">[];
+    /** Of the file, in pixels. */
+    readonly width: number;
+    readonly height: number;
   },
   darkroom: { readonly draw: (shot: Shot) => Promise<Judgement>; readonly deadline: number },
 ): Promise<Explanation> {
@@ -108,7 +112,9 @@ export async function explainPicture(
     now = { draft: whole, judgement };
   };
 
-  let left = [...other.differences];
+  // Pictures of another size can't be compared, so nothing else could come nearer before.
+  await next(sizeCandidate(now.draft, other), leastGain.written);
+  let left = other.differences.filter(({ setting }) => setting !== "size");
   const { settings } = other;
   // What is written counts even in a picture that bf16 could explain.
   while (!isEqual(now.judgement) && settings !== null && left.length > 0) {
@@ -129,12 +135,40 @@ export async function explainPicture(
     });
     if (!(await next(candidates, leastGain.guess))) break;
   }
-  const unfit = other.differences.flatMap(({ setting }) => {
+  const unfit = other.differences.flatMap(({ setting }): Explanation["unfit"][number][] => {
+    if (setting === "size") {
+      const reason = `its file has ${other.width} x ${other.height} pixels`;
+      return steps.some((one) => one.setting === "size") ? [] : [{ setting, reason }];
+    }
     const draft = settings === null ? null : withSetting(now.draft, setting, settings, other.loras);
     return draft !== null && "unfit" in draft ? [{ setting, reason: draft.unfit }] : [];
   });
   const explained = explains(now.judgement);
   return { before, steps, after: now.judgement, explained, unfit, tried: drawn, complete };
+}
+
+/** The size of the other picture's file, if it can be drawn. */
+function sizeCandidate(
+  draft: Draft,
+  { width, height }: { readonly width: number; readonly height: number },
+): Candidate[] {
+  const own = sizeOfShot(draft.shot);
+  const changed = withSize(draft, width, height);
+  if ("unfit" in changed || isSize(own, width, height)) return [];
+  // The era floors it to a multiple that the other tool does not need.
+  if (!isSize(sizeOfShot(changed.shot), width, height)) return [];
+  const value = `${width} x ${height}`;
+  const sentence = `one has ${own.width} x ${own.height} pixels; the other ${value}`;
+  const words = { factor: "size", value, sentence, flag: null };
+  return [{ ...words, setting: "size", written: true, draft: changed, shot: shotOf(changed) }];
+}
+
+function isSize(
+  size: { readonly width: number; readonly height: number },
+  width: number,
+  height: number,
+): boolean {
+  return size.width === width && size.height === height;
 }
 
 /** With all of them that can be drawn here. */

@@ -87,6 +87,11 @@ test("SD.Next hands its CFG scale to diffusers: it counts one less", () => {
   });
   const plain = read("a cat\nSteps: 25, Seed: 3, CFG scale: 3, App: SD.Next");
   expect(plain.sampler).toBe("Default");
+  expect(settings.shift).toBe(3);
+  // Without a sampler of one's own the repository's schedule stays, which is another for the base model.
+  const shiftWith = (model: string) =>
+    read(`a cat\nSteps: 25, Seed: 3, CFG scale: 3, App: SD.Next, Model: ${model}`).shift;
+  expect([shiftWith("Z-Image"), shiftWith("Z-Image-Turbo")]).toEqual([6, 3]);
 });
 
 test("stable-diffusion.cpp: sampler and scheduler are joined, JSON stands behind", () => {

@@ -1,3 +1,4 @@
+import { idOfName, isFamilyName } from "../models/id-of-name.ts";
 import type { Infotext } from "./infotext.ts";
 import { takeLoraTags } from "./infotext.ts";
 import { JsonFields } from "./json-fields.ts";
@@ -45,7 +46,8 @@ export function readInfotext(infotext: Infotext): ToolSettings {
   const custom = text("Custom Sigmas");
   used.add("App");
   const json = sdcppJson(text("SDCPP"));
-  const shift = shiftOf(tool, number("Shift") ?? number("Sampler shift") ?? json.shift);
+  const written = number("Shift") ?? number("Sampler shift") ?? json.shift;
+  const shift = shiftOf(tool, written, { sampler, model });
   unread.push(...json.unread, ...namedOnly(text("LoRA networks"), loras));
   const settings: ToolSettings = {
     ...unknownSettings(tool),
@@ -123,9 +125,20 @@ function samplerOf(
   return { sampler, scheduler: schedule };
 }
 
-/** Z-Image's own, where a tool writes a shift only if it is another. */
-function shiftOf(tool: ToolName, written: number | null): number | null {
-  return written ?? (tool === "sdnext" || tool === "sd.cpp" ? 3 : null);
+/**
+ * Z-Image's own, where a tool writes a shift only if it is another. SD.Next's `Default` sampler keeps the
+ * repository's, which is 6 for the base model (sdnext 058a7f0c: `sd_samplers_diffusers.py`).
+ */
+function shiftOf(
+  tool: ToolName,
+  written: number | null,
+  { sampler, model }: { readonly sampler: string | null; readonly model: string | null },
+): number | null {
+  if (written !== null) return written;
+  if (tool === "sd.cpp") return 3;
+  if (tool !== "sdnext") return null;
+  const isBase = model !== null && isFamilyName(model) && idOfName(model) === "zimage";
+  return sampler === "Default" && isBase ? 6 : 3;
 }
 
 function noiseOf(tool: ToolName, rng: string | null): NoiseSource {

@@ -14,6 +14,12 @@ export interface SchedulePlan {
 /** Z-Image's own, in every tool that does not say another. */
 const ownShift = 3;
 
+/** The levels of flow matching end at 1; a list that starts a little above is drawn too. */
+const mostLevel = 2;
+
+/** Files say what they like: no tool makes more. */
+const mostUpdates = 1000;
+
 /** Where a tool names no schedule. */
 const unsaid: Partial<Record<ToolName, ToolSchedule>> = {
   comfyui: "simple",
@@ -31,6 +37,7 @@ const named: Readonly<Record<string, ToolSchedule>> = {
   ...Object.fromEntries(toolScheduleNames.map((name) => [name, name])),
   ddim: "ddim_uniform",
   automatic: "simple",
+  flowmatcheulerdiscretescheduler: "linear",
   head: "linear",
 };
 
@@ -38,10 +45,15 @@ const named: Readonly<Record<string, ToolSchedule>> = {
 export function scheduleIn(settings: ToolSettings): SchedulePlan | { readonly unknown: string } {
   const { tool, scheduler, steps, denoise, width, height } = settings;
   if (steps === null) return { unknown: "how many steps it made is not written" };
+  if (!Number.isInteger(steps) || steps < 1 || steps > mostUpdates)
+    return { unknown: `${steps} steps can't be drawn` };
   if (settings.shift === "auto" && (width === null || height === null))
     return { unknown: "its shift follows its size, which is not written" };
   const shift =
     settings.shift === "auto" ? autoShift(width!, height!) : (settings.shift ?? ownShift);
+  if (!(shift > 0) || !Number.isFinite(shift)) return { unknown: `its shift is ${shift}` };
+  if (denoise !== null && !(denoise > 0 && denoise <= 1 && steps / denoise <= mostUpdates))
+    return { unknown: `its denoising strength is ${denoise}` };
   const word = scheduler?.toLowerCase().replaceAll(/[\s-]+/g, "_") ?? null;
   const rest = { shift, denoise: denoise ?? 1 };
   // N steps make N-1 updates: the last one changes nothing.
@@ -59,5 +71,10 @@ export function sigmasIn(settings: ToolSettings): number[] | { readonly unknown:
   const plan = scheduleIn(settings);
   if (givenSigmas === null && "unknown" in plan) return plan;
   const sigmas = givenSigmas ?? [...toolSigmas(plan as SchedulePlan)];
-  return window === null ? [...sigmas] : sigmas.slice(window.from, window.to + 1);
+  const run = window === null ? [...sigmas] : sigmas.slice(window.from, window.to + 1);
+  const isSchedule =
+    run.length > 1 &&
+    run.length <= mostUpdates + 1 &&
+    run.every((level, i) => level >= 0 && level <= (run[i - 1] ?? mostLevel));
+  return isSchedule ? run : { unknown: "its noise levels are no falling list" };
 }
