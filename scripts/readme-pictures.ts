@@ -1,18 +1,17 @@
-// Makes the pictures in docs/images: the last previews of demo/job, the same as `retake preview`
-// draws them, what their numbers come to in current diffusers, and the report in a browser.
-// `node scripts/readme-pictures.ts` writes them again.
+// Makes docs/images/previews.jpg, retakes.jpg and elsewhere.jpg, which README.md shows: the last
+// previews of demo/job, the same as `retake preview` draws them, and what their numbers come to in
+// current diffusers. `node scripts/readme-pictures.ts` writes them again.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { encodeImage } from "../src/image/encode-image.ts";
 import { openPipeline } from "../src/pipeline/open.ts";
 import { readJobFolder } from "../src/preview/job-folder.ts";
 import { planRetakes } from "../src/preview/plan.ts";
 import type { Report } from "../src/wire/report.ts";
-import { openBrowser, viewports } from "../test/browser.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const job = join(root, "demo/job");
@@ -39,24 +38,11 @@ async function writeStrip(name: string, pictures: readonly (string | Uint8Array)
     .toFile(join(root, "docs/images", name));
 }
 
-async function writeScreenshot(page: string): Promise<void> {
-  const browser = await openBrowser();
-  try {
-    const opened = await browser.newPage({ viewport: { ...viewports.desktop, height: 1330 } });
-    await opened.goto(pathToFileURL(page).href);
-    const path = join(root, "docs/images/report.jpg");
-    await opened.screenshot({ path, type: "jpeg", quality: 80 });
-  } finally {
-    await browser.close();
-  }
-}
-
 const folder = mkdtempSync(join(tmpdir(), "retake-readme-"));
 try {
   const command = [join(root, "src/cli/main.ts"), "preview", job, "--report", folder];
   execFileSync(process.execPath, command, { stdio: "inherit" });
   const report: Report = JSON.parse(readFileSync(join(folder, "report.json"), "utf8"));
-  await writeScreenshot(join(folder, "report.html"));
   const last = report.samples.filter(({ step }) => step > 0);
   await writeStrip(
     "previews.jpg",

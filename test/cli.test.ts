@@ -12,7 +12,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { goldenFolder } from "./golden.ts";
-import { trainedBy } from "./lora-header.ts";
+import { trainedBy, withMetadata } from "./lora-header.ts";
 import { startRetake } from "./retake-process.ts";
 
 const tiny = join(goldenFolder, "tiny");
@@ -126,6 +126,30 @@ test("models and lora describe what is there", async () => {
   );
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ rank: [1, 2, 4, 8], base_model: "zimage" });
+});
+
+test("what a header says reaches the terminal as plain text, a line a field", async () => {
+  const file = join(folder, "hostile.safetensors");
+  const said = "\u001b[2Jx\nunusable: all is lost\u202e";
+  const metadata = {
+    name: said,
+    ss_output_name: said,
+    ss_base_model_version: said,
+    "modelspec.trigger_phrase": said,
+    software: JSON.stringify({ name: "ai-toolkit", version: said }),
+  };
+  const lora = readFileSync(join(tiny, "lora-mixed-ranks.safetensors"));
+  writeFileSync(file, withMetadata(lora, metadata));
+  const { code, stdout } = await retake("lora", file);
+  expect(code).toBe(0);
+  expect(stdout).toContain("\\u{1b}[2Jx unusable: all is lost");
+  expect(stdout).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}]|^unusable/mu);
+  const drawn = await retake(...generateArgs("--lora", file, "--profile", "preview"));
+  expect(drawn.stderr).toMatch(
+    /^profile preview-0\.10\.25: the LoRA: ".*" is not a version of ai-toolkit[^\n]*\n$/,
+  );
+  expect(drawn.stderr).not.toMatch(/(?!\n)[\p{Cc}\p{Bidi_Control}]/u);
+  for (const made of [file, out]) rmSync(made);
 });
 
 test("lora draws how strongly layers are changed, and lists what is wrong", async () => {

@@ -136,7 +136,7 @@ function sayDecided(
       defaults.length === 0 ? "" : `; ${defaults.join(" and ")} by default of ${model}`;
     process.stderr.write(`profile ${profile}: ${profile_reason}${untold}\n`);
   }
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
+  for (const warning of warnings) process.stderr.write(`warning: ${oneLine(warning)}\n`);
 }
 
 /** A picture without one of its LoRAs is another picture. */

@@ -1,7 +1,7 @@
 import { extname } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
-import { InputError } from "../errors.ts";
+import { InputError, oneLine } from "../errors.ts";
 import { notWritable, writeWhole } from "../files/whole.ts";
 import type { TargetFormat } from "../lora/convert.ts";
 import { convertLora, targetFormats } from "../lora/convert.ts";
@@ -99,9 +99,9 @@ function formatted(lora: LoraDescription): string {
     lora.groups.map(groupLine).join("") +
     strengthByLayer(lora.strength) +
     defaultWarning(lora) +
-    lora.notes.map((note) => `note: ${note}\n`).join("") +
-    (lora.unusable === null ? "" : `unusable: ${lora.unusable}\n`) +
-    lora.problems.map((problem) => `problem: ${problem}\n`).join("")
+    lora.notes.map((note) => `note: ${oneLine(note)}\n`).join("") +
+    (lora.unusable === null ? "" : `unusable: ${oneLine(lora.unusable)}\n`) +
+    lora.problems.map((problem) => `problem: ${oneLine(problem)}\n`).join("")
   );
 }
 
@@ -142,7 +142,7 @@ function defaultWarning({ preview_era: era }: LoraDescription): string {
 
 function shown(value: unknown): string {
   if (value === null || value === "") return "not said";
-  return Array.isArray(value) ? value.join(", ") || "none" : String(value);
+  return oneLine(Array.isArray(value) ? value.join(", ") || "none" : String(value));
 }
 
 function groupLine({

@@ -1,3 +1,4 @@
+import { oneLine } from "../errors.ts";
 import type { ProfileName } from "../job/request.ts";
 import type { Profile } from "./profiles.ts";
 import { profiles } from "./profiles.ts";
@@ -40,14 +41,17 @@ const uncertain: Readonly<Record<string, { other: ProfileName; doubt: string }>>
  */
 export function eraOfVersion(version: string): Era | { readonly none: string } {
   const numbers = numbersOf(version);
-  if (numbers === undefined) return { none: `"${version}" is not a version of ai-toolkit` };
+  if (numbers === undefined) {
+    // Out of a header it is anybody's text.
+    return { none: `"${oneLine(version.slice(0, 40))}" is not a version of ai-toolkit` };
+  }
+  const plain = numbers.join(".");
   const profile = eras.findLast(
     ({ versions }) => compare(numbers, numbersOf(versions!.from)!) >= 0,
   );
   if (profile === undefined) {
-    return { none: `ai-toolkit ${version} is older than its Z-Image training` };
+    return { none: `ai-toolkit ${plain} is older than its Z-Image training` };
   }
-  const plain = numbers.join(".");
   const changed = uncertain[plain];
   return changed === undefined
     ? { version: plain, profile, candidates: [profile], doubt: null }
