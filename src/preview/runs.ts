@@ -50,10 +50,7 @@ export function erasOfRounds(job: JobFolder): RoundEra[] {
     const before = rounds.slice(0, at).findLast(({ version }) => version !== null);
     const after = rounds.slice(at).find(({ version }) => version !== null);
     const found = between(rounds, round, before, after);
-    const [likely] = found.versions;
-    return typeof likely === "string" && someThumbnails
-      ? byThumbnails(found, likely, round)
-      : found;
+    return someThumbnails ? byThumbnails(found, round) : found;
   });
 }
 
@@ -111,14 +108,15 @@ function restartBetween(rounds: readonly Round[], before: Round, after: Round): 
 }
 
 /** A thumbnail tells which side of 0.11.1 drew the picture, whatever its neighbours say. */
-function byThumbnails(found: RoundEra, likely: string, { hasThumbnails }: Round): RoundEra {
+function byThumbnails(found: RoundEra, { hasThumbnails }: Round): RoundEra {
   const fits = (version: string | null) =>
     version !== null && isOlder(version, firstWithThumbnails) === !hasThumbnails;
-  if (fits(likely)) return found;
-  const other = found.versions.find(fits);
+  const [likely] = found.versions;
+  if (likely === undefined || fits(likely)) return found;
+  const other = found.versions.find(fits) ?? (hasThumbnails ? firstWithThumbnails : null);
   const sight = hasThumbnails ? "it has a thumbnail" : "it has no thumbnail while others have";
   return {
-    versions: other === undefined ? [null, likely] : [other, likely],
+    versions: likely === null ? [other] : [other, likely],
     reason: `${found.reason}; ${sight}, which versions make from ${firstWithThumbnails} on`,
   };
 }
