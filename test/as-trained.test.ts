@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { demoWeights } from "../src/paths.ts";
 import { goldenFolder } from "./golden.ts";
 import { startRetake } from "./retake-process.ts";
 import { jobFolders } from "./truth-picture.ts";
@@ -24,6 +25,7 @@ function generate(...more: string[]) {
     env: { RETAKE_CACHE: join(home, "cache"), HF_HOME: join(home, "hf") },
   }).ended;
 }
+const adapter = "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors";
 const turbo = ["--model", "zimage_turbo"];
 const lora = ["--lora", join(job, "e2-q8ad.safetensors")];
 
@@ -99,5 +101,26 @@ test("a configuration that asks for what is not copied is refused with the reaso
   expect({ code, stderr }).toMatchObject({
     code: 2,
     stderr: expect.stringContaining("qtype convrot4"),
+  });
+});
+
+test("retake preview takes an adapter that is given by hand, and says where one was looked for", async () => {
+  const store = join(home, "store");
+  mkdirSync(store);
+  symlinkSync(join(demoWeights, "Tongyi-MAI"), join(store, "Tongyi-MAI"));
+  const preview = (...more: string[]) =>
+    startRetake(
+      ["preview", job, "--step", "0", "--sample", "0", "--weights", store, "--json", ...more],
+      { cwd: home, env: { RETAKE_CACHE: join(home, "cache"), HF_HOME: join(home, "hf") } },
+    ).ended;
+  const { samples: without } = JSON.parse((await preview("--report", "without")).stdout);
+  expect(without[0]).toMatchObject({ verdict: "not reproducible" });
+  expect(without[0].reason).toMatch(/adapter_v2\.safetensors is not in .*retake pull zimage_turbo/);
+  const own = join(home, "own.safetensors");
+  copyFileSync(join(demoWeights, adapter), own);
+  const given = await preview("--report", "given", "--training-adapter", own);
+  expect(JSON.parse(given.stdout).samples[0]).toMatchObject({
+    verdict: "close",
+    as_trained: { transformer: "torchao", training_adapter: "own.safetensors" },
   });
 });

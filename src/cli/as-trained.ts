@@ -55,14 +55,11 @@ export async function roundingOfFlags(
   const version = await versionOf(loras);
   const adapter = trainingAdapter === undefined ? null : resolve(trainingAdapter);
   if (asTrained === true) return usualRounding(model, version, adapter);
-  const rounding = await roundingOfConfig(asTrained, model, version);
-  if (adapter === null) return rounding;
-  if (rounding.adapter === null) {
-    throw new InputError(
-      `--training-adapter: the job of ${asTrained} quantised no transformer beside one. Leave it away.`,
-    );
-  }
-  return { ...rounding, adapter };
+  const rounding = await roundingOfConfig(asTrained, model, version, adapter ?? undefined);
+  if (adapter === null || rounding.adapter !== null) return rounding;
+  throw new InputError(
+    `--training-adapter: the job of ${asTrained} quantised no transformer beside one. Leave it away.`,
+  );
 }
 
 /** Of the trainer of the first LoRA; null: it does not say. */
@@ -76,13 +73,15 @@ async function roundingOfConfig(
   file: string,
   model: string,
   version: string | null,
+  trainingAdapter: string | undefined,
 ): Promise<Rounding> {
   const config = await readConfigFile(file, process.env);
   const { id } = baseModelOf(config);
   if (id !== model) {
     throw new InputError(`--as-trained ${file}: that job trained ${id}. Give --model ${id}.`);
   }
-  const { rounding, reason } = roundingOf(config, id, { version, embedders: null }, true);
+  const wish = { asTrained: true, trainingAdapter };
+  const { rounding, reason } = roundingOf(config, id, { version, embedders: null }, wish);
   if (rounding !== null) return rounding;
   throw new InputError(
     `--as-trained ${file}: nothing can be rounded as in that job, because ${reason}. Leave --as-trained away.`,

@@ -26,6 +26,7 @@ interface PreviewFlags {
   readonly sample?: number[];
   readonly era?: string;
   readonly asTrained: boolean;
+  readonly trainingAdapter?: string;
   readonly report?: string;
   readonly limit?: number;
   readonly weights?: string;
@@ -49,6 +50,10 @@ export function addPreviewCommand(program: Command): void {
     .option("--era <version>", "of ai-toolkit, or a profile (default: by the LoRAs' headers)")
     .option("--as-trained", "round the weights as a quantised job did (default)", true)
     .option("--no-as-trained", "draw with the weights as they are stored")
+    .option(
+      "--training-adapter <file>",
+      "the job's training adapter (default: the one that it names, from the model store)",
+    )
     .option("--report <folder>", "where the report goes (default retake-NAME)")
     .option("--limit <seconds>", "begin no further picture after this time", parseSeconds)
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
@@ -79,6 +84,9 @@ async function takePreviews(
   });
   const plan = planRetakes(job, {
     asTrained: flags.asTrained,
+    ...(flags.trainingAdapter === undefined
+      ? {}
+      : { trainingAdapter: resolve(flags.trainingAdapter) }),
     ...(flags.era === undefined ? {} : { era: flags.era }),
     ...(flags.step === undefined ? {} : { steps: flags.step }),
     ...(flags.sample === undefined ? {} : { samples: flags.sample }),

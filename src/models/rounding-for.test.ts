@@ -14,6 +14,7 @@ function job(changes: Partial<TrainedAs> = {}): TrainedAs {
     qtypeTe: "qfloat8",
     layerOffloading: false,
     assistantLoraPath: null,
+    adapterFile: null,
     accuracyRecoveryAdapter: null,
     ...changes,
   };
@@ -112,6 +113,12 @@ test("a path of another machine stands for the adapter of that name, and for not
     "a/../own_v3.safetensors",
   ])
     expect(adapterOf(path)).toEqual({ unknown: expect.stringContaining("own_v3.safetensors") });
+  const given = {
+    assistantLoraPath: "/etc/own_v3.safetensors",
+    adapterFile: "/mine/a.safetensors",
+  };
+  expect(roundingFor(job(given))).toMatchObject({ adapter: "/mine/a.safetensors" });
+  expect(roundingFor(job({ adapterFile: "/mine/a.safetensors" }))).toMatchObject({ adapter: null });
 });
 
 test("the page's usual job: Turbo with the adapter of its time", () => {

@@ -32,6 +32,8 @@ export interface TrainedAs {
   readonly layerOffloading: boolean;
   /** `model.assistant_lora_path`: a file's path, or `owner/name/file.safetensors`. */
   readonly assistantLoraPath: string | null;
+  /** The absolute path of a file to take in its place. */
+  readonly adapterFile: string | null;
   /** `model.accuracy_recovery_adapter`, which may stand behind `qtype` too. */
   readonly accuracyRecoveryAdapter: string | null;
 }
@@ -55,7 +57,7 @@ export function roundingFor(trained: TrainedAs): Rounding | null | { readonly un
   if (typeof textEncoder === "object" && textEncoder !== null) return textEncoder;
   // The previews of unquantised jobs come as near without it.
   const path = transformer === null ? null : trained.assistantLoraPath;
-  const adapter = path === null ? null : adapterName(trained.model, path);
+  const adapter = path === null ? null : (trained.adapterFile ?? adapterName(trained.model, path));
   if (typeof adapter === "object" && adapter !== null) return adapter;
   return {
     transformer,
@@ -123,5 +125,7 @@ export function adapterName(model: string, path: string): string | { readonly un
   const { trainingAdapter } = modelById(model);
   if (trainingAdapter?.files.includes(file) === true)
     return `${trainingAdapter.repository}/${file}`;
-  return { unknown: `the training adapter ${file} was a file of another machine's` };
+  return {
+    unknown: `its training adapter ${file} was a file of the machine that trained it: give it with --training-adapter`,
+  };
 }

@@ -14,13 +14,24 @@ type Lora = NonNullable<GenerateInput["loras"]>[number];
  * @param own the picture's LoRA at its multiplier; empty where there is none
  * @param multiplier of the network, whether or not it has a LoRA yet
  * @param drawn all of the picture's round
+ * @param trainingAdapter a file to take as the job's
  * @returns why it is unknown, where it is
  */
 export function lorasOf(
   config: JobConfig,
   model: string,
   profile: ProfileName,
-  { own, multiplier, drawn }: { own: readonly Lora[]; multiplier: number; drawn: readonly Drawn[] },
+  {
+    own,
+    multiplier,
+    drawn,
+    trainingAdapter,
+  }: {
+    own: readonly Lora[];
+    multiplier: number;
+    drawn: readonly Drawn[];
+    trainingAdapter: string | undefined;
+  },
 ): Lora[] | { readonly unknown: string } {
   const { assistantLoraPath } = config.model;
   if (assistantLoraPath === null || multiplier === 0) return [...own];
@@ -28,7 +39,7 @@ export function lorasOf(
   const isKept = type === "lokr" && profile !== "preview-0.10.25" && !isMerged(config, drawn);
   const isMeasured = type === "dora" && own.length > 0;
   if (!isKept && !isMeasured) return [...own];
-  const path = adapterName(model, assistantLoraPath);
+  const path = trainingAdapter ?? adapterName(model, assistantLoraPath);
   if (typeof path === "object") return path;
   const adapter = (at: number) => ({ path, multiplier: at });
   return isKept ? [...own, adapter(1)] : [adapter(1), ...own, adapter(-1)];

@@ -60,6 +60,8 @@ export interface PlanOptions {
   readonly era?: string;
   /** Rounds the weights as the trainer did, where it quantised; true if left out. */
   readonly asTrained?: boolean;
+  /** The absolute path of a file to take as the job's training adapter. */
+  readonly trainingAdapter?: string;
   /** Only these steps, and only these samples, counted from 0. */
   readonly steps?: readonly number[];
   readonly samples?: readonly number[];
@@ -76,7 +78,7 @@ export function planRetakes(job: JobFolder, options: PlanOptions = {}): Plan {
   const drawn = drawnOf(job.config);
   const samples = targetsFor(job, options).map((target) => {
     const era = eraOf(job, target, eras, options.era);
-    return planSample({ job, model, asTrained: options.asTrained ?? true }, target, era, drawn);
+    return planSample({ job, model, options }, target, era, drawn);
   });
   return { job, options, model, samples };
 }
@@ -84,11 +86,11 @@ export function planRetakes(job: JobFolder, options: PlanOptions = {}): Plan {
 interface Context {
   readonly job: JobFolder;
   readonly model: BaseModel;
-  readonly asTrained: boolean;
+  readonly options: PlanOptions;
 }
 
 function planSample(
-  { job, model, asTrained }: Context,
+  { job, model, options }: Context,
   target: Target,
   { behaviours, reason: profileReason }: SampleEra,
   drawn: DrawnSets,
@@ -96,17 +98,20 @@ function planSample(
   const lora = target.step === 0 ? null : loraOfStep(job, target.step);
   let whyNot: string | null = null;
   const readings: Reading[] = [];
+  const { asTrained = true, trainingAdapter } = options;
+  const wish = { asTrained, trainingAdapter };
   for (const behaviour of behaviours) {
     const round = drawn[target.set][behaviour.cachedPrompts];
     const sample = round[target.index];
     whyNot ??= reasonAgainst(job, target, lora, round);
     if (sample === undefined || "fault" in sample || sample.seed === "random") continue;
     const { profile, says } = behaviour;
-    const { rounding } = roundingOf(job.config, model.id, behaviour, asTrained);
+    const { rounding } = roundingOf(job.config, model.id, behaviour, wish);
     const { multiplier, seed } = sample;
     // A LoRA at 0 is none: the trainer then skips it too.
     const own = lora === null || multiplier === 0 ? [] : [{ path: lora.path, multiplier }];
-    const loras = lorasOf(job.config, model.id, profile, { own, multiplier, drawn: round });
+    const acting = { own, multiplier, drawn: round, trainingAdapter };
+    const loras = lorasOf(job.config, model.id, profile, acting);
     if ("unknown" in loras) whyNot ??= loras.unknown;
     else
       readings.push({
@@ -124,7 +129,7 @@ function planSample(
     profile: likely.profile,
     profileReason,
     rounding: candidates[0]?.rounding ?? null,
-    roundingReason: roundingOf(job.config, model.id, likely, asTrained).reason,
+    roundingReason: roundingOf(job.config, model.id, likely, wish).reason,
     lora,
     request: candidates[0]?.request ?? null,
     expected: expectedOf(job.config, lora, candidates[0]?.rounding ?? null),

@@ -10,12 +10,18 @@ export interface JobRounding {
   readonly reason: string;
 }
 
-/** @param asTrained false: rounding is not wanted */
+export interface RoundingWish {
+  /** false: rounding is not wanted. */
+  readonly asTrained: boolean;
+  /** The absolute path of a file to take as the job's training adapter. */
+  readonly trainingAdapter?: string | undefined;
+}
+
 export function roundingOf(
   { model, dtype }: JobConfig,
   id: string,
   { version, embedders }: Pick<Behaviour, "version" | "embedders">,
-  asTrained: boolean,
+  { asTrained, trainingAdapter }: RoundingWish,
 ): JobRounding {
   const found = roundingFor({
     model: id,
@@ -27,6 +33,7 @@ export function roundingOf(
     qtypeTe: model.qtypeTextEncoder,
     layerOffloading: model.layerOffloading,
     assistantLoraPath: model.assistantLoraPath,
+    adapterFile: trainingAdapter ?? null,
     accuracyRecoveryAdapter: model.accuracyRecoveryAdapter,
   });
   if (found === null) return { rounding: null, reason: `the job ran in ${dtype}, unquantised` };
@@ -35,8 +42,6 @@ export function roundingOf(
   const rounding = {
     ...found,
     embedders: found.transformer !== null && (embedders ?? found.embedders),
-    // Where it is merged into weights that stay as they are, taking it off again leaves nothing.
-    adapter: found.transformer === null ? null : found.adapter,
   };
   return { rounding, reason: saysOf(rounding, dtype) };
 }
@@ -46,6 +51,6 @@ function saysOf({ transformer, textEncoder, adapter }: Rounding, dtype: string):
     ...(transformer === null ? [] : [`its transformer (${transformer})`]),
     ...(textEncoder === null ? [] : [`its text encoder (${textEncoder})`]),
   ];
-  const rounded = parts.length === 0 ? "" : ` and rounded ${parts.join(" and ")} to 8 bits`;
+  const rounded = parts.length === 0 ? "" : ` and rounded ${parts.join(" and ")}`;
   return `the job ran in ${dtype}${rounded}${adapter === null ? "" : " beside a training adapter"}`;
 }

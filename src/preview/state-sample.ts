@@ -29,7 +29,12 @@ export function stateSample(
     throw new InputError(`${file}: the trainer can't draw sample ${index}: ${found.fault}.`);
   }
   const { multiplier, seed, ...request } = found;
-  const { rounding } = roundingOf(config, model.id, { version: null, embedders: null }, true);
+  const { rounding } = roundingOf(
+    config,
+    model.id,
+    { version: null, embedders: null },
+    { asTrained: true },
+  );
   return {
     source: `sample ${index} of the job ${config.name}`,
     model: model.id,
