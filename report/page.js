@@ -1,7 +1,7 @@
 // The script of report.html, inlined into it. It works without any of it too: pictures side by
 // side, everything shown.
 
-/** A colour for no difference, and so on to the largest one shown; page.css draws the same scale. */
+/** A colour for no difference, and so on to the largest one shown; pictures.css draws the same scale. */
 const ramp = [
   [0, 0, 4],
   [87, 16, 110],

@@ -12,7 +12,12 @@ export const demoWeights: string = join(root, "demo", "weights");
 export const demoLoras: string = join(root, "demo", "loras");
 
 /** What report.html is made of, beside its pictures. */
-export const reportStyle: string = join(root, "report", "page.css");
+export const reportStyles: readonly string[] = [
+  "base.css",
+  "overview.css",
+  "cards.css",
+  "pictures.css",
+].map((name) => join(root, "report", name));
 export const reportScript: string = join(root, "report", "page.js");
 
 /** Folder for what Node has compiled: where a project's tools keep such things, or in the clone itself. */

@@ -76,7 +76,7 @@ export function causeText({
 
 /** How near the picture is then. @param before in dB; null: the sizes differed */
 function effectOf({ psnr, gain }: ReportCause, before: number | null): string {
-  if (psnr >= mostPsnr) return "Then every pixel is equal.";
+  if (psnr >= mostPsnr) return "Then it is equal.";
   const nearer = gain === undefined || before === null ? "" : `, ${gain.toFixed(1)} dB nearer`;
   return `Then it is at ${decibels(psnr)}${nearer}.`;
 }

@@ -3,21 +3,21 @@ import type { Html } from "./html.ts";
 import { html } from "./html.ts";
 
 /** What `why` explains, by the row that it stands with. */
-const whyRows: Readonly<Record<string, string>> = {
-  era: "Era",
-  as_trained: "Weights",
-  lora: "LoRA",
-};
+const whyRows = new Map([
+  ["era", "Era"],
+  ["as_trained", "Weights"],
+  ["lora", "LoRA"],
+]);
 
 /** The settings that a picture was drawn with, and why it was those. */
 export function settingsList(sample: ReportSample): Html {
   const { why } = sample;
   const rows = rowsOf(sample).filter(([, value]) => value !== undefined && value !== "");
-  const explained = new Set(Object.values(whyRows));
-  const rest = Object.entries(why).filter(([about]) => whyRows[about] === undefined);
+  const explained = new Set(whyRows.values());
+  const rest = Object.entries(why).filter(([about]) => !whyRows.has(about));
   const reasons = new Map(
     Object.entries(why).flatMap(([about, text]) => {
-      const row = whyRows[about];
+      const row = whyRows.get(about);
       return row === undefined ? [] : [[row, text] as const];
     }),
   );

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeWhole, notWritable, writeNew, writeWhole } from "../files/whole.ts";
-import { reportScript, reportStyle } from "../paths.ts";
+import { reportScript, reportStyles } from "../paths.ts";
 import { writeJson } from "../wire/python-json.ts";
 import type { Report, ReportSample, ReportSummary, Verdict } from "../wire/report.ts";
 import { card } from "./report-card.ts";
@@ -66,7 +66,7 @@ export async function writeReport(
 ): Promise<void> {
   await writeReportJson(folder, report);
   const parts: PageParts = {
-    style: await readFile(reportStyle, "utf8"),
+    style: (await Promise.all(reportStyles.map((file) => readFile(file, "utf8")))).join("\n"),
     script: await readFile(reportScript, "utf8"),
   };
   const path = join(folder, "report.html");
