@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { blankPng, textChunk, withChunks } from "./picture-texts.ts";
 import { startRetake } from "./retake-process.ts";
 
 const zorple = join(demoWeights, "../loras/zorple.safetensors");
+const demoJob = join(demoWeights, "../job");
 let folder: string;
 
 beforeAll(() => {
@@ -134,6 +135,27 @@ test("a LoRA that is given for a picture's keeps its strength", async () => {
   expect(JSON.parse(stdout).loras).toEqual([
     expect.objectContaining({ network_multiplier: 0.5, modules: 32 }),
   ]);
+});
+
+test("a job's folder, or one preview in it: the request that the trainer drew, with the LoRA of its step", async () => {
+  const told = async (...args: string[]) => {
+    const { code, stdout, stderr } = await retake("explain", ...args, "--json");
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    return JSON.parse(stdout);
+  };
+  const job = await told(demoJob, "--sample", "1");
+  const file = readdirSync(join(demoJob, "samples")).findLast((name) => name.endsWith("_1.png"))!;
+  const preview = await told(join(demoJob, "samples", file));
+  expect(job).toEqual(preview);
+  expect(preview).toMatchObject({
+    source: `samples/${file} of the job e1b-deturbo`,
+    model: "zimage_deturbo",
+    profile: { name: "preview-0.7.6", asked: "preview-0.7.6" },
+    size: { width: 192, height: 224, divisor: 32 },
+    loras: [{ name: "e1b-deturbo.safetensors", problem: null }],
+  });
+  const before = readdirSync(join(demoJob, "samples")).find((name) => name.endsWith("_1.png"))!;
+  expect((await told(join(demoJob, "samples", before))).loras).toEqual([]);
 });
 
 test("without weights an explanation says what it could not count", async () => {

@@ -1,11 +1,14 @@
 import { existsSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
 import { openRegular, readExactly } from "../files/read.ts";
 import { isLoraLink } from "../lora-files/lora-path.ts";
 import type { NamedLora } from "../preview/explain-lora.ts";
+import type { Environment } from "../preview/placeholders.ts";
 import { stateFile } from "../preview/state-file.ts";
+import { stateJob } from "../preview/state-job.ts";
 import type { StatedLora, StatedRequest } from "../preview/stated-request.ts";
 
 /** Pictures of the largest size that is drawn stay below, uncompressed. */
@@ -16,6 +19,24 @@ export async function readStatedFile(
   path: string,
   sample: number | undefined,
 ): Promise<StatedRequest> {
+  const environment = process.env;
+  const isJob = (await stat(path).catch(() => undefined))?.isDirectory() === true;
+  if (isJob) return stateJob(path, sample, environment);
+  try {
+    return await readFile(path, sample, environment);
+  } catch (error) {
+    // The trainer writes nothing into its previews: their folder says what they are.
+    if (error instanceof InputError && basename(dirname(resolve(path))) === "samples")
+      return stateJob(path, sample, environment);
+    throw error;
+  }
+}
+
+async function readFile(
+  path: string,
+  sample: number | undefined,
+  environment: Environment,
+): Promise<StatedRequest> {
   const { handle, size } = await openRegular(path, "picture, request or configuration");
   try {
     if (size > largestFile) {
@@ -23,7 +44,7 @@ export async function readStatedFile(
     }
     const bytes = new Uint8Array(size);
     await readExactly(handle, bytes, 0, path);
-    return await stateFile(bytes, path, { sample, environment: process.env });
+    return await stateFile(bytes, path, { sample, environment });
   } finally {
     await handle.close();
   }
@@ -35,9 +56,10 @@ export async function readStatedFile(
  * @param from the file that names it
  */
 export async function findStatedLora(
-  { name, sha256 }: StatedLora,
+  { name, sha256, file }: StatedLora,
   from: string,
 ): Promise<NamedLora> {
+  if (file !== null) return { name, file };
   if (isLoraLink(name)) return { name, file: name };
   const places = [dirname(from), "."].flatMap((folder) =>
     [name, `${name}.safetensors`].map((file) => join(folder, file)),

@@ -52,7 +52,12 @@ export function stateBody(body: JsonValue, sample: number | undefined): StatedRe
     source: "a request for the reference server",
     model: request.model,
     request: promptRequest(job, index),
-    loras: job.loras.map(({ path, multiplier }) => ({ name: path, multiplier, sha256: null })),
+    loras: job.loras.map(({ path, multiplier }) => ({
+      name: path,
+      multiplier,
+      sha256: null,
+      file: null,
+    })),
     asTrained: job.asTrained ? usualRounding(job.model, null) : null,
     tool: null,
     warnings: [

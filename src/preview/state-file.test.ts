@@ -50,7 +50,7 @@ test("ComfyUI with Euler and simple is carried over exactly: guidance is its cfg
       seed: 7n,
       profile: "preview-0.10.25",
     },
-    loras: [{ name: "mine.safetensors", multiplier: 0.8, sha256: null }],
+    loras: [{ name: "mine.safetensors", multiplier: 0.8, sha256: null, file: null }],
     asTrained: null,
     tool: expect.objectContaining({
       name: "ComfyUI",

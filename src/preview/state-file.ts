@@ -6,7 +6,9 @@ import { readPicture } from "../tools/picture.ts";
 import { retakeFields } from "../tools/retake.ts";
 import { isObject, parseToolJson } from "../tools/tool-json.ts";
 import type { JsonValue } from "../wire/python-json.ts";
+import { baseModelOf } from "./base-model.ts";
 import { largestConfig } from "./config-text.ts";
+import { readJobConfig } from "./job-config.ts";
 import { filled } from "./job-folder.ts";
 import type { Environment } from "./placeholders.ts";
 import { stateBody } from "./state-body.ts";
@@ -52,7 +54,8 @@ export async function stateFile(
   const text = textOf(bytes, file);
   const json = /^\s*\{/.test(text) ? jsonOf(text) : undefined;
   if (json === undefined || "config" in json) {
-    return stateSample(filled(text, file, environment), sample, file);
+    const config = readJobConfig(filled(text, file, environment), file);
+    return stateSample(config, baseModelOf(config), sample, file);
   }
   if ("prompts" in json) return stateBody(json, sample);
   onlyOne(sample, "it");

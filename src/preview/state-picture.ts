@@ -3,6 +3,7 @@ import type { ProfileName } from "../job/request.ts";
 import { largestSeed } from "../job/seed.ts";
 import { flowMatchSchedule } from "../sampler/schedule.ts";
 import { familyOf, samplerIn } from "../tools/differences.ts";
+import { fileNameOf } from "../tools/exported.ts";
 import { sigmasIn } from "../tools/schedule-in.ts";
 import type { Negative, ToolName, ToolSettings } from "../tools/settings.ts";
 import type { StatedRequest } from "./stated-request.ts";
@@ -63,6 +64,7 @@ export function statePicture(
       name: fileNameOf(name),
       multiplier: strength,
       sha256: null,
+      file: null,
     })),
     asTrained: null,
     tool: {
@@ -223,10 +225,6 @@ function noiseWarnings({ noise }: ToolSettings, title: string): string[] {
     unknown: "in a way that is not known",
   };
   return [`${title} drew its noise ${from[noise]}: the same seed is another picture here.`];
-}
-
-function fileNameOf(name: string): string {
-  return name.split(/[/\\]/).at(-1) ?? name;
 }
 
 /** @throws InputError if a picture holds nothing that could be drawn */

@@ -3,6 +3,7 @@ import type { AskedProfileName } from "../job/request.ts";
 import { askedProfileNames } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
 import { roundingSchema } from "../job/rounding.ts";
+import { fileNameOf } from "../tools/exported.ts";
 import { JsonFields } from "../tools/json-fields.ts";
 import { isObject } from "../tools/tool-json.ts";
 import type { StatedLora, StatedRequest } from "./stated-request.ts";
@@ -40,7 +41,8 @@ export function stateRetake(fields: JsonFields): StatedRequest {
       const sha256 = entry.text("sha256");
       const multiplier = entry.number("network_multiplier");
       if (multiplier === null) throw new InputError("A LoRA of the picture has no multiplier.");
-      return { name: entry.text("name") ?? sha256 ?? "of the picture", multiplier, sha256 };
+      const name = fileNameOf(entry.text("name") ?? sha256 ?? "of the picture");
+      return { name, multiplier, sha256, file: null };
     }),
     asTrained: roundingOf(fields.nested("as_trained")),
     tool: null,

@@ -1,7 +1,7 @@
 import { InputError } from "../errors.ts";
-import { baseModelOf } from "./base-model.ts";
-import type { ConfigValue } from "./config-text.ts";
-import { readJobConfig } from "./job-config.ts";
+import { fileNameOf } from "../tools/exported.ts";
+import type { BaseModel } from "./base-model.ts";
+import type { JobConfig } from "./job-config.ts";
 import { roundingOf } from "./rounding-of.ts";
 import { sampleAt } from "./sample-at.ts";
 import { trainerSamples } from "./samples.ts";
@@ -13,15 +13,14 @@ import type { StatedRequest } from "./stated-request.ts";
  *
  * @param sample its number; undefined: the first
  * @param file for messages
- * @throws InputError if it is no job of a Z-Image model, or the trainer could not have drawn the sample
+ * @throws InputError if the trainer could not have drawn the sample
  */
 export function stateSample(
-  value: ConfigValue,
+  config: JobConfig,
+  model: BaseModel,
   sample: number | undefined,
   file: string,
 ): StatedRequest {
-  const config = readJobConfig(value, file);
-  const model = baseModelOf(config);
   const drawn = trainerSamples(config, config.sample, "filled");
   const { index, warnings } = sampleAt(sample, drawn.length, "samples");
   const found = drawn[index]!;
@@ -29,6 +28,7 @@ export function stateSample(
     throw new InputError(`${file}: the trainer can't draw sample ${index}: ${found.fault}.`);
   }
   const { multiplier, seed, ...request } = found;
+  const name = fileNameOf(`${config.name}.safetensors`);
   const { rounding } = roundingOf(
     config,
     model.id,
@@ -39,7 +39,8 @@ export function stateSample(
     source: `sample ${index} of the job ${config.name}`,
     model: model.id,
     request: { ...request, seed: seed === "random" ? -1n : seed, profile: "preview" },
-    loras: [{ name: `${config.name}.safetensors`, multiplier, sha256: null }],
+    // The trainer skips a LoRA at 0.
+    loras: multiplier === 0 ? [] : [{ name, multiplier, sha256: null, file: null }],
     asTrained: rounding,
     tool: null,
     warnings: [

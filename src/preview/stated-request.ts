@@ -7,6 +7,8 @@ export interface StatedLora {
   readonly multiplier: number;
   /** Of the file, where it is known. */
   readonly sha256: string | null;
+  /** Where it lies on this machine, where the source is a folder that says so. */
+  readonly file: string | null;
 }
 
 /** A request as a file states it. */
