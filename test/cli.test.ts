@@ -119,6 +119,19 @@ test("a GGUF file, rounding on load, and the cache that both fill", async () => 
 
 test("models and lora describe what is there", async () => {
   expect((await retake("models")).stdout).toMatch(/zimage_deturbo\n.*ostris\/Z-Image-De-Turbo/);
+  const { models, profiles } = JSON.parse((await retake("models", "--json")).stdout);
+  expect(models).toHaveLength(3);
+  expect(profiles).toContainEqual({
+    name: "preview-0.10.21",
+    from: "0.10.21",
+    to: "0.10.24",
+    schedule: "pin",
+    updates: "N - 1",
+    divisor: 16,
+    other_sizes: "floor",
+    guidance: "max(0, g - 1)",
+    guidance_above: 0,
+  });
   const { code, stdout } = await retake(
     "lora",
     join(tiny, "lora-mixed-ranks.safetensors"),
