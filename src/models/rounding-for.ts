@@ -43,8 +43,8 @@ export interface TrainedAs {
  * `toolkit/util/quantize.py`, `toolkit/config_modules.py` and its Z-Image model, 4e62c38d to
  * 27a03a91.
  *
- * @returns null for a training in float32 or float16 without quantisation, which nothing rounds;
- *   why it is unknown, where it is
+ * @returns null for a training in float32 without quantisation, which nothing rounds; why it is
+ *   unknown, where it is
  */
 export function roundingFor(trained: TrainedAs): Rounding | null | { readonly unknown: string } {
   const { quantize, quantizeTe, trainDtype } = trained;
@@ -112,7 +112,7 @@ function methodOf(
 
 /**
  * Until 28f2c0ac (0.10.24) all matrices were rounded; torchao's types reached the excluded ones too
- * until e28727d5, the day before 0.10.25. In 0.10.24 itself the longer part counts.
+ * until e28727d5, hours before 0.10.25. In 0.10.24 itself the longer part counts.
  */
 function roundsEmbedders(version: string | null, method: RoundingMethod): boolean {
   return version !== null && isOlder(version, method === "quanto" ? "0.10.24" : "0.10.25") === true;

@@ -48,7 +48,9 @@ export function roundToDtype(values: Float32Array, dtype: Dtype): void {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
-    words[i] = (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000;
+    // Rounded up, a NaN of all ones would come out as -0.
+    const isNumber = (word & 0x7fffffff) <= 0x7f800000;
+    words[i] = isNumber ? (word + 0x7fff + ((word >>> 16) & 1)) & 0xffff0000 : 0x7fc00000;
   }
 }
 
