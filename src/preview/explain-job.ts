@@ -1,7 +1,7 @@
 import { decodeImage } from "../image/decode-image.ts";
 import type { ReportCause, ReportCommonCause } from "../wire/report.ts";
-import type { Findings } from "./causes.ts";
 import { findCauses } from "./causes.ts";
+import type { Findings } from "./findings.ts";
 import type { Inputs } from "./inputs.ts";
 import { hashText } from "./inputs.ts";
 import { judge } from "./judge.ts";

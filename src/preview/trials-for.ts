@@ -69,9 +69,15 @@ const ofLora = ["lora", "multiplier"];
  * What is tried for a picture, in the order of trying. What would have another size than the file
  * is not worth drawing and left out.
  *
- * @param startIsRight the picture of the same sample at step 0 is equal to its retake
+ * @param startIsRight the picture of the same sample at step 0 is right
+ * @param keys only these
  */
-export function trialsFor(asked: Asked, one: Case, startIsRight: boolean): Trial[] {
+export function trialsFor(
+  asked: Asked,
+  one: Case,
+  startIsRight: boolean,
+  keys?: ReadonlySet<string>,
+): Trial[] {
   const { sample, shot, width, height } = one;
   const fits = (other: Shot) => {
     const size = sizeOfShot(other);
@@ -82,15 +88,17 @@ export function trialsFor(asked: Asked, one: Case, startIsRight: boolean): Trial
     return likely ? tiers[factor]! : rare;
   };
   const trials: Trial[] = [];
+  const isWanted = (factor: string, value: string) => keys?.has(keyOf(factor, value)) ?? true;
   const add = (words: Omit<Trial, "key" | "tier">, likely: boolean) => {
     const { factor, value, shot: changed } = words;
-    if (!fits(changed)) return;
-    trials.push({ ...words, tier: tierOf(factor, likely), key: `${factor} ${value}` });
+    if (!isWanted(factor, value) || !fits(changed)) return;
+    trials.push({ ...words, tier: tierOf(factor, likely), key: keyOf(factor, value) });
   };
   let seeds = 0;
   for (const hypothesis of hypothesesFor(asked.job, asked.options, sample)) {
     const { factor, value, sentence, flag, reach } = hypothesis;
     const likely = factor !== "seed" || seeds++ < likelySeeds;
+    if (!isWanted(factor, value)) continue;
     for (const planned of planFor(hypothesis, one.preview))
       add({ factor, value, sentence, flag, reach, ...planned }, likely);
   }
@@ -106,6 +114,10 @@ export function trialsFor(asked: Asked, one: Case, startIsRight: boolean): Trial
     }
   }
   return trials.toSorted((a, b) => a.tier - b.tier);
+}
+
+function keyOf(factor: string, value: string): string {
+  return `${factor} ${value}`;
 }
 
 /** The shot that was drawn, and those that it could have been as well. */
