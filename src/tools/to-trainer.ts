@@ -5,6 +5,14 @@ import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { version } from "../version.ts";
 import type { Exported, ExportedRequest } from "./exported.ts";
 
+/** As PyYAML reads it, YAML 1.1; a text without quotes or in a block loses blanks. */
+const yaml = {
+  version: "1.1",
+  lineWidth: 0,
+  defaultStringType: "QUOTE_DOUBLE",
+  defaultKeyType: "PLAIN",
+} as const;
+
 const newest = profiles["preview-0.10.25"];
 
 /**
@@ -47,8 +55,7 @@ export function toTrainer(request: ExportedRequest): Exported {
     `# By Retake ${version}, for ai-toolkit ${versionsOf(era)}: the sample section of a job's configuration.\n` +
     `# guidance_scale ${guidanceScale} is a standard CFG of ${request.guidanceWeight + 1} there; the steps make ${updates} updates.\n`;
   return {
-    // As PyYAML reads it: YAML 1.1.
-    text: head + stringify(sample, { version: "1.1", lineWidth: 0 }),
+    text: head + stringify(sample, yaml),
     warnings: [
       ...sizeWarnings(request, era),
       ...promptWarnings(request),
