@@ -7,6 +7,7 @@ import {
   rmSync,
   statSync,
   truncateSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -179,4 +180,23 @@ test.each([
   const { code, stderr } = await preview(join(jobFolders, "mix"), ...more);
   expect(code).toBe(2);
   expect(stderr).toContain(message);
+});
+
+test("a round with more pictures than the configuration has samples was drawn with another one", async () => {
+  const job = copyOf("mix", "resumed");
+  const [, second] = readFileSync(join(job, "config.yaml"), "utf8").split(
+    "      - prompt: '[trigger]",
+  );
+  const config = readFileSync(join(job, "config.yaml"), "utf8").replace(
+    `      - prompt: '[trigger]${second}`,
+    "      - prompt: another one\nmeta: {}\n",
+  );
+  writeFileSync(join(job, "config.yaml"), config);
+  const { stdout } = await preview(job, "--step", "8", "--report", "resumed-report");
+  expect(stdout).toContain("2 previews: 2 not reproducible\n");
+  expect(stdout).toContain("Its round has pictures of 2 samples, more than the configuration");
+  const [drawn, beyond] = reportIn("resumed-report").samples;
+  expect(drawn).toMatchObject({ verdict: "not reproducible", causes: [] });
+  expect(drawn!.picture).not.toBeNull();
+  expect(beyond).toMatchObject({ verdict: "not reproducible", picture: null });
 });

@@ -10,6 +10,7 @@ import type { Plan, PlannedSample } from "./plan.ts";
 import { readPreview } from "./preview-files.ts";
 import type { Renderer } from "./renderer.ts";
 import type { Outcome } from "./sample-report.ts";
+import { verdictOf } from "./sample-report.ts";
 import type { Case } from "./trials-for.ts";
 
 /** What explains one picture that differs from its retake. */
@@ -45,8 +46,11 @@ export async function explainJob(
   outcomes: ReadonlyMap<PlannedSample, Outcome>,
   { renderer, inputs, notebook, signal, deadline, onStep }: ExplainOptions,
 ): Promise<Explained> {
+  const open = [...outcomes].some(([sample, outcome]) =>
+    ["different", "close"].includes(verdictOf(sample, outcome)),
+  );
+  if (!open) return nothingToExplain;
   const cases = await casesOf(outcomes);
-  if (cases.every(({ judgement }) => judgement.verdict === "equal")) return nothingToExplain;
   const madeFrom = await Promise.all(
     cases.map(({ sample, shot }) =>
       inputs.of(sample, [{ ...shot, profile: sample.profile, says: "" }]),
@@ -78,9 +82,11 @@ export async function explainJob(
 /** Pictures that can be compared; the size is the file's. */
 async function casesOf(outcomes: ReadonlyMap<PlannedSample, Outcome>): Promise<Case[]> {
   const cases: Case[] = [];
-  for (const [sample, { reading, judgement }] of outcomes) {
+  for (const [sample, outcome] of outcomes) {
     const { preview, model } = sample;
+    const { reading, judgement } = outcome;
     if (preview === null || reading === null || judgement === null) continue;
+    if (verdictOf(sample, outcome) === "not reproducible") continue;
     const { width, height } = await decodeImage(await readPreview(preview), preview.file);
     const { rounding, request } = reading;
     cases.push({ sample, preview, shot: { model, rounding, request }, judgement, width, height });

@@ -42,6 +42,8 @@ export interface PlannedSample extends Target {
   readonly expected: Expectation;
   /** Why it can't be reproduced; null where it can. */
   readonly reason: string | null;
+  /** Why the configuration may be another one than it was drawn with; null: nothing speaks for that. */
+  readonly doubt: string | null;
   /** All ways in which it may have been drawn, the planned one first; trying decides where there are several. */
   readonly candidates: readonly Reading[];
   /** Samples of one name have the same ways in the same order: what is found for one counts for all. */
@@ -76,9 +78,14 @@ export function planRetakes(job: JobFolder, options: PlanOptions = {}): Plan {
   const model = baseModelOf(job.config);
   const eras = erasOfRounds(job);
   const drawn = drawnOf(job.config);
+  const earlier = earlierRounds(job, drawn);
   const samples = targetsFor(job, options).map((target) => {
     const era = eraOf(job, target, eras, options.era);
-    return planSample({ job, model, options }, target, era, drawn);
+    const sample = planSample({ job, model, options }, target, era, drawn);
+    const count = target.preview === null ? undefined : earlier.get(target.preview.round);
+    if (count === undefined) return sample;
+    const doubt = `its round has pictures of ${count} samples, more than the configuration: it was drawn with an earlier one`;
+    return { ...sample, doubt };
   });
   return { job, options, model, samples };
 }
@@ -134,9 +141,20 @@ function planSample(
     request: candidates[0]?.request ?? null,
     expected: expectedOf(job.config, lora, candidates[0]?.rounding ?? null),
     reason: whyNot,
+    doubt: null,
     candidates,
     decidedWith: behaviours.map(({ says }) => says).join("; "),
   };
+}
+
+/** Rounds with more pictures than the last run's configuration has samples, and how many they have. */
+function earlierRounds({ previews }: JobFolder, drawn: DrawnSets): Map<number, number> {
+  const earlier = new Map<number, number>();
+  for (const { round, index, set } of previews) {
+    const known = drawn[set].filled.length;
+    if (index >= known) earlier.set(round, Math.max(index + 1, earlier.get(round) ?? 0));
+  }
+  return earlier;
 }
 
 /** By section, for both ways in which versions cached prompts. */

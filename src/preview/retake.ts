@@ -17,7 +17,7 @@ import { readPreview } from "./preview-files.ts";
 import type { Renderer } from "./renderer.ts";
 import { summarise, writeReport } from "./report.ts";
 import type { Outcome } from "./sample-report.ts";
-import { reportSample } from "./sample-report.ts";
+import { reportSample, verdictOf } from "./sample-report.ts";
 import type { Studio } from "./studio.ts";
 import { openStudio } from "./studio.ts";
 
@@ -118,7 +118,7 @@ export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Rep
 const explainingShare = 1 / 3;
 
 function someDiffer(outcomes: ReadonlyMap<PlannedSample, Outcome>): boolean {
-  return outcomes.values().some(({ judgement }) => judgement?.verdict === "different");
+  return outcomes.entries().some(([sample, one]) => verdictOf(sample, one) === "different");
 }
 
 function notDrawn({ reason }: PlannedSample): Outcome {

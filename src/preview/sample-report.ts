@@ -26,6 +26,8 @@ export function reportSample(
 ): ReportSample {
   const { reading, picture, settings, judgement, reason, decided } = outcome;
   const { preview, step, index, set, profile, profileReason, roundingReason, lora } = planned;
+  const verdict = verdictOf(planned, outcome);
+  const doubt = verdict === "not reproducible" ? planned.doubt : null;
   return {
     preview: preview?.file ?? null,
     picture,
@@ -34,11 +36,11 @@ export function reportSample(
     set,
     era: reading?.profile ?? profile,
     as_trained: settings.as_trained ?? null,
-    verdict: verdictOf(planned, outcome),
+    verdict,
     psnr: judgement?.psnr ?? null,
     ssim: judgement?.ssim ?? null,
     max_difference: judgement?.maxDifference ?? null,
-    reason: sentence(reason ?? judgement?.reason ?? note),
+    reason: sentence(reason ?? doubt ?? judgement?.reason ?? note),
     settings,
     why: {
       era: decided === null ? profileReason : `${profileReason}; ${decided}`,
@@ -50,11 +52,15 @@ export function reportSample(
   };
 }
 
-function verdictOf(
-  { preview }: PlannedSample,
+/** Another configuration's picture is none that could be drawn, unless it is. */
+export function verdictOf(
+  { preview, doubt }: PlannedSample,
   { judgement, reason }: Outcome,
 ): ReportSample["verdict"] {
-  if (judgement !== null) return judgement.verdict;
+  if (judgement !== null) {
+    const isOther = judgement.verdict === "different" && doubt !== null;
+    return isOther ? "not reproducible" : judgement.verdict;
+  }
   return preview === null && reason === null ? "no preview" : "not reproducible";
 }
 
