@@ -134,7 +134,10 @@ test("one preview, or one LoRA with a configuration, is enough", async () => {
   });
   const lora = join(home, "alone.safetensors");
   cpSync(join(job, "mix.safetensors"), lora);
-  const config = join(job, "config.yaml");
+  const beside = await preview(lora, "--config", join(job, "config.yaml"), "--report", "beside");
+  expect(beside.stdout).toContain("2 previews: 2 equal\n");
+  const config = join(home, "alone.yaml");
+  cpSync(join(job, "config.yaml"), config);
   const { stdout } = await preview(lora, "--config", config, "--report", "alone");
   expect(stdout).toContain("2 previews: 2 without a preview\n");
   expect(reportIn("alone").samples.map(({ step, verdict }) => [step, verdict])).toEqual([

@@ -57,8 +57,11 @@ export async function readJobFolder(
   const { root, only } = await placeOf(target);
   const { value, configFile } = await readConfig(root, options);
   const config = readJobConfig(value, configFile);
-  const { loras, notes: ofLoras } = await readTrainedLoras(root);
-  const { previews, notes: ofPreviews } = await findPreviews(root, config);
+  // A LoRA with a configuration of its own may lie among hundreds that are no job's.
+  const alone = only !== null && "lora" in only && options.config !== undefined ? only.lora : null;
+  const { loras, notes: ofLoras } = await readTrainedLoras(root, alone);
+  const pictures = alone === null ? root : await rootOfPictures(root, options.config!);
+  const { previews, notes: ofPreviews } = await findPreviews(pictures, config);
   return {
     root,
     name: config.name,
@@ -69,6 +72,12 @@ export async function readJobFolder(
     only,
     notes: [...ofLoras, ...ofPreviews],
   };
+}
+
+/** The pictures beside the LoRA, or else those beside the configuration. */
+async function rootOfPictures(root: string, config: string): Promise<string> {
+  const own = await realInside(root, join(root, "samples"));
+  return own === undefined ? dirname(await realpath(config)) : root;
 }
 
 /**

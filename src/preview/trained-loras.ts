@@ -30,14 +30,18 @@ export interface TrainedLora {
 /** Each header takes some milliseconds. */
 const mostLoras = 2000;
 
-/** @param root of the job, a real path */
+/**
+ * @param root of the job, a real path
+ * @param only the file of this name; null: all
+ */
 export async function readTrainedLoras(
   root: string,
+  only: string | null,
 ): Promise<{ loras: TrainedLora[]; notes: string[] }> {
   const loras: TrainedLora[] = [];
   const notes: string[] = [];
   for await (const { name } of await opendir(root)) {
-    if (!name.endsWith(".safetensors")) continue;
+    if (!name.endsWith(".safetensors") || (only !== null && name !== only)) continue;
     const path = await realInside(root, join(root, name));
     if (path === undefined) {
       notes.push(`${name} leads out of the folder and was left out`);
