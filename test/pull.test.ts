@@ -540,6 +540,13 @@ test("offline it says what is missing and asks nobody", async () => {
   expect((await pull()).code).toBe(0);
   hub.seen.length = 0;
   expect(await pull({ HF_HUB_OFFLINE: "1" })).toMatchObject({ code: 0, stderr: "" });
+  rmSync(join(weights(), "models--ostris--zimage_turbo_training_adapter"), { recursive: true });
+  const without = await pull({ HF_HUB_OFFLINE: "1" }, "--json");
+  expect(without).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/^warning: .*--as-trained/),
+  });
+  expect(JSON.parse(without.stdout).result.without).toMatchObject([{ repository: adapter }]);
   rmSync(join(cache(), "snapshots", hub.repository(turbo).commit, "vae/config.json"));
   expect((await pull({ HF_HUB_OFFLINE: "1" })).stderr).toMatch(/vae\/ of \S+ is incomplete/);
   expect(hub.seen).toEqual([]);

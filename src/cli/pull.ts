@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { InputError } from "../errors.ts";
 import { sizeText } from "../files/space.ts";
@@ -6,6 +8,7 @@ import { pullModels } from "../models/pull.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { adaptersOf, modelById, models, repositoriesOf } from "../models/registry.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
+import { findRepository } from "../weights/store.ts";
 import { startByteProgress } from "./progress.ts";
 import { readStoreSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
@@ -58,11 +61,8 @@ async function runPull(ids: string[], flags: PullFlags, signal: AbortSignal): Pr
     const options = { revisionOf, signal, onProgress, onWait, onWithout };
     const pulled = await pullModels(ids, options, settings);
     progress.stop();
-    for (const { repository, reason } of without) {
-      process.stderr.write(
-        `warning: the training adapter ${repository} was not fetched: ${reason} The model runs without it, but for --as-trained.\n`,
-      );
-    }
+    for (const { repository, reason } of without)
+      warnWithout(repository, `was not fetched: ${reason}`);
     process.stdout.write(
       flags.json === true
         ? `${JSON.stringify({ result: { weights, repositories: pulled.map(printed), without } })}\n`
@@ -121,8 +121,33 @@ async function reportOffline(
       `nothing is fetched offline (--offline, HF_HUB_OFFLINE), and ${weights} is not whole: ${[...new Set(faults)].join("; ")}. Pull with a connection, or bring the hub cache from another machine.`,
     );
   }
+  const missing = await Promise.all(wanted.map((model) => missingAdapter(model, weights)));
+  const without = [...new Set(missing.flat())].map((repository) => {
+    return { repository, reason: "nothing is fetched offline" };
+  });
+  for (const { repository } of without) warnWithout(repository, `is not whole in ${weights}.`);
   process.stdout.write(
-    json ? `${JSON.stringify({ result: { weights, offline: true } })}\n` : `all is in ${weights}\n`,
+    json
+      ? `${JSON.stringify({ result: { weights, offline: true, without } })}\n`
+      : `all is in ${weights}\n`,
+  );
+}
+
+/** A model's training adapter, if a file of it is not in the store. */
+async function missingAdapter(
+  { id, trainingAdapter }: ModelDefinition,
+  weights: string,
+): Promise<string[]> {
+  if (trainingAdapter === null) return [];
+  const { repository, files } = trainingAdapter;
+  const folder = await findRepository(weights, { repository, model: id });
+  const isWhole = folder !== undefined && files.every((file) => existsSync(join(folder, file)));
+  return isWhole ? [] : [repository];
+}
+
+function warnWithout(repository: string, what: string): void {
+  process.stderr.write(
+    `warning: the training adapter ${repository} ${what} The model runs without it, but for --as-trained.\n`,
   );
 }
 
