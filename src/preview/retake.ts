@@ -18,6 +18,7 @@ import type { Renderer } from "./renderer.ts";
 import { summarise, writeReport } from "./report.ts";
 import type { Outcome } from "./sample-report.ts";
 import { reportSample, verdictOf } from "./sample-report.ts";
+import { searchEnd } from "./search-time.ts";
 import type { Studio } from "./studio.ts";
 import { openStudio } from "./studio.ts";
 
@@ -103,7 +104,7 @@ export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Rep
       await finish(sample, { ...taken, reading, decided: decision?.reason ?? null });
     }
     phase = "explaining";
-    const deadline = startedAt + limit;
+    const deadline = searchEnd(startedAt, performance.now(), limitSeconds);
     const means = { renderer, inputs, notebook, signal, deadline, onStep };
     explained = await explainJob(plan, outcomes, means);
   } catch (error) {
