@@ -132,6 +132,22 @@ test("what is no number is listed", () => {
   expect(settings.unread).toEqual(['"Steps" is no number: many.']);
 });
 
+test("a seed and a size that can't be read are listed too", () => {
+  const settings = read("x\nSteps: 2, Seed: -1, CFG scale: 3, Size: wide");
+  expect(settings).toMatchObject({ seed: null, width: null });
+  expect(settings.unread).toEqual(['"Size" can\'t be read: wide.', '"Seed" can\'t be read: -1.']);
+});
+
+test("of an enlarged picture the denoising strength is the second pass's", () => {
+  const enlarged = read(
+    "x\nSteps: 2, Seed: 1, CFG scale: 3, Size: 64x64, Denoising strength: 0.7, Hires upscale: 2",
+  );
+  expect(enlarged.denoise).toBeNull();
+  expect(enlarged.notes).toEqual([expect.stringContaining("hires fix")]);
+  expect(enlarged.others).toContainEqual({ name: "Denoising strength", value: "0.7" });
+  expect(read("x\nSteps: 2, Seed: 1, CFG scale: 3, Denoising strength: 0.7").denoise).toBe(0.7);
+});
+
 test("a text without parameters is none", () => {
   expect(parseInfotext("a cat: one, two: three")).toBeUndefined();
   expect(parseInfotext("")).toBeUndefined();

@@ -27,9 +27,15 @@ export function readInfotext(infotext: Infotext): ToolSettings {
     unread.push(`"${key}" is no number: ${value}.`);
     return null;
   };
+  const matching = (key: string, pattern: RegExp): RegExpExecArray | null => {
+    const value = text(key);
+    const found = value === null ? null : pattern.exec(value);
+    if (value !== null && found === null) unread.push(`"${key}" can't be read: ${value}.`);
+    return found;
+  };
   const { prompt, loras } = takeLoraTags(infotext.prompt);
-  const size = /^(\d{1,6})x(\d{1,6})$/.exec(text("Size") ?? "");
-  const seed = text("Seed");
+  const size = matching("Size", /^(\d{1,6})x(\d{1,6})$/);
+  const seed = matching("Seed", /^\d{1,20}$/)?.[0] ?? null;
   const cfg = number("CFG scale");
   const steps = number("Steps");
   const { sampler, scheduler } = samplerOf(
@@ -37,13 +43,14 @@ export function readInfotext(infotext: Infotext): ToolSettings {
     text("Sampler"),
     text("Schedule type") ?? text("Scheduler"),
   );
-  const denoise = number("Denoising strength");
+  // Of a picture that was enlarged, it is the second pass's.
+  const denoise = isEnlarged(infotext) ? null : number("Denoising strength");
   const rng = text("RNG");
   const model = text("Unet") || text("Model") || null;
   const version = text("Version");
   const vae = text("VAE") ?? moduleOf(parameters, used, /vae|ae\b/i);
   const textEncoder = text("TE") ?? moduleOf(parameters, used, /./);
-  const custom = text("Custom Sigmas");
+  const custom = matching("Custom Sigmas", /^\[(-?[\d.]+(?:, ?-?[\d.]+)+)\]$/)?.[1]?.split(",");
   used.add("App");
   const json = sdcppJson(text("SDCPP"));
   const written = number("Shift") ?? number("Sampler shift") ?? json.shift;
@@ -60,8 +67,8 @@ export function readInfotext(infotext: Infotext): ToolSettings {
     sampler,
     scheduler,
     shift,
-    givenSigmas: custom === null ? null : custom.replace(/[[\]]/g, "").split(",").map(Number),
-    seed: seed !== null && /^\d{1,20}$/.test(seed) ? BigInt(seed) : null,
+    givenSigmas: custom?.map(Number) ?? null,
+    seed: seed === null ? null : BigInt(seed),
     noise: noiseOf(tool, rng),
     denoise,
     width: size === null ? null : Number(size[1]),
@@ -197,7 +204,12 @@ function namedOnly(networks: string | null, tags: readonly ToolLora[]): string[]
     .map((name) => `How strong the LoRA ${name} was is not written.`);
 }
 
-function notesOf(tool: ToolName, { parameters }: Infotext, prompt: string): string[] {
+function isEnlarged({ parameters }: Infotext): boolean {
+  return [...parameters.keys()].some((key) => /^hires/i.test(key));
+}
+
+function notesOf(tool: ToolName, infotext: Infotext, prompt: string): string[] {
+  const { parameters } = infotext;
   const notes: string[] = [];
   if (tool === "sd.cpp" && /[()[\]]/.test(prompt)) {
     notes.push(
@@ -206,8 +218,7 @@ function notesOf(tool: ToolName, { parameters }: Infotext, prompt: string): stri
   }
   if (parameters.get("VAE Decoder") === "TAESD" || parameters.get("VAE") === "TAESD")
     notes.push("The picture was decoded by TAESD, a small stand-in for the VAE.");
-  if ([...parameters.keys()].some((key) => /^hires/i.test(key)))
-    notes.push("The picture was enlarged and drawn over (hires fix).");
+  if (isEnlarged(infotext)) notes.push("The picture was enlarged and drawn over (hires fix).");
   if (parameters.has("Variation seed")) notes.push("A second seed was mixed into the noise.");
   for (const key of ["FP8 weight", "Diffusion in Low Bits"]) {
     const value = parameters.get(key);
