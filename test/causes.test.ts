@@ -99,6 +99,13 @@ const planted: readonly (readonly [string, string, (root: string) => void, strin
     "zimage_turbo",
   ],
   [
+    "what the job computed in",
+    "e2-q8ad",
+    (root) => editConfig(root, /(?<=train:.*dtype: )bf16/s, "float32"),
+    "dtype",
+    "bf16",
+  ],
+  [
     "a trigger word",
     "mix",
     (root) => editConfig(root, /^ *trigger_word: .*\n/m, ""),

@@ -148,13 +148,18 @@ async function draw(
   enough: (judgement: Judgement) => boolean,
 ): Promise<void> {
   const { one } = search;
-  const done = new Set(search.tried.map(({ changes }) => effectOf(changes[0]!.shot)));
-  const rest = trials.filter(({ shot }) => !done.has(effectOf(shot)));
+  // What is judged otherwise is another trial of the same picture.
+  const effect = ({ shot, expected }: Pick<Trial, "shot" | "expected">) =>
+    `${expected} ${effectOf(shot)}`;
+  const done = new Set(search.tried.map(({ changes }) => effect(changes[0]!)));
+  const rest = trials.filter((trial) => !done.has(effect(trial)));
   const { tried, complete } = await tryChanges(
     one,
     rest,
     {
       deadline: options.deadline,
+      effect,
+      unchanged: effect({ shot: one.shot, expected: one.sample.expected }),
       draw: async (trial) => {
         options.onTrial?.(one.preview.file, trial);
         return await options.judge(one, await options.draw(trial.shot), trial.expected);

@@ -5,7 +5,7 @@ import { shotOf, withSetting, withSize } from "./draft.ts";
 import { guessesFor } from "./guesses.ts";
 import type { Judgement } from "./judge.ts";
 import type { Shot } from "./shot.ts";
-import { sizeOfShot } from "./shot.ts";
+import { effectOf, sizeOfShot } from "./shot.ts";
 import type { TrainedLora } from "./trained-loras.ts";
 import type { Change, Tried } from "./trials.ts";
 import { nearness, tryChanges } from "./trials.ts";
@@ -72,12 +72,16 @@ export async function explainPicture(
   let drawn = 1;
   let complete = true;
   const next = async (candidates: readonly Candidate[], least: number): Promise<boolean> => {
-    const base = { shot: shotOf(now.draft), judgement: now.judgement };
     const draw = ({ shot: changed }: Candidate) => darkroom.draw(changed);
     const result = await tryChanges(
-      base,
+      now,
       candidates,
-      { draw, deadline: darkroom.deadline },
+      {
+        effect: ({ shot: changed }) => effectOf(changed),
+        unchanged: effectOf(shotOf(now.draft)),
+        draw,
+        deadline: darkroom.deadline,
+      },
       isEqual,
     );
     drawn += result.tried.length;

@@ -30,6 +30,15 @@ export function* hypothesesFor(
   yield* seeds(job, subject, edited);
   yield* otherSamples(job, subject, edited);
   yield* baseModels(job, edited);
+  yield edited(
+    {
+      factor: "dtype",
+      value: "bf16",
+      sentence: "the job computed in bf16, whose rounding is not repeated",
+      reach: "job",
+    },
+    (config) => ({ ...config, dtype: "bf16" }),
+  );
 }
 
 /** A version of each era, and of each way with cached prompts. */

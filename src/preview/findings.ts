@@ -65,9 +65,14 @@ export interface Search {
 }
 
 /** A picture that was close before has to come nearer by more than chance. */
-export function explains({ judgement: before }: Case, { judgement, gain }: Tried<Trial>): boolean {
-  if (judgement.verdict === "equal") return true;
-  return judgement.verdict === "close" && gain >= leastGain && before.verdict !== "equal";
+export function explains(
+  { judgement: before }: Case,
+  { judgement, gain, changes }: Tried<Trial>,
+): boolean {
+  if (judgement.verdict !== "close") return judgement.verdict === "equal";
+  // What the job computed in changes no retake, only how near one can come.
+  const isDtype = changes.some(({ factor }) => factor === "dtype");
+  return gain >= leastGain || (isDtype && before.verdict === "different");
 }
 
 function gainOf(key: string, tried: readonly Tried<Trial>[]): number {

@@ -57,6 +57,7 @@ const tiers: Readonly<Record<string, number>> = {
   sample: 2,
   model: 2,
   seed: 2,
+  dtype: 4,
 };
 const rare = 3;
 /** So many seeds are tried with the other factors, the others last. */

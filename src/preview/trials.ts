@@ -1,7 +1,6 @@
 import { InputError } from "../errors.ts";
 import type { Judgement } from "./judge.ts";
 import type { Shot } from "./shot.ts";
-import { effectOf } from "./shot.ts";
 
 /** One setting of a shot, changed. */
 export interface Change {
@@ -25,6 +24,10 @@ export interface Tried<One extends Change> {
 }
 
 export interface Darkroom<One extends Change> {
+  /** What a change comes to: those with the same text are one. */
+  readonly effect: (change: One) => string;
+  /** The same of the base. */
+  readonly unchanged: string;
   /** Draws a change and judges it. */
   readonly draw: (change: One) => Promise<Judgement>;
   /** Milliseconds of `performance.now()` after which no further picture is begun. */
@@ -45,13 +48,13 @@ export function nearness({ psnr }: Judgement): number {
  * @returns in the order of drawing; not `complete` if time ran out before the end
  */
 export async function tryChanges<One extends Change>(
-  base: { readonly shot: Shot; readonly judgement: Judgement },
+  base: { readonly judgement: Judgement },
   changes: readonly One[],
-  { draw, deadline }: Darkroom<One>,
+  { effect, unchanged, draw, deadline }: Darkroom<One>,
   enough: (judgement: Judgement) => boolean,
 ): Promise<{ tried: Tried<One>[]; complete: boolean }> {
   const tried: Tried<One>[] = [];
-  for (const alike of byEffect(changes, effectOf(base.shot))) {
+  for (const alike of byEffect(changes, effect, unchanged)) {
     if (performance.now() > deadline) return { tried, complete: false };
     try {
       const judgement = await draw(alike[0]!);
@@ -66,10 +69,14 @@ export async function tryChanges<One extends Change>(
 }
 
 /** In the order of each group's first. */
-function byEffect<One extends Change>(changes: readonly One[], unchanged: string): One[][] {
+function byEffect<One extends Change>(
+  changes: readonly One[],
+  effectOf: (change: One) => string,
+  unchanged: string,
+): One[][] {
   const groups = new Map<string, One[]>();
   for (const change of changes) {
-    const effect = effectOf(change.shot);
+    const effect = effectOf(change);
     if (effect === unchanged) continue;
     const group = groups.get(effect);
     if (group === undefined) groups.set(effect, [change]);
