@@ -9,7 +9,20 @@ import { asked, farthest } from "./trainer-picture.ts";
 
 // What ai-toolkit drew in training with each kind of network, and the file that it saved: reference/golden_networks.py.
 const folder = join(goldenFolder, "networks");
-const networks = Object.entries(readGolden<Record<string, TrainerCase[]>>("networks/cases.json"));
+const { "dora-beside-adapter": besideAdapter, ...plain } =
+  readGolden<Record<string, TrainerCase[]>>("networks/cases.json");
+
+const requestFor = (network: string, wanted: TrainerCase) =>
+  asked(wanted, join(folder, `${network}.safetensors`));
+const far = async (
+  pipeline: OpenPipeline,
+  request: ReturnType<typeof asked>,
+  { picture }: TrainerCase,
+) => {
+  const { image } = await pipeline.generate({ ...request, profile: "preview-0.10.25" });
+  return farthest(image, join(folder, picture));
+};
+const atolOf = ({ picture }: TrainerCase) => toleranceOf(`networks/${picture}`, "").atol;
 
 describe.each(testDevices)("networks that the trainer trained, on %s", (device) => {
   let pipeline: OpenPipeline;
@@ -18,16 +31,33 @@ describe.each(testDevices)("networks that the trainer trained, on %s", (device) 
   });
   afterAll(() => pipeline[Symbol.asyncDispose]());
 
-  describe.each(networks)("%s", (network, cases) => {
+  describe.each(Object.entries(plain))("%s", (network, cases) => {
     test.each(cases)("at $multiplier", async (wanted) => {
-      const request = asked(wanted, join(folder, `${network}.safetensors`));
-      const picture = join(folder, wanted.picture);
-      const { image } = await pipeline.generate({ ...request, profile: "preview" });
-      const { atol } = toleranceOf(`networks/${wanted.picture}`, "");
-      expect(await farthest(image, picture)).toBeLessThanOrEqual(atol);
-      const without = { ...request, loras: [], profile: "preview-0.10.25" as const };
-      const { image: plain } = await pipeline.generate(without);
-      expect(await farthest(plain, picture)).toBeGreaterThan(3 * atol);
+      const request = requestFor(network, wanted);
+      const atol = atolOf(wanted);
+      expect(await far(pipeline, request, wanted)).toBeLessThanOrEqual(atol);
+      expect(await far(pipeline, { ...request, loras: [] }, wanted)).toBeGreaterThan(3 * atol);
     });
+  });
+});
+
+describe.each(testDevices)("a DoRA beside the training adapter, on %s", (device) => {
+  let pipeline: OpenPipeline;
+  beforeAll(async () => {
+    pipeline = await openPipeline({ model: "zimage_turbo", weights: "demo", device });
+  });
+  afterAll(() => pipeline[Symbol.asyncDispose]());
+
+  // The trainer merges the adapter, measures the DoRA's rows with it and takes it off as it draws.
+  test.each(besideAdapter!)("at $multiplier", async (wanted) => {
+    const own = requestFor("dora-beside-adapter", wanted);
+    const adapter = (multiplier: number) => ({
+      path: join(folder, "training-adapter.safetensors"),
+      multiplier,
+    });
+    const request = { ...own, loras: [adapter(1), ...own.loras!, adapter(-1)] };
+    const atol = atolOf(wanted);
+    expect(await far(pipeline, request, wanted)).toBeLessThanOrEqual(atol);
+    expect(await far(pipeline, own, wanted)).toBeGreaterThan(3 * atol);
   });
 });

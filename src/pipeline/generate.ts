@@ -123,7 +123,8 @@ export async function generate(
   onDecided?.({ effective, parameters, warnings });
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
-  const latents = await denoiseLatents(pipeline, composeAdapters([...loras, ...adapter]), {
+  const acting = await pipeline.measured([...loras, ...adapter], signal);
+  const latents = await denoiseLatents(pipeline, composeAdapters(acting), {
     promptEmbeds,
     schedule,
     noise,

@@ -7,13 +7,16 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoder } from "../text-encoder/encode.ts";
 import { openTextEncoder } from "../text-encoder/encode.ts";
 import { Transformer } from "../transformer/transformer.ts";
+import type { MergedDelta, RowNorms } from "../transformer/weight-norms.ts";
+import { rowNorms } from "../transformer/weight-norms.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { requireFinite } from "./finite.ts";
-import type { LoadedLora } from "./loaded-lora.ts";
+import type { LoadedLora, LoadedModule } from "./loaded-lora.ts";
 import { bytesOf, openLora } from "./loaded-lora.ts";
+import { withMergedLengths } from "./merged-lengths.ts";
 
 export interface PipelineOptions {
   readonly device: Device;
@@ -47,6 +50,11 @@ export class Pipeline {
   readonly #earlierLoras: LRUCache<string, LoadedLora> | undefined;
   /** Merged into the rounded transformer. */
   #adapter: LoadedLora | undefined;
+  /** Of a DoRA's module, beside the LoRAs that it last stood behind. */
+  readonly #mergedNorms = new WeakMap<
+    LoadedModule,
+    { readonly merged: readonly MergedDelta[]; readonly norms: RowNorms }
+  >();
 
   constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
@@ -99,6 +107,23 @@ export class Pipeline {
       loras.push(lora);
     }
     return { loras, cached };
+  }
+
+  /** LoRAs with the lengths that DoRAs have beside those before them; kept while their files are. */
+  async measured(loras: readonly ActiveLora[], signal?: AbortSignal): Promise<ActiveLora[]> {
+    return withMergedLengths(loras, async (name, module, merged) => {
+      await stopPoint(signal);
+      const known = this.#mergedNorms.get(module);
+      const isSame = known?.merged.every(
+        ({ delta, factor }, i) => merged[i]?.delta === delta && merged[i].factor === factor,
+      );
+      if (known !== undefined && isSame && known.merged.length === merged.length)
+        return known.norms;
+      const { lookup } = this.components.transformer;
+      const norms = await rowNorms(lookup, name, module.delta!, this.#device, merged);
+      this.#mergedNorms.set(module, { merged, norms });
+      return norms;
+    });
   }
 
   /**

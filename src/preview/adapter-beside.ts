@@ -1,4 +1,5 @@
 import type { GenerateInput, ProfileName } from "../job/request.ts";
+import type { Rounding } from "../job/rounding.ts";
 import { adapterName } from "../models/rounding-for.ts";
 import type { JobConfig } from "./job-config.ts";
 import type { Drawn } from "./samples.ts";
@@ -9,7 +10,7 @@ type Lora = NonNullable<GenerateInput["loras"]>[number];
 /**
  * What acted in a picture. The trainer draws without its training adapter, but for networks that compute
  * with the weights that the adapter is merged into: LoKr, until e44c34a9 (0.10.24), never took it
- * off (`_call_forward`), and DoRA's lengths are of rows with it.
+ * off (`_call_forward`), and DoRA's lengths are of rows with it, which rounded weights hold already.
  *
  * @param own the picture's LoRA at its multiplier; empty where there is none
  * @param multiplier of the network, whether or not it has a LoRA yet
@@ -24,11 +25,13 @@ export function lorasOf(
   {
     own,
     multiplier,
+    rounding,
     drawn,
     trainingAdapter,
   }: {
     own: readonly Lora[];
     multiplier: number;
+    rounding: Rounding | null;
     drawn: readonly Drawn[];
     trainingAdapter: string | undefined;
   },
@@ -37,7 +40,7 @@ export function lorasOf(
   if (assistantLoraPath === null || multiplier === 0) return [...own];
   const type = config.network?.type;
   const isKept = type === "lokr" && profile !== "preview-0.10.25" && !isMerged(config, drawn);
-  const isMeasured = type === "dora" && own.length > 0;
+  const isMeasured = type === "dora" && own.length > 0 && (rounding?.adapter ?? null) === null;
   if (!isKept && !isMeasured) return [...own];
   const path = trainingAdapter ?? adapterName(model, assistantLoraPath);
   if (typeof path === "object") return path;

@@ -117,7 +117,7 @@ function planSample(
     const { multiplier, seed } = sample;
     // A LoRA at 0 is none: the trainer then skips it too.
     const own = lora === null || multiplier === 0 ? [] : [{ path: lora.path, multiplier }];
-    const acting = { own, multiplier, drawn: round, trainingAdapter };
+    const acting = { own, multiplier, rounding, drawn: round, trainingAdapter };
     const loras = lorasOf(job.config, model.id, profile, acting);
     if ("unknown" in loras) whyNot ??= loras.unknown;
     else

@@ -18,12 +18,23 @@ export interface RowNorms {
   readonly delta: Tensor;
 }
 
-/** Computes them for one module, in f32 whatever the weight's dtype is. */
+/** A change that counts as part of the weight, times a factor. */
+export interface MergedDelta {
+  readonly delta: WeightDelta;
+  readonly factor: number;
+}
+
+/**
+ * Computes them for one module, in f32 whatever the weight's dtype is.
+ *
+ * @param merged what w has besides its own values
+ */
 export async function rowNorms(
   lookup: WeightLookup,
   module: string,
   delta: WeightDelta,
   device: Device,
+  merged: readonly MergedDelta[] = [],
 ): Promise<RowNorms> {
   const graph = new GraphBuilder("row norms", lookup);
   const context: GraphContext = { graph, compute: "f32" };
@@ -35,7 +46,12 @@ export async function rowNorms(
   const rowSum = (value: Value) => graph.op("ReduceSum", [value, graph.ints([1])], { keepdims: 0 });
   const dot = (a: Value, b: Value) => rowSum(graph.op("Mul", [a, b]));
   const { name, cross, squared } = deltaProducts(graph, delta, feed, dot);
-  const weight = wholeMatrix(context, name, `${module}.weight`);
+  const own = wholeMatrix(context, name, `${module}.weight`);
+  const weight = merged.reduce((sum, { delta: added, factor }, i) => {
+    const feedOf = (part: string, tensor: Tensor) => feed(`merged.${i}.${part}`, tensor);
+    const [, whole] = wholeDelta(graph, added, feedOf);
+    return graph.op("Add", [sum, graph.op("Mul", [whole, graph.floats([factor])])]);
+  }, own);
   const outDim = graph.span(`${module}.weight`).shape[0]!;
   // Not a product and its sum: that would be another matrix of 157 MB for the largest layers.
   const squares = graph.op("ReduceSumSquare", [weight, graph.ints([1])], { keepdims: 0 });
@@ -64,8 +80,8 @@ function deltaProducts(
   feed: (name: string, tensor: Tensor) => Value,
   dot: (a: Value, b: Value) => Value,
 ): DeltaProducts {
-  const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
   if (delta.kind === "lora") {
+    const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
     // Through the rank, never the whole B A: a hundredth of the work.
     const [loraA, loraB] = [feed("loraA", delta.loraA), feed("loraB", delta.loraB)];
     const transposedA = graph.op("Transpose", [loraA], { perm: [1, 0] });
@@ -75,16 +91,21 @@ function deltaProducts(
       squared: dot(product(loraB, product(loraA, transposedA)), loraB),
     };
   }
-  const [name, whole] = wholeDelta(graph, delta, feed, product);
+  const [name, whole] = wholeDelta(graph, delta, feed);
   return { name, cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
 }
 
+/** An input, and the matrix. */
 function wholeDelta(
   graph: GraphBuilder,
-  delta: Exclude<WeightDelta, { kind: "lora" }>,
+  delta: WeightDelta,
   feed: (name: string, tensor: Tensor) => Value,
-  product: (a: Value, b: Value) => Value,
 ): [Value, Value] {
+  const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
+  if (delta.kind === "lora") {
+    const loraA = feed("loraA", delta.loraA);
+    return [loraA, product(feed("loraB", delta.loraB), loraA)];
+  }
   if (delta.kind === "lokr") return kroneckerMatrix(graph, delta, feed, product);
   if (delta.kind === "loha") return hadamardMatrix(graph, delta, feed, product);
   const whole = feed("whole", delta.whole);
