@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import sharp from "sharp";
 import { afterAll, expect, test } from "vitest";
 import { decodeImage } from "../src/image/decode-image.ts";
 import { findCauses } from "../src/preview/causes.ts";
@@ -138,6 +139,17 @@ test("a job that comes out right has no cause, and nothing is tried", async () =
   expect(common).toBeNull();
   expect(found.size).toBe(0);
   expect(trials).toEqual([]);
+});
+
+test("a preview of a size that no request may have is left unexplained", async () => {
+  const root = copyJob("mix");
+  const samples = join(root, "samples");
+  const name = readdirSync(samples).find((one) => one.includes("__000000008_0"))!;
+  const tiny = { create: { width: 10, height: 10, channels: 3, background: "red" } } as const;
+  writeFileSync(join(samples, name), await sharp(tiny).jpeg().toBuffer());
+  const { common, found } = await search(root);
+  expect(common).toBeNull();
+  expect([...found.values()]).toMatchObject([{ causes: [], tried: 0 }]);
 });
 
 test("time that has run out is said, and nothing is named", async () => {

@@ -6,14 +6,14 @@ import { guidanceChange, multiplierChange, stepsChange } from "./values.ts";
 /** Gain that shows that a number is the cause and only its value is not found yet, in dB. */
 const promising = 3;
 
-interface Number_ {
+interface Adjustable {
   readonly change: (shot: Case["shot"], value: number) => ValueChange;
   readonly now: (shot: Case["shot"]) => number;
   /** Values are told apart down to here. */
   readonly finest: number;
 }
 
-const numbers: Readonly<Record<string, Number_>> = {
+const numbers: Readonly<Record<string, Adjustable>> = {
   guidance: {
     change: guidanceChange,
     now: ({ request }) => request.guidanceScale ?? 0,
@@ -40,23 +40,24 @@ export async function refine(
 ): Promise<void> {
   for (;;) {
     const best = bestOf(tried);
-    const number = best === undefined ? undefined : numbers[best.changes[0]!.factor];
-    if (best === undefined || number === undefined || best.gain < promising) return;
+    const change = best?.changes.find(({ factor }) => Object.hasOwn(numbers, factor));
+    if (best === undefined || change === undefined || best.gain < promising) return;
     if (best.judgement.verdict === "equal") return;
-    const [{ factor, tier }] = best.changes as [Trial];
+    const { factor, tier } = change;
+    const number = numbers[factor]!;
     const values = tried
       .flatMap(({ changes }) => changes.filter((change) => change.factor === factor))
       .map(({ value }) => Number(value));
-    const at = Number(best.changes[0]!.value);
+    const at = Number(change.value);
     const middles = gapsAround(at, [...values, number.now(one.shot)], number.finest);
     if (middles.length === 0) return;
     const before = tried.length;
     await draw(
       middles.map((value) => {
-        const { likely: _, ...change } = number.change(one.shot, value);
+        const { likely: _, ...changed } = number.change(one.shot, value);
         const expected = one.sample.expected;
         return {
-          ...change,
+          ...changed,
           flag: null,
           reach: "picture" as const,
           expected,

@@ -88,15 +88,15 @@ export function* otherSamples(
       (items) => items[other]!,
     );
   }
-  const section2 = set === "sample" ? config.firstSample : config.sample;
-  if (section2 !== null) {
+  const otherSection = set === "sample" ? config.firstSample : config.sample;
+  if (otherSection !== null) {
     yield edited(
       {
         factor: "first_sample",
         value: set === "sample" ? "first_sample" : "sample",
         sentence: `it was drawn by the configuration's ${set === "sample" ? "first_sample" : "sample"}`,
       },
-      (before) => ({ ...before, [key]: section2 }),
+      (before) => ({ ...before, [key]: otherSection }),
     );
   }
 }

@@ -35,6 +35,11 @@ export function effectOf(shot: Shot): string {
   ]);
 }
 
+/** Whether a request's bounds allow it: a preview's file may have any size, and a job any seed. */
+export function isDrawable({ request }: Shot): boolean {
+  return generateRequestSchema.safeParse(request).success;
+}
+
 /** In pixels, as its profile snaps it. */
 export function sizeOfShot(shot: Shot): { width: number; height: number } {
   const { width, height } = resolvedShot(shot).effective;

@@ -6,7 +6,7 @@ import type { PlannedSample, PlanOptions } from "./plan.ts";
 import { planRetakes } from "./plan.ts";
 import type { PreviewFile } from "./preview-files.ts";
 import type { Shot } from "./shot.ts";
-import { sizeOfShot } from "./shot.ts";
+import { isDrawable, sizeOfShot } from "./shot.ts";
 import type { Change } from "./trials.ts";
 import type { ValueChange } from "./values.ts";
 import { sizeChange, valueChanges } from "./values.ts";
@@ -92,7 +92,7 @@ export function trialsFor(
   const isWanted = (factor: string, value: string) => keys?.has(keyOf(factor, value)) ?? true;
   const add = (words: Omit<Trial, "key" | "tier">, likely: boolean) => {
     const { factor, value, shot: changed } = words;
-    if (!isWanted(factor, value) || !fits(changed)) return;
+    if (!isWanted(factor, value) || !isDrawable(changed) || !fits(changed)) return;
     trials.push({ ...words, tier: tierOf(factor, likely), key: keyOf(factor, value) });
   };
   let seeds = 0;

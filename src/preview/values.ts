@@ -19,23 +19,9 @@ const usualMultipliers = [1, 0, 0.5, 0.8, 2, 1.5, 0.7, 0.6, 0.9, 1.2, 0.3, -1];
 const beside = (value: number) => [value - 1, value + 1];
 
 /** What people give single pictures. */
-const usualOwnSeeds = [
-  42n,
-  0n,
-  1n,
-  7n,
-  123n,
-  1234n,
-  12345n,
-  99n,
-  100n,
-  1000n,
-  1337n,
-  777n,
-  5n,
-  2n,
-  3n,
-];
+const usualOwnSeeds = [42, 0, 1, 7, 123, 1234, 12345, 99, 100, 1000, 1337, 777, 5, 2, 3].map(
+  BigInt,
+);
 
 /**
  * Single numbers of a picture, the likely first.
@@ -49,7 +35,7 @@ export function* valueChanges(
   seedsOfOthers: readonly bigint[],
 ): Generator<ValueChange> {
   const { guidanceScale = 0, steps = 0, negativePrompt = "" } = shot.request;
-  const with_ = (change: Partial<Shot["request"]>): Shot => ({
+  const having = (change: Partial<Shot["request"]>): Shot => ({
     ...shot,
     request: { ...shot.request, ...change },
   });
@@ -77,7 +63,7 @@ export function* valueChanges(
       value: String(seed),
       sentence: `its own seed was ${seed}, not ${shot.request.seed}`,
       likely: false,
-      shot: with_({ seed }),
+      shot: having({ seed }),
     };
   }
   for (const text of new Set(["", ...negatives])) {
@@ -90,7 +76,7 @@ export function* valueChanges(
           ? "its negative prompt was empty"
           : `its negative prompt was ${JSON.stringify(text)}`,
       likely: text === "",
-      shot: with_({ negativePrompt: text }),
+      shot: having({ negativePrompt: text }),
     };
   }
 }

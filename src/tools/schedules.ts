@@ -1,6 +1,6 @@
 import { betaQuantile } from "./beta-quantile.ts";
 
-/** Noise levels from 1 down to 0, as tools name them; the formulas stand beside `unshifted` and `fromTable`. */
+/** Noise levels from 1 down to 0, as tools name them; `linear` is diffusers' own. */
 export const toolScheduleNames = [
   "linear",
   "discrete",
@@ -28,8 +28,9 @@ function shifted(shift: number, u: number): number {
  * The sigmas that a tool makes of a schedule's name, steps, shift and denoising strength; within
  * 1e-6 of what its own code gives.
  *
- * `linear` is diffusers from 0.39 on, InvokeAI and Retake's `head`; `discrete` sd.cpp's default; the others are ComfyUI's (a125cd84, comfy/samplers.py),
- * which Forge and SwarmUI share and sd.cpp copies (`simple`).
+ * `linear` is diffusers from 0.39 on, InvokeAI and Retake's `head`; `discrete` sd.cpp's default; the
+ * others are ComfyUI's (a125cd84, comfy/samplers.py), which Forge and SwarmUI share and sd.cpp copies
+ * (`simple`).
  *
  * @param denoise below 1: the last `steps` of the schedule of int(steps / denoise) steps
  * @returns [updates + 1], the last one 0; fewer than steps where a schedule repeats levels
