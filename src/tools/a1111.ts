@@ -2,6 +2,7 @@ import { idOfName, isFamilyName } from "../models/id-of-name.ts";
 import type { Infotext } from "./infotext.ts";
 import { takeLoraTags } from "./infotext.ts";
 import { JsonFields } from "./json-fields.ts";
+import { lorasIn } from "./json-loras.ts";
 import type { NoiseSource, ToolLora, ToolName, ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
@@ -181,14 +182,10 @@ function sdcppJson(json: string | null): {
   const parsed = parseToolJson(json, "The SDCPP part of the parameters");
   const fields = new JsonFields(isObject(parsed) ? parsed : {});
   const sampling = fields.nested("sampling");
-  const loras = fields.list("loras").flatMap((lora): ToolLora[] => {
-    const entry = new JsonFields(isObject(lora) ? lora : {});
-    const name = entry.text("name");
-    const strength = entry.number("multiplier");
-    if (name !== null && strength !== null) return [{ name, strength }];
-    fields.unread.push("A LoRA in the SDCPP part has no name or no multiplier.");
-    return [];
-  });
+  const loras = lorasIn(fields, "loras", (lora) => ({
+    name: lora.text("name"),
+    strength: lora.number("multiplier"),
+  }));
   return {
     loras: fields.value("loras") === undefined ? null : loras,
     shift: sampling?.number("flow_shift") ?? null,

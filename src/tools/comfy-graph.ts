@@ -1,6 +1,6 @@
 import { InputError } from "../errors.ts";
 import type { JsonValue } from "../wire/python-json.ts";
-import { isObject } from "./tool-json.ts";
+import { isObject, plainNumber } from "./tool-json.ts";
 
 /** One node of a ComfyUI graph, as its API takes them. */
 export interface GraphNode {
@@ -15,6 +15,8 @@ export type Graph = ReadonlyMap<string, GraphNode>;
 
 /** Larger graphs than people build. */
 export const mostNodes = 5000;
+/** Of all nodes. A stranger's graph is walked several times over. */
+export const mostInputs = 20_000;
 
 /** @throws InputError if it is no graph */
 export function parseGraph(value: JsonValue): Graph {
@@ -24,9 +26,14 @@ export function parseGraph(value: JsonValue): Graph {
     throw new InputError(`The ComfyUI graph has more than ${mostNodes} nodes.`);
   }
   const graph = new Map<string, GraphNode>();
+  let count = 0;
   for (const [id, node] of entries) {
     if (!isObject(node) || typeof node.class_type !== "string") continue;
-    graph.set(id, { id, type: node.class_type, inputs: isObject(node.inputs) ? node.inputs : {} });
+    const inputs = isObject(node.inputs) ? node.inputs : {};
+    count += Object.keys(inputs).length;
+    if (count > mostInputs)
+      throw new InputError(`The ComfyUI graph's nodes have more than ${mostInputs} inputs.`);
+    graph.set(id, { id, type: node.class_type, inputs });
   }
   if (graph.size === 0) throw new InputError("The ComfyUI graph holds no node.");
   return graph;
@@ -43,7 +50,7 @@ export function linked(
   const [id, slot] = value;
   if (typeof id !== "string" && typeof id !== "number") return undefined;
   const found = graph.get(String(id));
-  return found === undefined ? undefined : { node: found, slot: Number(slot) };
+  return found === undefined ? undefined : { node: found, slot: plainNumber(slot) };
 }
 
 /** An input that stands in the node itself. */

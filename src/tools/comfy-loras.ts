@@ -2,7 +2,7 @@ import type { JsonValue } from "../wire/python-json.ts";
 import type { Graph, GraphNode } from "./comfy-graph.ts";
 import { findNumber, findString, linked, literal, nodeTitle } from "./comfy-graph.ts";
 import type { ToolLora } from "./settings.ts";
-import { isObject } from "./tool-json.ts";
+import { isObject, plainNumber } from "./tool-json.ts";
 
 /** More loaders than hand their LoRAs on. */
 const mostStacks = 64;
@@ -54,7 +54,7 @@ function entryOf(value: JsonValue): ToolLora[] {
   const name = value.lora ?? value.name;
   const isOff = value.on === false || value.active === false;
   if (typeof name !== "string" || isOff || value.strength === undefined) return [];
-  return [{ name, strength: Number(value.strength) }];
+  return [{ name, strength: plainNumber(value.strength) }];
 }
 
 /** Stacks of rows: lora_01 and strength_01 (rgthree), lora_name_1, model_weight_1 and switch_1 (Comfyroll). */
@@ -67,6 +67,6 @@ function numbered(node: GraphNode): ToolLora[] {
     const strength = ["strength", "model_weight", "strength_model", "lora_wt"]
       .map((word) => literal(node, `${word}_${row}`))
       .find((value) => value !== undefined);
-    return [{ name, strength: Number(strength ?? 1) }];
+    return [{ name, strength: plainNumber(strength ?? 1) }];
   });
 }

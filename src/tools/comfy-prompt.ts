@@ -19,11 +19,11 @@ export interface ReadConditioning {
 const longestWay = 500;
 
 /** Nodes whose two inputs both act. */
-const joining: Readonly<Record<string, readonly string[]>> = {
-  ConditioningCombine: ["conditioning_1", "conditioning_2"],
-  ConditioningConcat: ["conditioning_to", "conditioning_from"],
-  ConditioningAverage: ["conditioning_to", "conditioning_from"],
-};
+const joining: ReadonlyMap<string, readonly string[]> = new Map([
+  ["ConditioningCombine", ["conditioning_1", "conditioning_2"]],
+  ["ConditioningConcat", ["conditioning_to", "conditioning_from"]],
+  ["ConditioningAverage", ["conditioning_to", "conditioning_from"]],
+]);
 
 /**
  * Follows a conditioning back to its text.
@@ -49,7 +49,7 @@ export function readConditioning(
   const follow = (name: string) => readConditioning(graph, from, name, which, visited);
 
   if (from.type === "ConditioningZeroOut") return { ...follow("conditioning"), zeroed: true };
-  const both = joining[from.type];
+  const both = joining.get(from.type);
   if (both !== undefined) return joined(from, which, both.map(follow));
   const names = Object.keys(from.inputs);
   const textName = ["text", "prompt", "user_prompt"].find((name) => names.includes(name));

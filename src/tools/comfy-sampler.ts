@@ -69,7 +69,7 @@ function samplerBehind(graph: Graph, start: GraphNode): Passage | undefined {
       };
     }
     const names = Object.keys(node.inputs).filter((name) => !otherInputs.has(name));
-    const first = pictureInputs.filter((name) => names.includes(name));
+    const first = pictureInputs.filter((name) => Object.hasOwn(node.inputs, name));
     for (const name of [...first, ...names]) {
       const next = linked(graph, node, name)?.node;
       if (next !== undefined && !from.has(next)) from.set(next, node);

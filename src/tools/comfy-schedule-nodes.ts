@@ -93,11 +93,11 @@ function readWindow(graph: Graph, sampler: GraphNode, draft: Draft): void {
 }
 
 /** Nodes that make a list of noise levels out of a number of steps, and ComfyUI's name for the list. */
-const schedulers: Readonly<Record<string, string>> = {
-  BetaSamplingScheduler: "beta",
-  KarrasScheduler: "karras",
-  ExponentialScheduler: "exponential",
-};
+const schedulers: ReadonlyMap<string, string> = new Map([
+  ["BetaSamplingScheduler", "beta"],
+  ["KarrasScheduler", "karras"],
+  ["ExponentialScheduler", "exponential"],
+]);
 
 /** The node that makes a sampler's noise levels, through those that cut them. */
 function readSigmas(graph: Graph, node: GraphNode, draft: Draft, visited: Set<GraphNode>): void {
@@ -128,7 +128,7 @@ function readSigmas(graph: Graph, node: GraphNode, draft: Draft, visited: Set<Gr
   }
   const steps = findNumber(graph, from, "steps");
   draft.steps = steps === undefined ? null : Number(steps.value);
-  draft.scheduler = schedulers[from.type] ?? from.type;
+  draft.scheduler = schedulers.get(from.type) ?? from.type;
   const settings = Object.keys(from.inputs)
     .filter((name) => name !== "steps" && literal(from, name) !== undefined)
     .map((name) => `${name} ${literal(from, name)}`);

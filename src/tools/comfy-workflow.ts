@@ -1,9 +1,9 @@
 import { InputError } from "../errors.ts";
 import type { JsonValue } from "../wire/python-json.ts";
 import type { Graph, GraphNode } from "./comfy-graph.ts";
-import { mostNodes } from "./comfy-graph.ts";
+import { mostInputs, mostNodes } from "./comfy-graph.ts";
 import { widgetValues } from "./comfy-widgets.ts";
-import { isObject } from "./tool-json.ts";
+import { isObject, plainNumber, plainText } from "./tool-json.ts";
 
 type Json = { readonly [key: string]: JsonValue };
 
@@ -14,20 +14,21 @@ interface Link {
   readonly toSlot: number;
 }
 
-/** Nodes and links of one sheet of the editor: the workflow, or a subgraph in it. */
-interface Sheet {
-  /** Of its nodes' ids: "57:" inside of node 57. */
-  readonly prefix: string;
+/** What the editor draws on one sheet: the workflow, or a subgraph in it. */
+interface Drawing {
   readonly nodes: ReadonlyMap<string, Json>;
   readonly links: ReadonlyMap<string, Link>;
   /** Those to its own outputs, by slot. */
   readonly ends: ReadonlyMap<number, Link>;
-  /** The node that this sheet is the inside of, and what its inputs are called. */
-  readonly outer: {
-    readonly sheet: Sheet;
-    readonly node: Json;
-    readonly inputs: readonly string[];
-  } | null;
+  /** What a subgraph's own inputs are called. */
+  readonly inputs: readonly string[];
+}
+
+interface Sheet extends Drawing {
+  /** Of its nodes' ids: "57:" inside of node 57. */
+  readonly prefix: string;
+  /** The node that this sheet is the inside of. */
+  readonly outer: { readonly sheet: Sheet; readonly node: Json } | null;
 }
 
 /** Stand for a subgraph's own inputs and outputs among the ends of its links. */
@@ -53,14 +54,15 @@ export function workflowGraph(workflow: JsonValue): Graph {
   if (!isObject(workflow) || !Array.isArray(workflow.nodes)) {
     throw new InputError("The ComfyUI workflow holds no list of nodes.");
   }
-  const definitions = new Map<string, Json>();
+  const definitions = new Map<string, Drawing>();
   const { subgraphs } = isObject(workflow.definitions) ? workflow.definitions : {};
   for (const subgraph of Array.isArray(subgraphs) ? subgraphs : []) {
-    if (isObject(subgraph)) definitions.set(String(subgraph.id), subgraph);
+    if (isObject(subgraph)) definitions.set(word(subgraph.id), drawingOf(subgraph));
   }
   const sheets = new Map<string, Sheet>();
   const graph = new Map<string, GraphNode>();
-  const top = sheetOf(workflow, "", null);
+  const top: Sheet = { ...drawingOf(workflow), prefix: "", outer: null };
+  let count = 0;
 
   function open(sheet: Sheet, depth: number): void {
     if (depth > deepest) throw new InputError("The ComfyUI workflow nests subgraphs too deep.");
@@ -68,22 +70,39 @@ export function workflowGraph(workflow: JsonValue): Graph {
       if (sheets.size + graph.size >= mostNodes) {
         throw new InputError(`The ComfyUI workflow has more than ${mostNodes} nodes.`);
       }
-      const definition = definitions.get(String(node.type));
+      count += entriesIn(node);
+      if (count > mostInputs) {
+        throw new InputError(
+          `The ComfyUI workflow's nodes have more than ${mostInputs} inputs, outputs and values.`,
+        );
+      }
+      const definition = definitions.get(word(node.type));
       if (definition !== undefined) {
-        const inputs = objects(definition.inputs).map(({ name }) => String(name));
-        const inner = sheetOf(definition, `${sheet.prefix}${id}:`, { sheet, node, inputs });
+        const inner = { ...definition, prefix: `${sheet.prefix}${id}:`, outer: { sheet, node } };
         sheets.set(inner.prefix, inner);
         open(inner, depth + 1);
         continue;
       }
       const key = `${sheet.prefix}${id}`;
-      graph.set(key, { id: key, type: String(node.type), inputs: {} });
+      graph.set(key, { id: key, type: word(node.type), inputs: {} });
     }
   }
   open(top, 0);
 
+  const sources = new Map<string, JsonValue | undefined>();
+
   /** Where a link begins: a node of the graph, or a value. */
   function source(sheet: Sheet, from: string, slot: number, way = 0): JsonValue | undefined {
+    const key = `${sheet.prefix}${from} ${slot}`;
+    if (!sources.has(key)) {
+      // A loop begins nowhere.
+      sources.set(key, undefined);
+      sources.set(key, followed(sheet, from, slot, way));
+    }
+    return sources.get(key);
+  }
+
+  function followed(sheet: Sheet, from: string, slot: number, way: number): JsonValue | undefined {
     if (way > longestWay) return undefined;
     if (from === inputNode) return fromOutside(sheet, slot, way);
     const node = sheet.nodes.get(from);
@@ -106,13 +125,13 @@ export function workflowGraph(workflow: JsonValue): Graph {
   }
 
   function linkSource(sheet: Sheet, link: JsonValue | undefined, way: number) {
-    const found = sheet.links.get(String(link));
+    const found = sheet.links.get(word(link));
     return found === undefined ? undefined : source(sheet, found.from, found.slot, way + 1);
   }
 
-  function fromOutside({ outer }: Sheet, slot: number, way: number): JsonValue | undefined {
-    const name = outer?.inputs[slot];
-    if (outer == null || name === undefined) return undefined;
+  function fromOutside({ outer, inputs }: Sheet, slot: number, way: number): JsonValue | undefined {
+    const name = inputs[slot];
+    if (outer === null || name === undefined) return undefined;
     const input = objects(outer.node.inputs).find((entry) => entry.name === name);
     if (input?.link != null) return linkSource(outer.sheet, input.link, way);
     return proxied(outer.node, "-1", name);
@@ -137,10 +156,8 @@ function inputsOf(
   linkSource: (sheet: Sheet, link: JsonValue | undefined, way: number) => JsonValue | undefined,
 ): Record<string, JsonValue> {
   const entries = objects(node.inputs);
-  const named = entries.flatMap(({ name, widget }) => (isObject(widget) ? [String(name)] : []));
-  const values = new Map(
-    Object.entries(widgetValues(String(node.type), node.widgets_values, named)),
-  );
+  const named = entries.flatMap(({ name, widget }) => (isObject(widget) ? [word(name)] : []));
+  const values = new Map(Object.entries(widgetValues(word(node.type), node.widgets_values, named)));
   for (const name of sheet.outer === null ? [] : values.keys()) {
     const outside = proxied(sheet.outer!.node, id, name);
     if (outside !== undefined) values.set(name, outside);
@@ -148,7 +165,7 @@ function inputsOf(
   for (const { name, link } of entries) {
     if (link == null) continue;
     const value = linkSource(sheet, link, 0);
-    if (value !== undefined) values.set(String(name), value);
+    if (value !== undefined) values.set(word(name), value);
   }
   return Object.fromEntries(values);
 }
@@ -163,29 +180,30 @@ function proxied(outer: Json, id: string, name: string): JsonValue | undefined {
   if (!Array.isArray(values)) return undefined;
   const proxies = Array.isArray(proxyWidgets) ? proxyWidgets.slice(0, mostProxies) : [];
   const at = proxies.findIndex(
-    (proxy) => Array.isArray(proxy) && String(proxy[0]) === id && proxy[1] === name,
+    (proxy) => Array.isArray(proxy) && word(proxy[0]) === id && proxy[1] === name,
   );
   return values[at] ?? undefined;
 }
 
-function sheetOf(source: Json, prefix: string, outer: Sheet["outer"]): Sheet {
-  const nodes = objects(source.nodes).map((node) => [String(node.id), node] as const);
+function drawingOf(source: Json): Drawing {
+  const nodes = objects(source.nodes).map((node) => [word(node.id), node] as const);
   const links = new Map<string, Link>();
   for (const link of Array.isArray(source.links) ? source.links : []) {
     // The workflow's own are lists, a subgraph's are objects.
     if (Array.isArray(link)) {
       const [id, from, slot, to, toSlot] = link;
-      links.set(String(id), linkOf(from, slot, to, toSlot));
+      links.set(word(id), linkOf(from, slot, to, toSlot));
     } else if (isObject(link)) {
       const { id, origin_id, origin_slot, target_id, target_slot } = link;
-      links.set(String(id), linkOf(origin_id, origin_slot, target_id, target_slot));
+      links.set(word(id), linkOf(origin_id, origin_slot, target_id, target_slot));
     }
   }
   const ends = new Map<number, Link>();
   for (const link of links.values()) {
     if (link.to === outputNode && !ends.has(link.toSlot)) ends.set(link.toSlot, link);
   }
-  return { prefix, nodes: new Map(nodes), links, ends, outer };
+  const inputs = objects(source.inputs).map(({ name }) => word(name));
+  return { nodes: new Map(nodes), links, ends, inputs };
 }
 
 function linkOf(
@@ -194,9 +212,22 @@ function linkOf(
   to: JsonValue | undefined,
   toSlot: JsonValue | undefined,
 ): Link {
-  return { from: String(from), slot: Number(slot), to: String(to), toSlot: Number(toSlot) };
+  return { from: word(from), slot: plainNumber(slot), to: word(to), toSlot: plainNumber(toSlot) };
 }
 
 function objects(value: JsonValue | undefined): { [key: string]: JsonValue }[] {
   return Array.isArray(value) ? value.filter(isObject) : [];
+}
+
+/** How much of a node is looked through for each of its links. */
+function entriesIn({ inputs, outputs, widgets_values: values }: Json): number {
+  const lengths = [inputs, outputs, values].map((part) =>
+    Array.isArray(part) ? part.length : isObject(part) ? Object.keys(part).length : 0,
+  );
+  return lengths.reduce((sum, length) => sum + length, 0);
+}
+
+/** An id or a name; the empty one where a file has neither text nor number. */
+function word(value: JsonValue | undefined): string {
+  return plainText(value) ?? "";
 }

@@ -1,12 +1,13 @@
 import { JsonFields } from "./json-fields.ts";
-import type { NoiseSource, ToolLora, ToolSettings } from "./settings.ts";
+import { lorasIn } from "./json-loras.ts";
+import type { NoiseSource, ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
-const noiseOf: Readonly<Record<string, NoiseSource>> = {
-  "Torch CPU Compatible": "cpu",
-  "NVIDIA GPU Compatible": "nv-philox",
-};
+const noiseOf: ReadonlyMap<string, NoiseSource> = new Map([
+  ["Torch CPU Compatible", "cpu"],
+  ["NVIDIA GPU Compatible", "nv-philox"],
+]);
 
 /**
  * The JSON that Draw Things writes as a PNG's comment, which macOS also puts into XMP
@@ -33,14 +34,10 @@ export function readDrawThings(text: string): ToolSettings | undefined {
   const shift = isAuto ? "auto" : (written ?? 1);
   const strength = fields.number("strength");
   const model = fields.text("model");
-  const loras = fields.list("lora").flatMap((lora): ToolLora[] => {
-    const entry = new JsonFields(isObject(lora) ? lora : {});
-    const name = entry.text("model");
-    const weight = entry.number("weight");
-    if (name !== null && weight !== null) return [{ name, strength: weight }];
-    fields.unread.push("A LoRA has no model or no weight.");
-    return [];
-  });
+  const loras = lorasIn(fields, "lora", (lora) => ({
+    name: lora.text("model"),
+    strength: lora.number("weight"),
+  }));
   const notes = ["On Apple's devices the noise and the weights are rounded to float16."];
   if (v2?.value("cfgZeroStar") === true)
     notes.push("CFG-Zero* scales the negative prompt's part and skips the first steps.");
@@ -57,7 +54,7 @@ export function readDrawThings(text: string): ToolSettings | undefined {
     sampler,
     shift,
     seed,
-    noise: noiseOf[mode ?? ""] ?? "unknown",
+    noise: noiseOf.get(mode ?? "") ?? "unknown",
     denoise: strength,
     width: size === null ? null : Number(size[1]),
     height: size === null ? null : Number(size[2]),

@@ -1,5 +1,6 @@
 import { JsonFields } from "./json-fields.ts";
-import type { ToolLora, ToolSettings } from "./settings.ts";
+import { lorasIn } from "./json-loras.ts";
+import type { ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
@@ -20,14 +21,10 @@ export function readInvoke(text: string): ToolSettings {
   const height = fields.number("height");
   const isAuto = fields.value("z_image_shift") === "auto";
   const shift = isAuto ? "auto" : (fields.number("z_image_shift") ?? "auto");
-  const loras = fields.list("loras").flatMap((lora): ToolLora[] => {
-    const entry = new JsonFields(isObject(lora) ? lora : {});
-    const name = entry.nested("model")?.text("name") ?? entry.nested("lora")?.text("name");
-    const strength = entry.number("weight");
-    if (name != null && strength !== null) return [{ name, strength }];
-    fields.unread.push("A LoRA has no name or no weight.");
-    return [];
-  });
+  const loras = lorasIn(fields, "loras", (lora) => ({
+    name: lora.nested("model")?.text("name") ?? lora.nested("lora")?.text("name"),
+    strength: lora.number("weight"),
+  }));
   const nameOf = (key: string) => fields.nested(key)?.text("name") ?? null;
   const model = nameOf("model");
   const vae = nameOf("vae");

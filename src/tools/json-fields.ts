@@ -1,7 +1,7 @@
 import type { JsonValue } from "../wire/python-json.ts";
 import { writeJson } from "../wire/python-json.ts";
 import type { OwnWords } from "./settings.ts";
-import { isObject } from "./tool-json.ts";
+import { isObject, plainNumber, plainText } from "./tool-json.ts";
 
 /** Reads fields out of a tool's JSON, and keeps account of what was not asked for and of what is not as it should be. */
 export class JsonFields {
@@ -31,16 +31,14 @@ export class JsonFields {
   number(key: string): number | null {
     const value = this.value(key);
     if (value === undefined) return null;
-    const isNumber = typeof value === "number" || typeof value === "bigint";
-    const number = typeof value === "string" && value.trim() !== "" ? Number(value) : Number.NaN;
-    const found = isNumber ? Number(value) : number;
+    const found = plainNumber(value);
     return Number.isFinite(found) ? found : this.refused(key, "number", value);
   }
 
   integer(key: string): bigint | null {
     const value = this.value(key);
     if (value === undefined) return null;
-    const text = String(value);
+    const text = plainText(value) ?? "";
     return /^-?\d{1,20}$/.test(text) ? BigInt(text) : this.refused(key, "whole number", value);
   }
 

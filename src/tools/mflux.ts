@@ -1,5 +1,6 @@
 import { JsonFields } from "./json-fields.ts";
-import type { ToolLora, ToolSettings } from "./settings.ts";
+import { lorasInLists } from "./json-loras.ts";
+import type { ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
@@ -22,10 +23,9 @@ export function readMflux(text: string): ToolSettings | undefined {
   const width = fields.number("width");
   const height = fields.number("height");
   const model = fields.text("model");
-  const scales = fields.list("lora_scales");
-  const loras: ToolLora[] = fields.list("lora_paths").map((path, i) => ({
-    name: String(path).split(/[\\/]/).at(-1) ?? "",
-    strength: Number(scales[i] ?? 1),
+  const loras = lorasInLists(fields, "lora_paths", "lora_scales").map(({ name, strength }) => ({
+    name: name.split(/[\\/]/).at(-1)!,
+    strength,
   }));
   const quantize = fields.number("quantize");
   const notes: string[] = [];

@@ -1,7 +1,8 @@
 import { JsonFields } from "./json-fields.ts";
-import type { ToolLora, ToolSettings } from "./settings.ts";
+import { lorasIn } from "./json-loras.ts";
+import type { ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
-import { isObject, parseToolJson } from "./tool-json.ts";
+import { isObject, parseToolJson, plainNumber, plainText } from "./tool-json.ts";
 
 /**
  * Retake's own JSON, in its pictures and of `--json` (`describeResult` in pipeline/parameters.ts).
@@ -11,7 +12,7 @@ import { isObject, parseToolJson } from "./tool-json.ts";
 export function retakeFields(text: string): JsonFields | undefined {
   if (!/^\s*\{/.test(text) || !text.includes('"retake ')) return undefined;
   const root = parseToolJson(text, "Retake's parameters");
-  return isObject(root) && /^retake /.test(String(root.software))
+  return isObject(root) && /^retake /.test(plainText(root.software) ?? "")
     ? new JsonFields(root)
     : undefined;
 }
@@ -28,17 +29,13 @@ export function readRetake(text: string): ToolSettings | undefined {
   const seed = fields.integer("seed");
   const width = fields.number("width");
   const height = fields.number("height");
-  const sigmas = fields.list("sigmas").map(Number);
+  const sigmas = fields.list("sigmas").map(plainNumber);
   const schedule = fields.text("schedule");
   const profile = fields.text("profile");
-  const loras = fields.list("loras").flatMap((lora): ToolLora[] => {
-    const entry = new JsonFields(isObject(lora) ? lora : {});
-    const strength = entry.number("network_multiplier");
-    const name = entry.text("name") ?? entry.text("sha256");
-    if (name !== null && strength !== null) return [{ name, strength }];
-    fields.unread.push("A LoRA has no name or no multiplier.");
-    return [];
-  });
+  const loras = lorasIn(fields, "loras", (lora) => ({
+    name: lora.text("name") ?? lora.text("sha256"),
+    strength: lora.number("network_multiplier"),
+  }));
   const model = fields.text("model");
   return {
     ...unknownSettings("retake"),

@@ -1,5 +1,6 @@
 import { JsonFields } from "./json-fields.ts";
-import type { ToolLora, ToolSettings } from "./settings.ts";
+import { lorasInLists } from "./json-loras.ts";
+import type { ToolSettings } from "./settings.ts";
 import { inWords, unknownSettings } from "./settings.ts";
 import { isObject, parseToolJson } from "./tool-json.ts";
 
@@ -24,18 +25,13 @@ export function readSwarm(text: string): ToolSettings | undefined {
   const sampler = fields.text("sampler") ?? "euler";
   const scheduler = fields.text("scheduler") ?? "simple";
   const shift = fields.number("sigmashift");
-  const names = fields.list("loras");
-  const weights = fields.list("loraweights");
-  const loras: ToolLora[] = names.map((name, i) => ({
-    name: String(name),
-    strength: Number(weights[i] ?? 1),
-  }));
+  const loras = lorasInLists(fields, "loras", "loraweights");
   const model = fields.text("model");
   const vae = fields.text("vae");
   const textEncoder = fields.text("qwenmodel");
   const creativity = fields.number("initimagecreativity");
   const notes: string[] = [];
-  if (fields.number("variationseedstrength") ?? 0)
+  if ((fields.number("variationseedstrength") ?? 0) !== 0)
     notes.push("A second seed was mixed into the noise (variation seed).");
   if (fields.value("initimage") !== undefined || creativity !== null)
     notes.push("The picture was drawn over another one (init image).");

@@ -22,3 +22,16 @@ export function parseToolJson(text: string, what: string): JsonValue {
 export function isObject(value: JsonValue | undefined): value is { [key: string]: JsonValue } {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** Text or number as text; null for what is neither: `String` of an object runs its `toString`, which a file may name. */
+export function plainText(value: JsonValue | undefined): string | null {
+  return typeof value === "string" || typeof value === "number" || typeof value === "bigint"
+    ? String(value)
+    : null;
+}
+
+/** A number, written as one or as text; NaN for anything else. */
+export function plainNumber(value: JsonValue | undefined): number {
+  const text = plainText(value)?.trim() ?? "";
+  return text === "" ? Number.NaN : Number(text);
+}
