@@ -107,6 +107,13 @@ const planted: readonly (readonly [string, string, (root: string) => void, strin
     "bf16",
   ],
   [
+    "prompts that were not cached",
+    "mix",
+    (root) => editConfig(root, /^( *)train:$/m, "$&\n$1  cache_text_embeddings: true"),
+    "trigger",
+    "not cached",
+  ],
+  [
     "a trigger word",
     "mix",
     (root) => editConfig(root, /^ *trigger_word: .*\n/m, ""),

@@ -1,6 +1,6 @@
 import type { ProfileName } from "../job/request.ts";
 import { profileNames } from "../job/request.ts";
-import { eraOfVersion } from "../models/eras.ts";
+import { eraOfVersion, isOlder } from "../models/eras.ts";
 import { profiles } from "../models/profiles.ts";
 import { models } from "../models/registry.ts";
 import type { Edited, Hypothesis, Subject, Words } from "./hypothesis.ts";
@@ -59,18 +59,35 @@ function* eras(job: JobFolder, options: PlanOptions, own: ProfileName): Generato
     Math.abs(place(eraOf(version)) - place(own));
   for (const version of versionsTried.toSorted((a, b) => distance(a) - distance(b))) {
     const profile = eraOf(version);
-    const instead =
-      options.era === undefined ? "its LoRA's version does" : `--era ${options.era} asks`;
-    yield {
-      factor: "era",
-      value: profile,
-      sentence: `it was drawn as ai-toolkit ${rangeOf(profile)} draws, not as ${instead}`,
+    const planned: Omit<Hypothesis, "factor" | "value" | "sentence"> = {
       flag: `--era ${version}`,
       reach: "round",
       job,
       options: { ...options, era: version },
     };
+    const instead =
+      options.era === undefined ? "its LoRA's version does" : `--era ${options.era} asks`;
+    // Within an era only what was done with cached prompts changed.
+    if (profile === own && job.config.cachesPrompts) yield { ...cachedBy(version), ...planned };
+    yield {
+      factor: "era",
+      value: profile,
+      sentence: `it was drawn as ai-toolkit ${rangeOf(profile)} draws, not as ${instead}`,
+      ...planned,
+    };
   }
+}
+
+/** 479c72ad, in the course of 0.10.28. */
+function cachedBy(version: string): Pick<Hypothesis, "factor" | "value" | "sentence"> {
+  const isFilled = isOlder(version, "0.10.28") === false;
+  return {
+    factor: "trigger",
+    value: isFilled ? "cached, filled in" : "cached, left out",
+    sentence: isFilled
+      ? "its prompt was encoded before training with the trigger word, as from 0.10.28 on"
+      : "its prompt was encoded before training without the trigger word, as until 0.10.28",
+  };
 }
 
 function eraOf(version: (typeof versionsTried)[number]): ProfileName {
@@ -95,15 +112,6 @@ function* triggers({ config, loras }: JobFolder, edited: Edited): Generator<Hypo
       ...before,
       ...change,
     }));
-  if (config.triggerWord !== null) {
-    yield trigger(
-      "[trigger]",
-      "its prompt kept [trigger] as it stands: the trainer knew no trigger word",
-      {
-        triggerWord: null,
-      },
-    );
-  }
   const words = new Set(loras.flatMap((lora) => lora.triggerWords));
   for (const word of [...words].slice(0, mostWords)) {
     yield trigger(word, `its trigger word was ${JSON.stringify(word)}, as its LoRA says`, {
@@ -118,6 +126,15 @@ function* triggers({ config, loras }: JobFolder, edited: Edited): Generator<Hypo
       : "its prompt was not encoded before training",
     { cachesPrompts: cached },
   );
+  if (config.triggerWord !== null) {
+    yield trigger(
+      "[trigger]",
+      "its prompt kept [trigger] as it stands: the trainer knew no trigger word",
+      {
+        triggerWord: null,
+      },
+    );
+  }
   yield trigger("", "its trigger word was empty", { triggerWord: "" });
 }
 

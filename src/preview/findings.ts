@@ -147,7 +147,10 @@ function causesOf(
   byScore: (a: Trial, b: Trial) => number,
 ): Cause[] {
   const causes = (each: Tried<Trial>, isCause: boolean) =>
-    each.changes.map((trial) => ({ trial, cause: causeOf(trial, each, isCause) }));
+    // Two versions of one era are one cause.
+    each.changes
+      .filter(({ key }, i, all) => all.findIndex((other) => other.key === key) === i)
+      .map((trial) => ({ trial, cause: causeOf(trial, each, isCause) }));
   const explaining = tried
     .filter((each) => explains(one, each))
     .toSorted((a, b) => b.gain - a.gain);

@@ -43,7 +43,7 @@ export interface Asked {
 const tiers: Readonly<Record<string, number>> = {
   size: 0,
   era: 0,
-  trigger: 1,
+  trigger: 0,
   lora: 1,
   quantisation: 1,
   walk_seed: 1,
