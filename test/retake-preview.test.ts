@@ -203,3 +203,14 @@ test("a round with more pictures than the configuration has samples was drawn wi
   expect(drawn!.picture).not.toBeNull();
   expect(beyond).toMatchObject({ verdict: "not reproducible", picture: null });
 });
+
+test("a job of 400 samples is searched by its first ones", async () => {
+  const job = copyOf("e2-first", "large");
+  const config = readFileSync(join(job, "config.yaml"), "utf8");
+  const more = Array.from({ length: 400 }, (_, i) => `      - prompt: more ${i}\n`).join("");
+  const longer = config.replace("    first_sample:\n", `${more}    first_sample:\n`);
+  writeFileSync(join(job, "config.yaml"), longer);
+  const args = ["--era", "0.10.25", "--step", "4", "--report", "large-report"];
+  const { stdout } = await preview(job, ...args);
+  expect(stdout).toMatch(/e2-first: 2 previews: 2 different\n.*Likely era: /);
+});

@@ -32,14 +32,27 @@ function whyOf({ causes: [cause], reason }: ReportSample): string {
   return `Likely ${cause.factor}: ${cause.sentence ?? String(cause.value)}${flag}`;
 }
 
-/** `step 4: sample 0, 1; step 6: sample 0`. */
+/** `step 4: sample 0, 1; step 6: sample 0 to 9`. */
 function placesOf(samples: readonly ReportSample[]): string {
   const steps = Map.groupBy(samples, ({ step, set }) =>
     set === "first_sample" ? `step ${step}, first_sample` : `step ${step}`,
   );
   return [...steps]
-    .map(([step, alike]) => `${step}: sample ${alike.map(({ index }) => index).join(", ")}`)
+    .map(([step, alike]) => `${step}: sample ${ranges(alike.map(({ index }) => index))}`)
     .join("; ");
+}
+
+/** Three and more in a row as their ends. */
+function ranges(numbers: readonly number[]): string {
+  const runs: number[][] = [];
+  for (const number of numbers) {
+    const run = runs.at(-1);
+    if (run !== undefined && run.at(-1)! + 1 === number) run.push(number);
+    else runs.push([number]);
+  }
+  return runs
+    .map((run) => (run.length < 3 ? run.join(", ") : `${run[0]} to ${run.at(-1)}`))
+    .join(", ");
 }
 
 function nearOf(samples: readonly ReportSample[]): string {

@@ -4,14 +4,17 @@ import { findCauses } from "./causes.ts";
 import type { Findings } from "./findings.ts";
 import type { Inputs } from "./inputs.ts";
 import { hashText } from "./inputs.ts";
+import type { SampleSection } from "./job-config.ts";
+import type { JobFolder } from "./job-folder.ts";
 import { judge } from "./judge.ts";
 import type { Notebook } from "./notebook.ts";
 import type { Plan, PlannedSample } from "./plan.ts";
+import type { PreviewFile } from "./preview-files.ts";
 import { readPreview } from "./preview-files.ts";
 import type { Renderer } from "./renderer.ts";
 import type { Outcome } from "./sample-report.ts";
 import { verdictOf } from "./sample-report.ts";
-import type { Case } from "./trials-for.ts";
+import type { Asked, Case } from "./trials-for.ts";
 
 /** What explains one picture that differs from its retake. */
 export interface PictureCauses {
@@ -50,7 +53,7 @@ export async function explainJob(
     ["different", "close"].includes(verdictOf(sample, outcome)),
   );
   if (!open) return nothingToExplain;
-  const cases = await casesOf(outcomes);
+  const { cases, asked, left } = searchable(plan, await casesOf(outcomes));
   const madeFrom = await Promise.all(
     cases.map(({ sample, shot }) =>
       inputs.of(sample, [{ ...shot, profile: sample.profile, says: "" }]),
@@ -59,7 +62,7 @@ export async function explainJob(
   const hash = hashText(madeFrom.join());
   const known = notebook.find("causes", hash) as Explained | undefined; // this version's own
   if (known !== undefined) return known;
-  const findings = await findCauses(plan, cases, {
+  const findings = await findCauses(asked, cases, {
     deadline,
     draw: async ({ model, rounding, request, meaning }) => {
       const drawn = await renderer.render(model, rounding, request, {
@@ -72,11 +75,61 @@ export async function explainJob(
     judge: async ({ preview }, image, expected) =>
       judge({ file: preview.file, bytes: await readPreview(preview) }, image, expected),
   });
-  const explained = explainedBy(findings);
+  const explained = withLeft(explainedBy(findings), left);
   const isWhole = [...findings.found.values()].every(({ complete }) => complete);
   // What time ran out for is looked for again.
   if (isWhole) await notebook.note("causes", hash, explained);
   return explained;
+}
+
+/** So many pictures of a large job are searched: each is planned in a hundred ways, with all others. */
+const mostCases = 60;
+/** Of a section. */
+const mostSamples = 300;
+
+/** A large job is searched by its first samples. */
+function searchable(plan: Plan, cases: readonly Case[]) {
+  const { job, options } = plan;
+  const { config } = job;
+  const longest = Math.max(config.sample.items.length, config.firstSample?.items.length ?? 0);
+  if (longest <= mostSamples && cases.length <= mostCases) {
+    return { asked: plan as Asked, cases, left: [] };
+  }
+  const first = cases.filter(({ preview }) => preview.index < mostSamples);
+  const isOpen = ({ judgement }: Case) => judgement.verdict !== "equal";
+  const open = first.filter(isOpen).slice(0, mostCases);
+  const right = first.filter((one) => !isOpen(one)).slice(0, mostCases);
+  const chosen = new Set([...open, ...right].map(({ preview }) => preview.file));
+  const rounds = new Set<number>();
+  // A round's era is told by its time, so each keeps a picture.
+  const isKept = ({ file, round }: PreviewFile) => {
+    const isFirst = !rounds.has(round);
+    rounds.add(round);
+    return isFirst || chosen.has(file);
+  };
+  const cut = (section: SampleSection) => ({
+    ...section,
+    items: section.items.slice(0, mostSamples),
+  });
+  const small: JobFolder = {
+    ...job,
+    previews: job.previews.filter(isKept),
+    config: {
+      ...config,
+      sample: cut(config.sample),
+      firstSample: config.firstSample === null ? null : cut(config.firstSample),
+    },
+  };
+  const left = cases.filter((one) => isOpen(one) && !chosen.has(one.preview.file));
+  return { asked: { job: small, options } as Asked, cases: [...open, ...right], left };
+}
+
+/** Says of pictures that were not searched that they were not. */
+function withLeft({ pictures, common }: Explained, left: readonly Case[]): Explained {
+  const searched = Object.keys(pictures).length;
+  const note = `a cause was looked for in ${searched} other pictures only: the job has too many`;
+  const others = left.map(({ preview }) => [preview.file, { causes: [], note }]);
+  return { pictures: { ...pictures, ...Object.fromEntries(others) }, common };
 }
 
 /** Pictures that can be compared; the size is the file's. */
