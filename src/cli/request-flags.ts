@@ -150,6 +150,7 @@ export async function askedRequest(
     asTrained: stated?.asTrained ?? null,
     warnings: [
       ...(stated?.warnings ?? []),
+      ...leftOut(stated?.loras ?? [], flags.lora),
       ...(stated !== undefined && stated.model === null && flags.model === undefined
         ? [`Which model it was is not known: ${defaultModel} is taken. --model takes another.`]
         : []),
@@ -188,6 +189,14 @@ async function lorasOf(
     loras: await Promise.all(known.map(find)),
     multipliers: known.map(({ multiplier }) => multiplier),
   };
+}
+
+/** A file's LoRAs are replaced as they come. */
+function leftOut(known: readonly StatedLora[], typed: RequestFlags["lora"]): string[] {
+  const rest = typed === undefined ? [] : known.slice(typed.length);
+  if (rest.length === 0) return [];
+  const names = rest.map(({ name }) => name).join(", ");
+  return [`--lora names ${typed!.length} of its ${known.length} LoRAs: ${names} is left out.`];
 }
 
 function noPrompt(file: string | undefined): never {

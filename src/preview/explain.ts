@@ -43,6 +43,7 @@ export interface Explaining extends Decided {
   readonly explanation: Explanation;
   /** What the headers of its LoRAs say; null where a file could not be read. */
   readonly headers: readonly (LoraInfo | null)[];
+  readonly rounding: Rounding | null;
 }
 
 /**
@@ -78,6 +79,7 @@ export async function explain({
   return {
     ...decided,
     headers,
+    rounding,
     explanation: {
       source,
       tool,
@@ -135,7 +137,8 @@ export async function explain({
   };
 }
 
-function usualFor(
+/** As the trainer's page sets a job up, in the version that a LoRA's header tells. */
+export function usualFor(
   model: string,
   header: Pick<LoraInfo, "trainer" | "trainerVersion"> | undefined,
 ): Rounding {

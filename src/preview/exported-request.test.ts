@@ -35,6 +35,8 @@ const text = fc.oneof(
         ": ",
         "- ",
         "%",
+        "\u2028",
+        "<<",
       ),
       { maxLength: 12 },
     )
@@ -67,7 +69,7 @@ const exported = fc
       sigmas: [...new Set(sigmas)],
       shift: 3,
       loras: [{ ...lora, format: "ai-toolkit", network: "LoRA", era: null }],
-      asTrained: false,
+      rounding: null,
     };
   });
 
@@ -134,7 +136,7 @@ test("the curl script's body and the Python script's texts are the request's", (
         ["prompt", request.prompt],
         ["negative_prompt", request.negativePrompt],
       ] as const) {
-        const literal = new RegExp(`^    ${name}=(".*"),$`, "m").exec(python)?.[1];
+        const literal = new RegExp(`^    ${name}=("[^\\n]*"),$`, "m").exec(python)?.[1];
         expect(JSON.parse(literal ?? "null")).toBe(value);
       }
       expect(python).toContain(`manual_seed(${request.seed})`);
@@ -156,9 +158,50 @@ test("what a target can't say is refused or warned of", () => {
       expect.stringContaining("[trigger]"),
     ]),
   );
+  const two = toCurl({ ...request, loras: [request.loras[0]!, request.loras[0]!] }).warnings;
+  expect(two).toContainEqual(expect.stringContaining("RETAKE_MAX_LORAS=2"));
   const lokr = { ...request.loras[0]!, network: "LoKr" };
   expect(toDiffusers({ ...request, loras: [lokr] }).warnings).toEqual([
     expect.stringContaining("diffusers reads LoRA only"),
   ]);
-  expect(toComfyui({ ...request, asTrained: true }).warnings.at(-1)).toContain("rounding");
+});
+
+test.each(["usual", "other"] as const)("rounding as in training, %s, is warned of", (rounding) => {
+  const [one] = fc.sample(exported, { numRuns: 1, seed: 2 }) as [ExportedRequest];
+  const request = { ...one, rounding, profile: profiles.reference };
+  expect(toComfyui(request).warnings.at(-1)).toContain("the rounding of the training");
+  expect(toDiffusers(request).warnings.at(-1)).toContain("the rounding of the training");
+  expect(toTrainer(request).warnings.at(-1)).toContain("has to quantise");
+  const { text: script, warnings } = toCurl(request);
+  expect(script).toContain('"as_trained":true');
+  expect(warnings.join()).toContain('The reference server drops "as_trained"');
+  expect(warnings.join().includes("is rounded otherwise")).toBe(rounding === "other");
+});
+
+test("a file's name may hold what ends a link's path, and a link's key stays out of a script's warnings", () => {
+  const [one] = fc.sample(exported, { numRuns: 1, seed: 3 }) as [ExportedRequest];
+  const withLora = (path: string) => ({ ...one, loras: [{ ...one.loras[0]!, path }] });
+  const named = withLora("my loras/style #2?.safetensors");
+  expect(toDiffusers(named).text).toContain(
+    'load_lora_weights("my loras/", weight_name="style #2?.safetensors"',
+  );
+  expect(toCurl(named).text).toContain('"path":"style #2?.safetensors"');
+  const { text: python, warnings } = toDiffusers(
+    withLora("https://example.org/loras/a.safetensors?token=sesame#x"),
+  );
+  expect(python).toContain('load_lora_weights(".", weight_name="a.safetensors"');
+  expect(python + warnings.join()).not.toContain("sesame");
+});
+
+test("the trainer reads every character of a text, and puts no variable of its machine there", () => {
+  const [one] = fc.sample(exported, { numRuns: 1, seed: 4 }) as [ExportedRequest];
+  // PyYAML refuses the first three, folds the next three like line ends, and reads "<<" as a merge.
+  const odd = ["\x7f", "\ufffe", "\uffff", "\x85", "\u2028", "\u2029", "\ufeff", "<<"];
+  for (const prompt of [...odd, ...odd.map((text) => `a ${text} b`), "a $" + "{HOME}"]) {
+    const { text: yaml } = toTrainer({ ...one, prompt, negativePrompt: prompt });
+    expect(yaml).toMatch(/^[\n -~]*$/);
+    expect(yaml).not.toContain("$");
+    const written = /prompt: (".*")$/m.exec(yaml)?.[1];
+    expect(JSON.parse(written ?? "null")).toBe(prompt);
+  }
 });

@@ -1,14 +1,14 @@
+import { isDeepStrictEqual } from "node:util";
 import type { GenerateRequest } from "../job/request.ts";
 import { eraOfHeader } from "../models/eras.ts";
 import { modelById } from "../models/registry.ts";
 import type { ExportedRequest } from "../tools/exported.ts";
 import type { Explaining } from "./explain.ts";
+import { usualFor } from "./explain.ts";
 
 /** What was explained, ready to be written for another program. */
-export function exportedRequest(
-  { explanation, effective, profile, prompt, schedule, headers }: Explaining,
-  request: GenerateRequest,
-): ExportedRequest {
+export function exportedRequest(explaining: Explaining, request: GenerateRequest): ExportedRequest {
+  const { explanation, effective, profile, prompt, schedule, headers } = explaining;
   return {
     model: modelById(explanation.model),
     profile,
@@ -34,6 +34,12 @@ export function exportedRequest(
         era: era === null || "none" in era ? null : era.profile,
       };
     }),
-    asTrained: explanation.as_trained !== null,
+    rounding: roundingOf(explaining),
   };
+}
+
+function roundingOf({ rounding, explanation, headers }: Explaining): ExportedRequest["rounding"] {
+  if (rounding === null) return null;
+  const usual = usualFor(explanation.model, headers[0] ?? undefined);
+  return isDeepStrictEqual(rounding, usual) ? "usual" : "other";
 }

@@ -34,8 +34,8 @@ export interface ExportedRequest {
   /** Of the schedule that they are of. */
   readonly shift: number;
   readonly loras: readonly ExportedLora[];
-  /** Weights are rounded as in training. */
-  readonly asTrained: boolean;
+  /** How weights are rounded as in training; `usual`: as the trainer's page sets a job of this version up. */
+  readonly rounding: "usual" | "other" | null;
 }
 
 /** A text for another program, and what in it is not the same there, each a sentence. */
@@ -44,21 +44,22 @@ export interface Exported {
   readonly warnings: readonly string[];
 }
 
-/** Of a path or a link: what the file is called. */
+/** Whether a LoRA is named by a link; the program that draws has to fetch it then. */
+export function isLink(path: string): boolean {
+  return /^(?:https?|hf):/i.test(path);
+}
+
+/** Of a path or a link: what the file is called. A file's name may hold what ends a link's path. */
 export function fileNameOf(path: string): string {
-  return (
-    path
-      .replace(/[?#].*$/, "")
-      .split(/[/\\]/)
-      .at(-1) ?? path
-  );
+  const plain = isLink(path) ? path.replace(/[?#].*$/s, "") : path;
+  return plain.split(/[/\\]/).at(-1)!;
 }
 
 /** Weights that are rounded as in training are rounded by nobody else. */
-export function roundingWarning({ asTrained }: ExportedRequest, where: string): string[] {
-  return asTrained
-    ? [
+export function roundingWarning({ rounding }: ExportedRequest, where: string): string[] {
+  return rounding === null
+    ? []
+    : [
         `${where} runs the weights as they are stored: the rounding of the training is not exported.`,
-      ]
-    : [];
+      ];
 }

@@ -11,6 +11,10 @@ const transformerFiles: Readonly<Record<string, string>> = {
   zimage_deturbo: "z_image_de_turbo_v1_bf16.safetensors",
 };
 
+/** What `nodes.py` takes. */
+const mostCfg = 100;
+const mostStrength = 100;
+
 type Inputs = Readonly<Record<string, unknown>>;
 type Link = readonly [string, number];
 
@@ -90,6 +94,9 @@ export function toComfyui(request: ExportedRequest): Exported {
         "Choose yours where they have other names.",
       ...(isSimple ? [] : [levelsWarning(sigmas, simple)]),
       ...loras.flatMap(loraWarnings),
+      ...(cfg > mostCfg || loras.some(({ multiplier }) => Math.abs(multiplier) > mostStrength)
+        ? [`ComfyUI refuses a cfg above ${mostCfg} and a strength beyond ±${mostStrength}.`]
+        : []),
       ...(/\bembedding:/.test(`${request.prompt} ${request.negativePrompt}`)
         ? ['ComfyUI takes what follows "embedding:" in a prompt for a file\'s name.']
         : []),

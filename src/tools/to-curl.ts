@@ -4,7 +4,7 @@ import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { version } from "../version.ts";
 import { rawJson, writeJson } from "../wire/python-json.ts";
 import type { Exported, ExportedRequest } from "./exported.ts";
-import { fileNameOf } from "./exported.ts";
+import { fileNameOf, isLink } from "./exported.ts";
 
 /**
  * A shell script that sends the request to a server: this one's API, and the reference server's where the
@@ -34,7 +34,7 @@ export function toCurl(request: ExportedRequest): Exported {
     ],
     output_format: "png",
     ...(profile.name === "reference" ? {} : { profile: profile.name }),
-    ...(request.asTrained ? { as_trained: true } : {}),
+    ...(request.rounding === null ? {} : { as_trained: true }),
   };
   const text = [
     "#!/bin/sh",
@@ -49,10 +49,15 @@ export function toCurl(request: ExportedRequest): Exported {
     "END_OF_REQUEST",
     "",
   ].join("\n");
-  return { text, warnings: [...placeWarnings(request), ...referenceWarnings(request)] };
+  const warnings = [
+    ...placeWarnings(request),
+    ...roundingWarnings(request),
+    ...referenceWarnings(request),
+  ];
+  return { text, warnings };
 }
 
-function requireBounds({ loras, steps, guidanceScale, prompt }: ExportedRequest): void {
+function requireBounds({ loras, steps, guidanceScale, ...texts }: ExportedRequest): void {
   const outside = (value: number, { ge, le }: { readonly ge: number; readonly le: number }) =>
     value < ge || value > le;
   const refuse = (what: string) => {
@@ -66,19 +71,39 @@ function requireBounds({ loras, steps, guidanceScale, prompt }: ExportedRequest)
   if (outside(steps, bounds.steps)) refuse(`steps are from 1 to ${bounds.steps.le}`);
   if (outside(guidanceScale, bounds.guidanceScale))
     refuse(`guidance is from 0 to ${bounds.guidanceScale.le}`);
-  if (prompt.includes("\0")) refuse("its prompt holds a NUL character");
-}
-
-function isLink(path: string): boolean {
-  return /^(?:https?|hf):/i.test(path);
+  if (`${texts.prompt}${texts.negativePrompt}`.includes("\0"))
+    refuse("its prompts hold a NUL character");
 }
 
 function placeWarnings({ loras }: ExportedRequest): string[] {
   const files = loras.filter(({ path }) => !isLink(path)).map(({ path }) => fileNameOf(path));
-  if (files.length === 0) return [];
   return [
-    `${files.join(", ")} is looked for in the server's LoRA folder (WORKFLOWS_BASE_PATH): put it there, or ` +
-      "upload it (POST /v1/loras) and write the path that it is answered with.",
+    ...[...new Set(files)].map(
+      (file) =>
+        `${file} is looked for in the server's LoRA folder (WORKFLOWS_BASE_PATH): put it there, or ` +
+        "upload it (POST /v1/loras) and write the path that it is answered with.",
+    ),
+    ...(loras.length === 1
+      ? []
+      : [
+          `A server takes one LoRA unless it was started with RETAKE_MAX_LORAS=${loras.length} or more; the reference server takes one.`,
+        ]),
+  ];
+}
+
+/** The API rounds in one way, and the reference server not at all. */
+function roundingWarnings({ rounding, profile }: ExportedRequest): string[] {
+  if (rounding === null) return [];
+  return [
+    ...(rounding === "usual"
+      ? []
+      : [
+          "The API's \"as_trained\" rounds as ai-toolkit's page sets a job up, and this request is rounded otherwise: " +
+            "the server draws another picture.",
+        ]),
+    ...(profile.name === "reference"
+      ? ['The reference server drops "as_trained": it runs the weights as they are stored.']
+      : []),
   ];
 }
 

@@ -1,6 +1,7 @@
+import { redactUrl } from "../net/redact.ts";
 import { version } from "../version.ts";
 import type { Exported, ExportedLora, ExportedRequest } from "./exported.ts";
-import { fileNameOf, roundingWarning } from "./exported.ts";
+import { fileNameOf, isLink, roundingWarning } from "./exported.ts";
 
 /**
  * A Python script that draws the request in diffusers from 0.39 on: its own noise levels, one CPU generator,
@@ -76,8 +77,10 @@ function loraLines(loras: readonly ExportedLora[]): string[] {
   const names = loras.map((_, i) => quoted(`lora_${i}`));
   return [
     ...loras.map(({ path }, i) => {
-      const folder = path.slice(0, path.length - fileNameOf(path).length) || ".";
-      return `pipe.load_lora_weights(${quoted(folder)}, weight_name=${quoted(fileNameOf(path))}, adapter_name=${names[i]})`;
+      const file = fileNameOf(path);
+      // A link's file is fetched by hand.
+      const folder = isLink(path) ? "." : path.slice(0, path.length - file.length) || ".";
+      return `pipe.load_lora_weights(${quoted(folder)}, weight_name=${quoted(file)}, adapter_name=${names[i]})`;
     }),
     `pipe.set_adapters([${names.join(", ")}], adapter_weights=[${loras.map(({ multiplier }) => numeral(multiplier)).join(", ")}])`,
   ];
@@ -85,8 +88,10 @@ function loraLines(loras: readonly ExportedLora[]): string[] {
 
 function loraWarnings({ path, format, network }: ExportedLora): string[] {
   const name = fileNameOf(path);
-  if (/^(?:https?|hf):/i.test(path))
-    return [`${path} is a link: fetch the file, and write its path into the script.`];
+  if (isLink(path))
+    return [
+      `${redactUrl(path)} is a link: fetch its file, as ${name} beside where the script is run.`,
+    ];
   if (format === null) return [`Whether diffusers can read ${name} was not looked at.`];
   if (network !== "LoRA")
     return [

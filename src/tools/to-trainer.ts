@@ -1,17 +1,8 @@
-import { stringify } from "yaml";
 import { InputError } from "../errors.ts";
 import type { Profile } from "../models/profiles.ts";
 import { guidanceScaleFor, profiles } from "../models/profiles.ts";
 import { version } from "../version.ts";
 import type { Exported, ExportedRequest } from "./exported.ts";
-
-/** As PyYAML reads it, YAML 1.1; a text without quotes or in a block loses blanks. */
-const yaml = {
-  version: "1.1",
-  lineWidth: 0,
-  defaultStringType: "QUOTE_DOUBLE",
-  defaultKeyType: "PLAIN",
-} as const;
 
 const newest = profiles["preview-0.10.25"];
 
@@ -32,30 +23,26 @@ export function toTrainer(request: ExportedRequest): Exported {
   }
   const updates = request.sigmas.length - 1;
   const [lora, ...others] = request.loras;
-  const sample = {
-    sample: {
-      sampler: "flowmatch",
-      width: request.width,
-      height: request.height,
-      // A seed of its own for each sample, not counted on.
-      walk_seed: false,
-      seed: request.seed,
-      guidance_scale: guidanceScale,
-      sample_steps: era.schedule === "pin" && updates > 1 ? updates + 1 : updates,
-      samples: [
-        {
-          prompt: request.prompt,
-          neg: request.negativePrompt,
-          network_multiplier: lora?.multiplier ?? 0,
-        },
-      ],
-    },
-  };
-  const head =
-    `# By Retake ${version}, for ai-toolkit ${versionsOf(era)}: the sample section of a job's configuration.\n` +
-    `# guidance_scale ${guidanceScale} is a standard CFG of ${request.guidanceWeight + 1} there; the steps make ${updates} updates.\n`;
+  const lines = [
+    `# By Retake ${version}, for ai-toolkit ${versionsOf(era)}: the sample section of a job's configuration.`,
+    `# guidance_scale ${guidanceScale} is a standard CFG of ${request.guidanceWeight + 1} there; the steps make ${updates} updates.`,
+    "sample:",
+    `  sampler: ${quoted("flowmatch")}`,
+    `  width: ${request.width}`,
+    `  height: ${request.height}`,
+    // A seed of its own for each sample, not counted on.
+    "  walk_seed: false",
+    `  seed: ${request.seed}`,
+    `  guidance_scale: ${guidanceScale}`,
+    `  sample_steps: ${era.schedule === "pin" && updates > 1 ? updates + 1 : updates}`,
+    "  samples:",
+    `    - prompt: ${quoted(request.prompt)}`,
+    `      neg: ${quoted(request.negativePrompt)}`,
+    `      network_multiplier: ${lora?.multiplier ?? 0}`,
+    "",
+  ];
   return {
-    text: head + stringify(sample, yaml),
+    text: lines.join("\n"),
     warnings: [
       ...sizeWarnings(request, era),
       ...promptWarnings(request),
@@ -70,13 +57,22 @@ export function toTrainer(request: ExportedRequest): Exported {
       ...(request.shift === 3
         ? []
         : [`The trainer's shift is 3, and this request's is ${request.shift}: another picture.`]),
-      ...(request.asTrained
-        ? []
-        : [
-            "A job with quantize: true draws with rounded weights: the picture is near, not the same.",
-          ]),
+      request.rounding === null
+        ? "A job with quantize: true draws with rounded weights: the picture is near, not the same."
+        : "The job has to quantise as this request does (quantize, quantize_te, qtype): this section doesn't say so.",
     ],
   };
+}
+
+/**
+ * A JSON string is one of YAML too, but for what PyYAML refuses or takes for a line's end. The trainer puts the
+ * environment's variables in the place of $ and a name in braces before it reads the YAML, so no $ is written.
+ */
+function quoted(text: string): string {
+  return JSON.stringify(text).replace(
+    /[$\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function eraOf({ loras, profile }: ExportedRequest): Profile {
@@ -100,9 +96,8 @@ function promptWarnings({ prompt, negativePrompt }: ExportedRequest): string[] {
   if (prompt.includes("--"))
     warnings.push('The trainer takes "--" in a prompt for a flag and cuts the prompt there.');
   if (prompt !== prompt.trim()) warnings.push("The trainer drops blanks around a prompt.");
-  for (const word of ["[trigger]", "[name]"]) {
-    if (prompt.includes(word) || negativePrompt.includes(word))
-      warnings.push(`The trainer puts another text in the place of ${word}.`);
-  }
+  const another = "The trainer puts another text in the place of";
+  if (prompt.includes("[trigger]")) warnings.push(`${another} [trigger].`);
+  if (`${prompt} ${negativePrompt}`.includes("[name]")) warnings.push(`${another} [name].`);
   return warnings;
 }
