@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { demoLoras, demoWeights } from "../src/paths.ts";
 import type { Caller } from "./caller.ts";
 import { demoRequest } from "./caller.ts";
 import { goldenFolder } from "./golden.ts";
@@ -124,7 +125,7 @@ test("a repository that lacks a file fails the request with that, and is not fet
   const result = await server.ended(await submit());
   expect(result).toMatchObject({ status: "failed", error_code: "MODEL_NOT_AVAILABLE" });
   expect(result.error).toMatch(/could not be fetched: the model store\/.*vae\/config\.json/);
-  expect(hub.seen.filter(({ url }) => url.includes("/revision/"))).toHaveLength(1);
+  expect(hub.seen.filter(({ url }) => url.includes(`${turbo}/revision/`))).toHaveLength(1);
 });
 
 test("while a model is fetched its requests wait in the queue, and other models' run", async () => {
@@ -217,3 +218,30 @@ test("without the setting nothing is fetched, and the message says how to, witho
     await other.stop();
   }
 });
+
+test("a training adapter comes along with its model, and one that can't be had keeps nobody waiting", async () => {
+  const adapter = "ostris/zimage_turbo_training_adapter";
+  const rounded = { ...demoRequest({ as_trained: true }), model: "zimage_turbo" };
+  const stores: Record<string, string>[] = [{ [adapter]: join(demoWeights, adapter) }, {}];
+  for (const [i, store] of stores.entries()) {
+    const own = await TestHub.start({ [turbo]: join(demoWeights, turbo), ...store });
+    const place = join(folder, `adapter-${i}`);
+    const other = await TestServer.start(place, {
+      ...fetching(),
+      ...own.env,
+      HF_HOME: join(place, "hf"),
+      WORKFLOWS_BASE_PATH: demoLoras,
+    });
+    try {
+      const { body } = await other.call("POST", "/v1/inference", rounded);
+      const result = await other.ended(body.request_id);
+      if (i === 0) expect(result).toMatchObject({ status: "succeeded", error: null });
+      else expect(result.error).toContain(`the training adapter ${adapter}`);
+      const plain = await other.call("POST", "/v1/inference", { ...rounded, as_trained: false });
+      expect((await other.ended(plain.body.request_id)).status).toBe("succeeded");
+    } finally {
+      await other.stop();
+      await own.close();
+    }
+  }
+}, 120_000);

@@ -65,7 +65,7 @@ test("an era that a person asked for: the LoRA's own is named, not one that draw
   expect(firsts).toHaveLength(6);
   for (const cause of firsts) {
     expect(cause).toMatchObject({ factor: "era", value: "preview-0.7.6", flag: "--era 0.7.6" });
-    expect(cause?.sentence).toContain("not as --era 0.10.25 asks");
+    expect(cause?.sentence).toContain("not as era 0.10.25, which was asked for, does");
   }
 });
 

@@ -91,6 +91,9 @@ test("an upload is looked at, a link is not fetched, a broken file is named as t
   expect((await looked("https://127.0.0.1:1/x.safetensors")).problem).toMatch(
     /a link is not fetched/,
   );
+  const withKey = await looked("https://127.0.0.1:1/x.safetensors?token=sesame");
+  expect(withKey.name).toBe("https://127.0.0.1:1/x.safetensors");
+  expect(JSON.stringify(withKey)).not.toContain("sesame");
   expect((await looked("broken.safetensors")).problem).toMatch(/broken\.safetensors/);
 });
 

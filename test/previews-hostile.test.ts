@@ -121,6 +121,9 @@ test.each<[string, (root: string) => void]>([
   const { status, body } = await asking;
   expect([status, body.detail.error.code]).toEqual([400, "JOB_NOT_USABLE"]);
   expect(body.detail.error.message).not.toContain(folder);
+  // What only the command line has is named as such.
+  const plain = body.detail.error.message.replace(/\(on the command line[^)]*\)/, "");
+  expect(plain).not.toMatch(/--\w/);
 });
 
 test("steps and samples that are not there are said at once", async () => {
@@ -128,6 +131,7 @@ test("steps and samples that are not there are said at once", async () => {
   for (const body of [{ steps: [3] }, { samples: [9] }]) {
     const answer = await ask({ folder: name, ...body });
     expect([answer.status, answer.body.detail.error.code]).toEqual([400, "JOB_NOT_USABLE"]);
+    expect(answer.body.detail.error.message).toMatch(/^(step 3|sample 9): the job has no previews/);
   }
 });
 

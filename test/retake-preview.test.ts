@@ -174,8 +174,8 @@ test("a difference is named with what explains it, the same when it is asked for
 });
 
 test.each([
-  [["--era", "1"], '--era 1: "1" is not a version of ai-toolkit'],
-  [["--step", "3"], "--step 3: the job has no previews of it. There are 0; 2; 4; 6; 8."],
+  [["--era", "1"], 'era 1: "1" is not a version of ai-toolkit'],
+  [["--step", "3"], "step 3: the job has no previews of it. There are 0; 2; 4; 6; 8."],
   [["--sample", "x"], '"x" is not a whole number'],
   [["--limit", "0"], "is not above 0 seconds"],
   [["--config", "nowhere.yaml"], "nowhere.yaml can't be opened"],

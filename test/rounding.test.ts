@@ -189,7 +189,9 @@ test("weights of less than 16 bits are refused by name", async () => {
     const options = { cacheFolder, transformer };
     const opened = await openComponents(store, modelById("zimage_turbo"), options);
     const round = roundComponents(opened, [store], asInUi, { cacheFolder });
-    await expect(round, file).rejects.toThrow(/quantised already \(.*leave --as-trained away/);
+    await expect(round, file).rejects.toThrow(
+      /quantised already \(.*leave rounding as in training away/,
+    );
   }
 });
 

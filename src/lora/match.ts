@@ -48,7 +48,7 @@ export function matchLora(
   const base = lora.info.baseModel === null ? "" : ` (its file says "${lora.info.baseModel}")`;
   throw new InputError(
     `${lora.file} does not fit this model: ${listed(faults)}. ` +
-      `It was trained for another base${base}: choose the --model and --weights that it was trained on.`,
+      `It was trained for another base${base}: choose the model and the weights that it was trained on.`,
   );
 }
 

@@ -126,6 +126,6 @@ export function adapterName(model: string, path: string): string | { readonly un
   if (trainingAdapter?.files.includes(file) === true)
     return `${trainingAdapter.repository}/${file}`;
   return {
-    unknown: `its training adapter ${file} was a file of the machine that trained it: give it with --training-adapter`,
+    unknown: `its training adapter ${file} was a file of the machine that trained it (on the command line, --training-adapter names one)`,
   };
 }

@@ -6,7 +6,7 @@ import { withoutPaths } from "../files/without-paths.ts";
 import { pull } from "../hub/pull.ts";
 import type { JobFailure } from "../job/job.ts";
 import type { ModelDefinition } from "../models/registry.ts";
-import { modelById, repositoriesOf } from "../models/registry.ts";
+import { adaptersOf, modelById, repositoriesOf } from "../models/registry.ts";
 import { TransferError } from "../net/errors.ts";
 import type { ComponentReport } from "../pipeline/inspect.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
@@ -147,7 +147,18 @@ class FetchedModels implements Models {
       .filter(({ folders }) => folders.length > 0);
     const onProgress = progressLog(log, fields, "fetching the model");
     const onWait = () => log.info(fields, "another process fetches the model");
-    await pull(selections, { weights, settings: hub, network, signal, onProgress, onWait });
+    const options = { weights, settings: hub, network, signal, onProgress, onWait };
+    await pull(selections, options);
+    try {
+      await pull(
+        adaptersOf([model]).map((one) => ({ ...one, revision: "main" })),
+        options,
+      );
+    } catch (error) {
+      if (error instanceof CanceledError) throw error;
+      // Only requests that are rounded as in training miss it, and they say so.
+      log.warn({ ...fields, err: error }, "the training adapter could not be fetched");
+    }
   }
 
   /** A client is told the reason, not where this machine keeps things or whom it asks. */

@@ -82,7 +82,7 @@ async function roundPart<Config>(
   if (part.quantization !== null) {
     throw new InputError(
       `${part.sources.join(", ")} is quantised already (${part.quantization}), and the trainer rounded ` +
-        "whole weights: leave --as-trained away, or name a file in bf16, f16 or f32.",
+        "whole weights: leave rounding as in training away (--as-trained, as_trained), or use weights in bf16, f16 or f32.",
     );
   }
   const weights = await roundAsTrained(

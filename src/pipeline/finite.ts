@@ -26,7 +26,7 @@ export async function requireFinite(
   throw new InputError(
     `${what} came out of the ${component.name} as NaN or infinity, though its weights are sound: ` +
       (compute === "f16"
-        ? "the values are too large for f16. Use --device cpu, or a GPU that computes in bf16."
+        ? "the values are too large for f16. Use the CPU (--device cpu, DEVICE), or a GPU that computes in bf16."
         : "the values are too large. A LoRA multiplier closer to 0 or a lower guidance may help."),
   );
 }

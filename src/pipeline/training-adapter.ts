@@ -40,7 +40,7 @@ export async function findTrainingAdapter(
   }
   throw new InputError(
     `the training adapter ${named} is not in ${stores.join(", nor in ")}. Fetch it: retake pull ${model}, ` +
-      "with the same --weights; or give its file with --training-adapter.",
+      "with the same --weights; or, on the command line, give its file with --training-adapter.",
   );
 }
 

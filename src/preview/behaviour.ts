@@ -68,7 +68,7 @@ export function behavioursAsked(asked: string, config: JobConfig): readonly Beha
   const found = behavioursOf(asked, config);
   if (!("none" in found)) return found;
   throw new InputError(
-    `--era ${asked}: ${found.none}. Give a version, as 0.10.25, or one of ${eraNames.join(", ")}.`,
+    `era ${asked}: ${found.none}. Give a version, as 0.10.25, or one of ${eraNames.join(", ")}.`,
   );
 }
 

@@ -41,7 +41,7 @@ export function parseConfigText(
   } catch (error) {
     throw new InputError(
       `${file} can't be read as a job's configuration: ${whyOf(error, seconds)}. ` +
-        "Give the file that the trainer was started with as --config.",
+        "Give the file that the trainer was started with.",
       { cause: error },
     );
   }

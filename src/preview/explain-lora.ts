@@ -3,6 +3,7 @@ import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
 import { networkOf } from "../lora/format.ts";
 import { matchLora } from "../lora/match.ts";
+import { redactUrl } from "../net/redact.ts";
 import type { AdaptableModule } from "../transformer/weight-shapes.ts";
 import type { Explanation } from "../wire/explain-answers.ts";
 
@@ -19,10 +20,12 @@ export interface LookedAt {
 
 /** Reads the header of a LoRA and matches it to the model; what is wrong is told, not thrown. */
 export async function lookAt(
-  { name, file }: NamedLora,
+  { name: given, file }: NamedLora,
   multiplier: number,
   model: ReadonlyMap<string, AdaptableModule> | null,
 ): Promise<LookedAt> {
+  // A link may hold its site's key.
+  const name = /^https?:/i.test(given) ? redactUrl(given) : given;
   const unknown: Explanation["loras"][number] = {
     name,
     network_multiplier: multiplier,

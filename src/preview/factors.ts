@@ -66,7 +66,9 @@ function* eras(job: JobFolder, options: PlanOptions, own: ProfileName): Generato
       options: { ...options, era: version },
     };
     const instead =
-      options.era === undefined ? "its LoRA's version does" : `--era ${options.era} asks`;
+      options.era === undefined
+        ? "its LoRA's version does"
+        : `era ${options.era}, which was asked for, does`;
     // Within an era only what was done with cached prompts changed.
     if (profile === own && job.config.cachesPrompts) yield { ...cachedBy(version), ...planned };
     yield {

@@ -200,6 +200,6 @@ function checked<Schema extends z.ZodType>(
   const problems = z.prettifyError(parsed.error).replaceAll("\n", " ");
   throw new InputError(
     `${file} is not the configuration of an ai-toolkit job: ${problems}. ` +
-      "Give the file that the trainer was started with as --config.",
+      "Give the file that the trainer was started with.",
   );
 }

@@ -144,7 +144,7 @@ async function readConfig(
   }
   throw new InputError(
     `${root} has neither ${savedConfig} nor ${uiConfig}, which say what its previews show. ` +
-      "Name the folder that the trainer wrote, or give the job's configuration as --config.",
+      "Name the folder that the trainer wrote, or put the job's configuration into this one (on the command line, --config names it).",
   );
 }
 
@@ -167,7 +167,7 @@ async function readText(path: string): Promise<string> {
   try {
     if (size > largestConfig) {
       throw new InputError(
-        `${path} has ${size} bytes, and a job's configuration at most ${largestConfig}. Give the right file as --config.`,
+        `${path} has ${size} bytes, and a job's configuration at most ${largestConfig}. Give the right file.`,
       );
     }
     const bytes = new Uint8Array(size);

@@ -37,7 +37,11 @@ export function roundingOf(
     accuracyRecoveryAdapter: model.accuracyRecoveryAdapter,
   });
   if (found === null) return { rounding: null, reason: `the job ran in ${dtype}, unquantised` };
-  if (!asTrained) return { rounding: null, reason: "--no-as-trained says so" };
+  if (!asTrained)
+    return {
+      rounding: null,
+      reason: "rounding was turned off (--no-as-trained, as_trained: false)",
+    };
   if ("unknown" in found) return { rounding: null, reason: found.unknown };
   const rounding = {
     ...found,

@@ -17,14 +17,16 @@ export function sampleAt(
     throw new InputError(
       count === 0
         ? `There are no ${what} in it.`
-        : `--sample ${index}: there are ${count} ${what}, counted from 0.`,
+        : `sample ${index}: there are ${count} ${what}, counted from 0.`,
     );
   }
   const isGuess = asked === undefined && count > 1;
   return {
     index,
     warnings: isGuess
-      ? [`It has ${count} ${what}: number 0 is taken. --sample I takes another.`]
+      ? [
+          `It has ${count} ${what}: number 0 is taken. Another is asked for by its number (--sample I, ?sample=I).`,
+        ]
       : [],
   };
 }

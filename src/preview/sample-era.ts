@@ -19,7 +19,7 @@ export function eraOf(
   asked: string | undefined,
 ): SampleEra {
   if (asked !== undefined) {
-    return { behaviours: behavioursAsked(asked, config), reason: `--era ${asked} says so` };
+    return { behaviours: behavioursAsked(asked, config), reason: `era ${asked} was asked for` };
   }
   const own = only !== null && "lora" in only ? loras.find(({ file }) => file === only.lora) : null;
   const era: RoundEra =

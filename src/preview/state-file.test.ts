@@ -135,7 +135,7 @@ test("Retake's own picture is its request again", async () => {
       embedders: false,
       adapter: "ostris/zimage_turbo_training_adapter/zimage_turbo_training_adapter_v2.safetensors",
     },
-    warnings: ["The transformer was the file z.gguf: --transformer takes it."],
+    warnings: ["The transformer was the file z.gguf: on the command line, --transformer takes it."],
   });
 });
 

@@ -98,7 +98,7 @@ function textOf(bytes: Uint8Array, file: string): string {
 
 function onlyOne(sample: number | undefined, what: string): void {
   if (sample !== undefined && sample !== 0)
-    throw new InputError(`--sample ${sample}: ${what} holds one request, number 0.`);
+    throw new InputError(`sample ${sample}: ${what} holds one request, number 0.`);
 }
 
 function unknown(file: string): InputError {

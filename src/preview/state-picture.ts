@@ -129,7 +129,7 @@ function stepsOf(
   }
   const steps = sigmas.length - 1;
   if (steps < 1 || steps > 1000) {
-    warnings.push(`${steps} updates can't be drawn: give --steps.`);
+    warnings.push(`${steps} updates can't be drawn: the model's default is taken.`);
     return { profile: newest!, steps: null };
   }
   const near = byLevels.map((profile, i) => {
@@ -201,7 +201,7 @@ function modelOf(settings: ToolSettings, warnings: string[]): string | null {
     warnings.push(`The text encoder was ${fileNameOf(textEncoder)}, which may be other weights.`);
   if (model !== null && /fp8|int8|q\d|nf4|svdq|gguf/i.test(model)) {
     warnings.push(
-      `The model's file ${fileNameOf(model)} holds rounded weights: --transformer takes it.`,
+      `The model's file ${fileNameOf(model)} holds rounded weights: on the command line, --transformer takes it.`,
     );
   }
   return familyOf(settings);

@@ -48,9 +48,13 @@ export function stateRetake(fields: JsonFields): StatedRequest {
     tool: null,
     warnings: [
       ...omitted,
-      ...(file === null ? [] : [`The transformer was the file ${file}: --transformer takes it.`]),
+      ...(file === null
+        ? []
+        : [`The transformer was the file ${file}: on the command line, --transformer takes it.`]),
       ...(file === null && quantization !== null
-        ? [`The transformer was rounded when it was loaded: --quantize ${quantization}.`]
+        ? [
+            `The transformer was rounded when it was loaded: on the command line, --quantize ${quantization} rounds it.`,
+          ]
         : []),
       ...fields.unread,
     ],
@@ -63,7 +67,7 @@ function profileOf(fields: JsonFields): AskedProfileName {
   const known = askedProfileNames.find((profile) => profile === name);
   if (known !== undefined) return known;
   throw new InputError(
-    `The picture's profile ${name} is not known here: a newer Retake made it. Update, or give --profile.`,
+    `The picture's profile ${name} is not known here: a newer Retake made it. Update, or ask for another profile.`,
   );
 }
 

@@ -21,12 +21,12 @@ export interface Target {
 export function targetsFor(job: JobFolder, { steps, samples }: PlanOptions): Target[] {
   const all = targetsOf(job);
   requireThere(
-    "--step",
+    "step",
     steps,
     all.map(({ step }) => step),
   );
   requireThere(
-    "--sample",
+    "sample",
     samples,
     all.map(({ index }) => index),
   );
@@ -61,7 +61,7 @@ function targetsOf({ previews, only, loras, config }: JobFolder): Target[] {
 }
 
 function requireThere(
-  flag: string,
+  what: string,
   asked: readonly number[] | undefined,
   there: readonly number[],
 ): void {
@@ -69,6 +69,6 @@ function requireThere(
   if (missing.length === 0) return;
   const known = [...new Set(there)].toSorted((a, b) => a - b).map(String);
   throw new InputError(
-    `${flag} ${missing.join(", ")}: the job has no previews of it. There are ${listed(known)}.`,
+    `${what} ${missing.join(", ")}: the job has no previews of it. There are ${listed(known)}.`,
   );
 }
