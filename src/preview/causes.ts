@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+import { CanceledError } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { Findings, Search } from "./findings.ts";
 import { conclude, explains } from "./findings.ts";
@@ -15,6 +17,7 @@ export interface SearchOptions {
   readonly judge: (one: Case, image: Tensor, expected: Expectation) => Promise<Judgement>;
   /** Milliseconds of `performance.now()` after which no further picture is begun. */
   readonly deadline: number;
+  readonly signal?: AbortSignal | undefined;
   /** Told before each picture that is drawn. */
   readonly onTrial?: (file: string, trial: Pick<Trial, "factor" | "value">) => void;
 }
@@ -39,6 +42,8 @@ const likelyTier = 1;
 /**
  * Looks for what explains the pictures of a job that differ from their retakes. What explains one
  * is tried first on the others, so a cause that all share costs one search and one picture each.
+ *
+ * @throws CanceledError after the signal
  */
 export async function findCauses(
   asked: Asked,
@@ -57,6 +62,13 @@ export async function findCauses(
   let close = 0;
   for (const search of searches) {
     const { one } = search;
+    // To plan the changes of thousands of pictures takes long, even if none is drawn.
+    await setImmediate();
+    if (options.signal?.aborted === true) throw new CanceledError();
+    if (performance.now() > options.deadline) {
+      leaveOff(search);
+      continue;
+    }
     const isClose = one.judgement.verdict === "close";
     const startIsRight = rightStarts.has(sampleOf(one));
     const isExplained = () => search.tried.some((tried) => explains(one, tried));
@@ -168,7 +180,10 @@ async function draw(
     enough,
   );
   search.tried.push(...tried);
-  if (complete) return;
+  if (!complete) leaveOff(search);
+}
+
+function leaveOff(search: Search): void {
   search.complete = false;
   search.note = "time ran out before everything was tried";
 }

@@ -64,6 +64,7 @@ export async function explainJob(
   if (known !== undefined) return known;
   const findings = await findCauses(asked, cases, {
     deadline,
+    signal,
     draw: async ({ model, rounding, request, meaning }) => {
       const drawn = await renderer.render(model, rounding, request, {
         onStep,

@@ -140,6 +140,9 @@ function* triggers({ config, loras }: JobFolder, edited: Edited): Generator<Hypo
   yield trigger("", "its trigger word was empty", { triggerWord: "" });
 }
 
+/** The nearest steps; a job that kept each of thousands has too many to draw. */
+const mostLoras = 50;
+
 function* loras(
   job: JobFolder,
   options: PlanOptions,
@@ -148,7 +151,8 @@ function* loras(
   const distance = (other: TrainedLora) => Math.abs((other.step ?? 0) - step);
   const others = job.loras
     .filter((other) => other.unusable === null && other.path !== lora?.path)
-    .toSorted((a, b) => distance(a) - distance(b));
+    .toSorted((a, b) => distance(a) - distance(b))
+    .slice(0, mostLoras);
   for (const { path, file, step: ofStep, dtypes } of others) {
     yield {
       factor: "lora",

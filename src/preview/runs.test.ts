@@ -120,3 +120,11 @@ test("of two LoRAs of a step the trainer's own name counts, whole before damaged
   expect(loraOfStep({ ...folder, loras: loras.slice(0, 2) }, 5)!.file).toBe("other.safetensors");
   expect(loraOfStep({ ...folder, loras }, 6)).toBeNull();
 });
+
+test("a training of tens of thousands of rounds is read in one go", () => {
+  const rounds = Array.from({ length: 50_000 }, (_, i): Round => [i, i < 30_000 ? i : i + 1000]);
+  const eras = versionsOf(job(rounds, { 0: "0.7.25", 49999: "0.10.25" }));
+  expect(eras).toHaveLength(50_000);
+  expect(eras[29_999]).toEqual(["0.7.25", "0.10.25"]);
+  expect(eras[30_000]).toEqual(["0.10.25", "0.7.25"]);
+});

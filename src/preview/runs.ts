@@ -40,18 +40,40 @@ export function loraOfStep({ loras, name }: JobFolder, step: number): TrainedLor
 export function erasOfRounds(job: JobFolder): RoundEra[] {
   const rounds = roundsOf(job);
   const someThumbnails = rounds.some(({ hasThumbnails }) => hasThumbnails);
-  return rounds.map((round, at) => {
-    if (round.version !== null) {
-      return {
-        versions: [round.version],
-        reason: `its LoRA ${round.lora} was saved by ai-toolkit ${round.version}`,
-      };
-    }
-    const before = rounds.slice(0, at).findLast(({ version }) => version !== null);
-    const after = rounds.slice(at).find(({ version }) => version !== null);
-    const found = between(rounds, round, before, after);
-    return someThumbnails ? byThumbnails(found, round) : found;
+  return stretchesOf(rounds).flatMap(({ before, open, after }) => {
+    const between = eraBetween(before, open, after);
+    const eras = open.map((round) =>
+      someThumbnails ? byThumbnails(between(round), round) : between(round),
+    );
+    return after === undefined ? eras : [...eras, ownEra(after)];
   });
+}
+
+function ownEra({ version, lora }: Round): RoundEra {
+  return { versions: [version], reason: `its LoRA ${lora} was saved by ai-toolkit ${version}` };
+}
+
+/** Rounds that no LoRA tells the version of, between two that one does; undefined at the job's ends. */
+interface Stretch {
+  readonly before: Round | undefined;
+  readonly open: readonly Round[];
+  readonly after: Round | undefined;
+}
+
+function stretchesOf(rounds: readonly Round[]): Stretch[] {
+  const stretches: Stretch[] = [];
+  let before: Round | undefined;
+  let open: Round[] = [];
+  for (const round of rounds) {
+    if (round.version === null) {
+      open.push(round);
+      continue;
+    }
+    stretches.push({ before, open, after: round });
+    before = round;
+    open = [];
+  }
+  return [...stretches, { before, open, after: undefined }];
 }
 
 /** Of two rounds at one step the later one stands beside the LoRA. */
@@ -75,36 +97,40 @@ function roundsOf(job: JobFolder): Round[] {
   });
 }
 
-function between(
-  rounds: readonly Round[],
-  round: Round,
+/** @returns what is known of each round of a stretch */
+function eraBetween(
   before: Round | undefined,
+  open: readonly Round[],
   after: Round | undefined,
-): RoundEra {
+): (round: Round) => RoundEra {
   const one = before ?? after;
   if (one === undefined) {
-    return { versions: [null], reason: "no LoRA of the job says which version trained it" };
+    return () => ({ versions: [null], reason: "no LoRA of the job says which version trained it" });
   }
   const said = (other: Round) => `the LoRA of step ${other.step} was saved by ${other.version}`;
   if (before === undefined || after === undefined || before.version === after.version) {
-    return { versions: [one.version], reason: `it has no LoRA of its own, and ${said(one)}` };
+    const reason = `it has no LoRA of its own, and ${said(one)}`;
+    return () => ({ versions: [one.version], reason });
   }
-  const isBefore = round.savedAt < restartBetween(rounds, before, after);
-  const [near, far] = isBefore ? [before, after] : [after, before];
-  return {
-    versions: [near.version, far.version],
-    reason:
-      `it has no LoRA of its own, ${said(before)} and ${said(after)}, ` +
-      `and in time it stands with step ${near.step}`,
+  const restart = restartIn([before, ...open, after]);
+  return ({ savedAt }) => {
+    const [near, far] = savedAt < restart ? [before, after] : [after, before];
+    return {
+      versions: [near.version, far.version],
+      reason:
+        `it has no LoRA of its own, ${said(before)} and ${said(after)}, ` +
+        `and in time it stands with step ${near.step}`,
+    };
   };
 }
 
 /** When the trainer was started again: at the end of the longest pause. */
-function restartBetween(rounds: readonly Round[], before: Round, after: Round): number {
-  const span = rounds.slice(rounds.indexOf(before), rounds.indexOf(after) + 1);
-  const pauses = span.slice(1).map(({ savedAt }, i) => savedAt - span[i]!.savedAt);
-  const longest = pauses.indexOf(Math.max(...pauses));
-  return span[longest + 1]!.savedAt;
+function restartIn(rounds: readonly Round[]): number {
+  const pauses = rounds.slice(1).map(({ savedAt }, i) => ({
+    length: savedAt - rounds[i]!.savedAt,
+    end: savedAt,
+  }));
+  return pauses.reduce((longest, pause) => (pause.length > longest.length ? pause : longest)).end;
 }
 
 /** A thumbnail tells which side of 0.11.1 drew the picture, whatever its neighbours say. */

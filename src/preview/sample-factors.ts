@@ -51,6 +51,9 @@ export function* seeds(
   }
 }
 
+/** Entries that change places with one stand near it; each is planned and drawn. */
+const farthestOther = 25;
+
 export function* otherSamples(
   { config }: JobFolder,
   { index, set }: Subject,
@@ -73,7 +76,7 @@ export function* otherSamples(
       };
     });
   for (const [other, { prompt }] of section.items.entries()) {
-    if (other === index || prompt === null) continue;
+    if (other === index || prompt === null || Math.abs(other - index) > farthestOther) continue;
     const named = `sample ${other}`;
     yield change(
       {

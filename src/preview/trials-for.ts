@@ -149,19 +149,24 @@ function withoutLora(shot: Shot) {
   };
 }
 
+/** Of what a configuration has: each is drawn. */
+const mostOfConfig = 50;
+
 /** Those that stand in the configuration. */
 function seedsOf({ config }: JobFolder): bigint[] {
   const sections = [config.sample, ...(config.firstSample === null ? [] : [config.firstSample])];
   const all = sections.flatMap(({ seed, items }) => [seed, ...items.map((item) => item.seed)]);
-  return all.flatMap((seed) => {
+  const seeds = all.flatMap((seed) => {
     if (typeof seed === "bigint") return seed < 0n ? [] : [seed];
     return typeof seed === "number" && Number.isInteger(seed) && seed >= 0 ? [BigInt(seed)] : [];
   });
+  return [...new Set(seeds)].slice(0, mostOfConfig);
 }
 
 function negativesOf({ config }: JobFolder): string[] {
   const all = [...config.sample.items, ...(config.firstSample?.items ?? [])];
-  return all.flatMap(({ negativePrompt }) =>
+  const texts = all.flatMap(({ negativePrompt }) =>
     typeof negativePrompt === "string" ? [negativePrompt] : [],
   );
+  return [...new Set(texts)].slice(0, mostOfConfig);
 }

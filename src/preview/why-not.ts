@@ -1,3 +1,4 @@
+import { mostListed } from "../errors.ts";
 import type { GenerateInput } from "../job/request.ts";
 import { generateRequestSchema } from "../job/request.ts";
 import type { JobConfig } from "./job-config.ts";
@@ -56,7 +57,9 @@ function whyNoModel(
   if (lora === null) {
     if (multiplier === 0) return null;
     const left = [...new Set(loras.flatMap((one) => one.step ?? []))].toSorted((a, b) => a - b);
-    const steps = left.length === 0 ? "there is none" : `those of step ${left.join(", ")} are left`;
+    const more = left.length > mostListed ? ` and ${left.length - mostListed} more` : "";
+    const shown = left.slice(0, mostListed).join(", ");
+    const steps = left.length === 0 ? "there is none" : `those of step ${shown}${more} are left`;
     return `the LoRA of step ${step} is not in the folder: ${steps}`;
   }
   return lora.unusable;
