@@ -74,7 +74,7 @@ export class Pipeline {
       ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
       : undefined;
     this.#earlierLoras = keepOpen
-      ? new LRUCache({ maxSize: loraCacheBytes, sizeCalculation: (lora) => bytesOf(lora) || 1 })
+      ? new LRUCache({ maxSize: loraCacheBytes, sizeCalculation: (lora) => Math.max(1, bytesOf(lora)) })
       : undefined;
   }
 

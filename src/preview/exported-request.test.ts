@@ -35,6 +35,8 @@ const text = fc.oneof(
         ": ",
         "- ",
         "%",
+        "\0",
+        "\nEND_OF_REQUEST\n",
         "\u2028",
         "<<",
       ),

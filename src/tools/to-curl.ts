@@ -57,7 +57,7 @@ export function toCurl(request: ExportedRequest): Exported {
   return { text, warnings };
 }
 
-function requireBounds({ loras, steps, guidanceScale, ...texts }: ExportedRequest): void {
+function requireBounds({ loras, steps, guidanceScale }: ExportedRequest): void {
   const outside = (value: number, { ge, le }: { readonly ge: number; readonly le: number }) =>
     value < ge || value > le;
   const refuse = (what: string) => {
@@ -71,8 +71,6 @@ function requireBounds({ loras, steps, guidanceScale, ...texts }: ExportedReques
   if (outside(steps, bounds.steps)) refuse(`steps are from 1 to ${bounds.steps.le}`);
   if (outside(guidanceScale, bounds.guidanceScale))
     refuse(`guidance is from 0 to ${bounds.guidanceScale.le}`);
-  if (`${texts.prompt}${texts.negativePrompt}`.includes("\0"))
-    refuse("its prompts hold a NUL character");
 }
 
 function placeWarnings({ loras }: ExportedRequest): string[] {
