@@ -74,7 +74,10 @@ export class Pipeline {
       ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
       : undefined;
     this.#earlierLoras = keepOpen
-      ? new LRUCache({ maxSize: loraCacheBytes, sizeCalculation: (lora) => Math.max(1, bytesOf(lora)) })
+      ? new LRUCache({
+          maxSize: loraCacheBytes,
+          sizeCalculation: (lora) => Math.max(1, bytesOf(lora)),
+        })
       : undefined;
   }
 

@@ -90,7 +90,7 @@ function placeWarnings({ loras }: ExportedRequest): string[] {
 }
 
 /** The API rounds in one way, and the reference server not at all. */
-function roundingWarnings({ rounding, profile }: ExportedRequest): string[] {
+function roundingWarnings({ rounding }: ExportedRequest): string[] {
   if (rounding === null) return [];
   return [
     ...(rounding === "usual"
@@ -99,9 +99,7 @@ function roundingWarnings({ rounding, profile }: ExportedRequest): string[] {
           "The API's \"as_trained\" rounds as ai-toolkit's page sets a job up, and this request is rounded otherwise: " +
             "the server draws another picture.",
         ]),
-    ...(profile.name === "reference"
-      ? ['The reference server drops "as_trained": it runs the weights as they are stored.']
-      : []),
+    'The reference server drops "as_trained": it runs the weights as they are stored.',
   ];
 }
 
