@@ -154,13 +154,16 @@ function explainedBy({ found, common }: Findings): Explained {
       file,
       {
         causes: causes.map(({ explains: _, ...cause }) => cause),
-        note: causes.some(({ explains }) => explains)
-          ? null
-          : `none of ${tried} changes explains it${note === null ? "" : `; ${note}`}`,
+        note: causes.some(({ explains }) => explains) ? null : unexplained(tried, note),
       },
     ]),
   );
   return { pictures, common };
+}
+
+function unexplained(tried: number, note: string | null): string {
+  if (tried === 0 && note !== null) return `no change was tried on it: ${note}`;
+  return `none of ${tried} changes explains it${note === null ? "" : `; ${note}`}`;
 }
 
 /** For a person who reads of the whole job. */
