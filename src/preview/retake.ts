@@ -1,6 +1,6 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CanceledError } from "../errors.ts";
+import { makeFolders } from "../files/make-folders.ts";
 import { notWritable } from "../files/whole.ts";
 import { version } from "../version.ts";
 import type { Report, ReportSample } from "../wire/report.ts";
@@ -63,7 +63,7 @@ export async function retakeJob(plan: Plan, options: RetakeOptions): Promise<Rep
     drawable ? await renderer.fingerprint(plan.model.id, null) : null,
     signal,
   );
-  await mkdir(join(folder, "pictures"), { recursive: true }).catch((error: unknown) => {
+  await makeFolders(join(folder, "pictures")).catch((error: unknown) => {
     throw notWritable(folder, error);
   });
   await using notebook = await openNotebook(folder);
