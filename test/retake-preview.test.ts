@@ -177,12 +177,32 @@ test.each([
   [["--era", "1"], 'era 1: "1" is not a version of ai-toolkit'],
   [["--step", "3"], "step 3: the job has no previews of it. There are 0; 2; 4; 6; 8."],
   [["--sample", "x"], '"x" is not a whole number'],
+  [["--sample", "-1"], '"-1" is not a whole number from 0 on'],
   [["--limit", "0"], "is not above 0 seconds"],
   [["--config", "nowhere.yaml"], "nowhere.yaml can't be opened"],
 ])("%o is refused", async (more, message) => {
   const { code, stderr } = await preview(join(jobFolders, "mix"), ...more);
   expect(code).toBe(2);
   expect(stderr).toContain(message);
+});
+
+test("what is no job is told from a folder of several, in plain words", async () => {
+  const missing = await preview(join(home, "nothere"));
+  expect(missing.code).toBe(2);
+  expect(missing.stderr).toContain(
+    "nothere can't be opened: there is no such file or folder. Name",
+  );
+  expect(missing.stderr).not.toMatch(/ENOENT|realpath/);
+  const several = await preview(jobFolders);
+  expect(several.code).toBe(2);
+  expect(several.stderr).toMatch(/is no job, it holds some\. Name one of them: .*e2-first; .*mix/);
+});
+
+test.skipIf(!existsSync("/proc/self"))("a report's folder that can't be made ends it", async () => {
+  const args = [join(jobFolders, "mix"), "--step", "0", "--sample", "0", "--report", "/proc/none"];
+  const { code, stderr } = await preview(...args);
+  expect(code).toBe(2);
+  expect(stderr).toContain("/proc/none can't be written");
 });
 
 test("a round with more pictures than the configuration has samples was drawn with another one", async () => {

@@ -48,7 +48,9 @@ export function addPreviewCommand(program: Command): void {
       parseList,
     )
     .option("--era <version>", "of ai-toolkit, or a profile (default: by the LoRAs' headers)")
-    .option("--as-trained", "round the weights as a quantised job did (default)", true)
+    .addOption(
+      new Option("--as-trained", "round the weights as a quantised job did").default(true, "on"),
+    )
     .option("--no-as-trained", "draw with the weights as they are stored")
     .option(
       "--training-adapter <file>",
@@ -149,7 +151,7 @@ function transformersOf(
 function parseList(text: string, previous: number[] = []): number[] {
   const numbers = text.split(",").map((part) => {
     if (!/^\s*\d{1,9}\s*$/.test(part)) {
-      throw new InvalidArgumentError(`"${part}" is not a whole number.`);
+      throw new InvalidArgumentError(`"${part}" is not a whole number from 0 on.`);
     }
     return Number(part);
   });

@@ -1,6 +1,6 @@
-import { realpath, stat } from "node:fs/promises";
+import { opendir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { InputError, messageOf } from "../errors.ts";
+import { InputError, listed, messageOf } from "../errors.ts";
 import { realInside } from "../files/inside.ts";
 import { openRegular, readExactly } from "../files/read.ts";
 import type { ConfigValue } from "./config-text.ts";
@@ -100,7 +100,7 @@ async function placeOf(target: string): Promise<Pick<JobFolder, "root" | "only">
     real = await realpath(target);
   } catch (error) {
     throw new InputError(
-      `${target} can't be opened: ${messageOf(error)}. Name the folder that the trainer wrote, output/NAME.`,
+      `${target} can't be opened: ${whyNotOpen(error)}. Name the folder that the trainer wrote, output/NAME.`,
       { cause: error },
     );
   }
@@ -119,6 +119,12 @@ async function placeOf(target: string): Promise<Pick<JobFolder, "root" | "only">
   throw new InputError(
     `${target} is no job: name the folder that the trainer wrote, a .safetensors file in it, or a picture in its samples/.`,
   );
+}
+
+function whyNotOpen(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOENT" || code === "ENOTDIR") return "there is no such file or folder";
+  return code === "EACCES" ? "you may not read it" : messageOf(error);
 }
 
 async function hasConfig(folder: string): Promise<boolean> {
@@ -142,10 +148,28 @@ async function readConfig(
   if (ui !== undefined) {
     return { value: filled(await readText(ui), uiConfig, environment), configFile: uiConfig };
   }
+  const jobs = await jobsIn(root);
+  if (jobs.length > 0) {
+    throw new InputError(`${root} is no job, it holds some. Name one of them: ${listed(jobs)}.`);
+  }
   throw new InputError(
     `${root} has neither ${savedConfig} nor ${uiConfig}, which say what its previews show. ` +
       "Name the folder that the trainer wrote, or put the job's configuration into this one (on the command line, --config names it).",
   );
+}
+
+/** Of a folder's folders so many are looked into. */
+const mostLookedInto = 1000;
+
+/** The trainer's output folder holds jobs: their names in it. */
+async function jobsIn(folder: string): Promise<string[]> {
+  const jobs: string[] = [];
+  let left = mostLookedInto;
+  for await (const entry of await opendir(folder)) {
+    if (--left < 0) break;
+    if (entry.isDirectory() && (await hasConfig(join(folder, entry.name)))) jobs.push(entry.name);
+  }
+  return jobs.toSorted();
 }
 
 /** A configuration that the trainer has not saved itself, with what it fills in. */
