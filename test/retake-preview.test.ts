@@ -205,6 +205,17 @@ test.skipIf(!existsSync("/proc/self"))("a report's folder that can't be made end
   expect(stderr).toContain("/proc/none can't be written");
 });
 
+test("a training adapter that would act nowhere is refused", async () => {
+  const unused = await preview(join(jobFolders, "mix"), "--training-adapter", "nowhere");
+  expect(unused).toMatchObject({ code: 2, stderr: expect.stringContaining("trained without one") });
+  const turbo = copyOf("mix", "turbo");
+  const config = join(turbo, "config.yaml");
+  const text = readFileSync(config, "utf8");
+  writeFileSync(config, text.replace("  model:\n", "  model:\n      assistant_lora_path: a/b/c\n"));
+  const missing = await preview(turbo, "--training-adapter", "nowhere");
+  expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining("nowhere can't be") });
+});
+
 test("a round with more pictures than the configuration has samples was drawn with another one", async () => {
   const job = copyOf("mix", "resumed");
   const [, second] = readFileSync(join(job, "config.yaml"), "utf8").split(

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option } from "commander";
 import type { Device } from "../config/model-options.ts";
 import { devices } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
+import { openRegular } from "../files/read.ts";
 import { models } from "../models/registry.ts";
 import { providerFor } from "../onnx/device.ts";
 import type { JobFolder } from "../preview/job-folder.ts";
@@ -84,6 +85,7 @@ async function takePreviews(
     environment: process.env,
     ...(flags.config === undefined ? {} : { config: flags.config }),
   });
+  if (flags.trainingAdapter !== undefined) await requireAdapter(job, flags.trainingAdapter);
   const plan = planRetakes(job, {
     asTrained: flags.asTrained,
     ...(flags.trainingAdapter === undefined
@@ -123,6 +125,17 @@ async function takePreviews(
   } finally {
     progress.stop();
   }
+}
+
+/** Before anything is drawn; a file that no picture would be drawn with is a mistake. */
+async function requireAdapter({ config }: JobFolder, file: string): Promise<void> {
+  if (config.model.assistantLoraPath === null) {
+    throw new InputError(
+      "--training-adapter: the job was trained without one, as its model has no assistant_lora_path. Leave it away.",
+    );
+  }
+  const { handle } = await openRegular(file, "training adapter");
+  await handle.close();
 }
 
 function requirePictures({ samples, job }: Plan): void {
