@@ -34,7 +34,7 @@ const programs = commands[name]();
 if (programs.includes(build)) rmSync(join(root, "dist"), { recursive: true, force: true });
 if (name === "test" && rest.length === 0) {
   process.stderr.write(
-    "Format, lint, types, unused code and the package are checked, then every test runs: two to three minutes on two idle cores.\n",
+    "Format, lint, types, unused code and the package are checked, then every test runs: about five minutes on two idle cores.\n",
   );
 }
 for (const [index, program] of programs.entries()) {
