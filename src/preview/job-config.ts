@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { InputError } from "../errors.ts";
+import { parseConfig } from "../weights/parse-config.ts";
 import type { ConfigValue } from "./config-text.ts";
 
 // What of a job's configuration decides how its previews look, with the trainer's defaults: its
@@ -100,15 +100,20 @@ const configSchema = z.looseObject({
   }),
 });
 
+const whatIsAsked = [
+  "the configuration of an ai-toolkit job",
+  ". Give the file that the trainer was started with.",
+] as const;
+
 /**
  * @param file for the message
  * @throws InputError naming what is missing or of the wrong kind
  */
 export function readJobConfig(value: ConfigValue, file: string): JobConfig {
-  const { name, process } = checked(configSchema, value, file).config;
+  const { name, process } = parseConfig(configSchema, value, file, ...whatIsAsked).config;
   // Jobs of several processes exist; the first that has a model is the one that trains.
   const trainer = process.find(({ model }) => model !== undefined) ?? process[0];
-  const found = checked(processSchema, trainer, file);
+  const found = parseConfig(processSchema, trainer, file, ...whatIsAsked);
   const { model, train, save, network, datasets } = found;
   const cached = [train.cache_text_embeddings, train.unload_text_encoder];
   return {
@@ -188,18 +193,4 @@ function sectionOf(
 
 function text(value: Setting | undefined): string | null {
   return typeof value === "string" && value !== "" ? value : null;
-}
-
-function checked<Schema extends z.ZodType>(
-  schema: Schema,
-  value: unknown,
-  file: string,
-): z.output<Schema> {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const problems = z.prettifyError(parsed.error).replaceAll("\n", " ");
-  throw new InputError(
-    `${file} is not the configuration of an ai-toolkit job: ${problems}. ` +
-      "Give the file that the trainer was started with.",
-  );
 }

@@ -2,9 +2,10 @@ import { z } from "zod";
 import { InputError } from "../errors.ts";
 
 /**
- * A component's `config.json` as its schema reads it.
+ * A configuration, such as a component's `config.json`, as its schema reads it.
  *
  * @param kind what the file should have been, as "is not …" goes on
+ * @param advice what to do, as the message ends
  * @throws InputError naming the file and each key that is missing or not supported
  */
 export function parseConfig<Schema extends z.ZodType>(
@@ -12,9 +13,10 @@ export function parseConfig<Schema extends z.ZodType>(
   json: unknown,
   file: string,
   kind: string,
+  advice = "",
 ): z.output<Schema> {
   const result = schema.safeParse(json);
   if (result.success) return result.data;
   const problems = z.prettifyError(result.error).replaceAll("\n", " ");
-  throw new InputError(`${file} is not ${kind}: ${problems}`);
+  throw new InputError(`${file} is not ${kind}: ${problems}${advice}`);
 }
