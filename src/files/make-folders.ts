@@ -4,23 +4,29 @@ import { dirname } from "node:path";
 /**
  * Makes a folder and those that it lies in, where they are not there. Errors are the system's. Node's own
  * recursive `mkdir` never ends where a folder that is there takes no others, as /proc does.
+ *
+ * @param mode of the folders that are made
  */
-export async function makeFolders(path: string): Promise<void> {
+export async function makeFolders(path: string, mode?: number): Promise<void> {
   try {
-    await mkdir(path);
+    await makeOne(path, mode);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "EEXIST" && (await stat(path)).isDirectory()) return;
     const above = dirname(path);
-    if (code !== "ENOENT" || above === path || (await isThere(above))) throw error;
-    await makeFolders(above);
-    await makeFolders(path);
+    if (codeOf(error) !== "ENOENT" || above === path) throw error;
+    // Another process may have made it meanwhile: a second try tells, and is the last.
+    await makeFolders(above, mode);
+    await makeOne(path, mode);
   }
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+async function makeOne(path: string, mode: number | undefined): Promise<void> {
+  try {
+    await mkdir(path, mode);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST" || !(await stat(path)).isDirectory()) throw error;
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
 }

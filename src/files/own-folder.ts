@@ -1,6 +1,7 @@
-import { chmod, lstat, mkdir, realpath, stat } from "node:fs/promises";
+import { chmod, lstat, realpath, stat } from "node:fs/promises";
 import { join, parse, relative, resolve, sep } from "node:path";
 import { InputError, messageOf } from "../errors.ts";
+import { makeFolders } from "./make-folders.ts";
 
 /** A folder that can't be made, or that is somebody else's. */
 export class FolderError extends InputError {}
@@ -22,7 +23,7 @@ const group = 0o020;
  */
 export async function makeOwnFolder(folder: string, setting: string, mode = 0o700): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode });
+    await makeFolders(folder, mode);
   } catch (error) {
     throw new FolderError(
       `${setting}: the folder ${folder} can't be made: ${messageOf(error)}. Name one that can be written.`,

@@ -1,16 +1,8 @@
-import {
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  realpath,
-  stat,
-  symlink,
-} from "node:fs/promises";
+import { lstat, readdir, readFile, readlink, realpath, stat, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { InputError } from "../errors.ts";
 import { hashFile } from "../files/hash.ts";
+import { makeFolders } from "../files/make-folders.ts";
 import { makeWhole, temporaryIn, writeNew } from "../files/whole.ts";
 import type { HubFile } from "./file-list.ts";
 
@@ -46,7 +38,7 @@ export async function isLinked(cache: string, commit: string, file: HubFile): Pr
 export async function linkFile(cache: string, commit: string, file: HubFile): Promise<void> {
   const pointer = pointerOf(cache, commit, file);
   const folder = dirname(pointer);
-  await mkdir(folder, { recursive: true });
+  await makeFolders(folder);
   // Somebody who shares the cache may have put a link where a folder should be.
   const inside = join(await realpath(cache), "snapshots") + sep;
   if (!(await realpath(folder)).startsWith(inside)) {
@@ -80,7 +72,7 @@ export async function isNoted(cache: string, revision: string, commit: string): 
 export async function noteRevision(cache: string, revision: string, commit: string): Promise<void> {
   if (await isNoted(cache, revision, commit)) return;
   const reference = join(cache, "refs", revision);
-  await mkdir(dirname(reference), { recursive: true });
+  await makeFolders(dirname(reference));
   await makeWhole(
     reference,
     (temporary) => writeNew(temporary, (handle) => handle.writeFile(commit)),

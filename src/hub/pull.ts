@@ -1,9 +1,9 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { HubSettings } from "../config/hub.ts";
 import type { NetworkPolicy } from "../config/network.ts";
 import { InputError } from "../errors.ts";
 import { type Lock, LockError, LockLostError, withLock } from "../files/lock.ts";
+import { makeFolders } from "../files/make-folders.ts";
 import { requireSpace } from "../files/space.ts";
 import { TransferError } from "../net/errors.ts";
 import { retryTransfers } from "../net/retry.ts";
@@ -172,8 +172,8 @@ async function carryOut(
   };
   for (;;) {
     try {
-      await mkdir(join(cache, "blobs"), { recursive: true });
-      await mkdir(dirname(lockFile), { recursive: true });
+      await makeFolders(join(cache, "blobs"));
+      await makeFolders(dirname(lockFile));
       return await withLock(lockFile, { signal: hub.signal, onWait }, work);
     } catch (error) {
       // Somebody deleted the lock or the whole folder: what is left is gone on with.

@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { mkdir, readdir, rm, statfs, utimes } from "node:fs/promises";
+import { readdir, rm, statfs, utimes } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CanceledError, InputError, messageOf } from "../errors.ts";
 import { LockLostError, withLock } from "../files/lock.ts";
+import { makeFolders } from "../files/make-folders.ts";
 import { identityOf } from "../files/read.ts";
 import { makeWhole, writeAt, writeNew } from "../files/whole.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
@@ -62,7 +63,7 @@ export async function openDerived(
     const known = await reuse(path);
     if (known !== undefined) return known;
     try {
-      await mkdir(cacheFolder, { recursive: true });
+      await makeFolders(cacheFolder);
       return await makeOnce(path, derivation, options);
     } catch (error) {
       // Somebody cleared the cache: it is made again.
