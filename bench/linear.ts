@@ -5,6 +5,7 @@ import type { WeightSpan } from "../src/onnx/graph.ts";
 import { GraphBuilder } from "../src/onnx/graph.ts";
 import { linear } from "../src/onnx/linear.ts";
 import { openSession } from "../src/onnx/session.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import type { Dtype } from "../src/tensor/dtype.ts";
 import { dtypeBytes } from "../src/tensor/dtype.ts";
 import { sizeOf } from "../src/tensor/tensor.ts";
@@ -56,11 +57,11 @@ try {
   const layers = new Map<string, { run: () => Promise<unknown>; best: number }>();
   for (const [name, make] of Object.entries(storages)) {
     const span = make();
-    const graph = new GraphBuilder("linear", () => span);
+    const graph = new GraphBuilder("linear", () => span, cpuTarget);
     const input = graph.input("x", "f32", ["rows", inDim]);
-    const y = linear({ graph, compute: "f32" }, input, "layer", { bias: false });
+    const y = linear({ graph }, input, "layer", { bias: false });
     graph.output("y", "f32", ["rows", outDim], y);
-    const session = await openSession(graph.finish(), "cpu");
+    const session = await openSession(graph.finish(), cpuTarget);
     layers.set(name, { run: () => session.run({ x }), best: Number.POSITIVE_INFINITY });
   }
   // In turns, and the fastest of each: others on the machine slow all of them down alike.

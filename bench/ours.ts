@@ -1,5 +1,6 @@
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
@@ -21,7 +22,11 @@ const request = generateRequestSchema.parse({
 const startedAt = performance.now();
 const stepEnds: number[] = [];
 const components = await openComponents(store, modelById(model));
-const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: false });
+const pipeline = new Pipeline(components, {
+  target: cpuTarget,
+  textTarget: cpuTarget,
+  keepOpen: false,
+});
 await generate(pipeline, request, { onStep: () => void stepEnds.push(performance.now()) });
 const requestSeconds = (performance.now() - startedAt) / 1000;
 // The first step also reads the weights from disk: the median of the others counts.

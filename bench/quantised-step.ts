@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import type { Quantize } from "../src/config/model-options.ts";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { weightBytes } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
@@ -35,7 +36,11 @@ const components = await openComponents(store, modelById("zimage_turbo"), {
   ...(storage === undefined ? {} : storage === "int8" ? { quantize } : { transformer: storage }),
 });
 const openSeconds = (performance.now() - openedAt) / 1000;
-const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: false });
+const pipeline = new Pipeline(components, {
+  target: cpuTarget,
+  textTarget: cpuTarget,
+  keepOpen: false,
+});
 const stepEnds: number[] = [];
 const stepProcessor: number[] = [];
 let peakOwnMiB = 0;

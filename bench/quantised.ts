@@ -8,6 +8,7 @@ import { ssim } from "ssim.js";
 import { z } from "zod";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import type { ComponentOptions } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
@@ -59,7 +60,11 @@ async function draw(own: Partial<ComponentOptions>): Promise<Tensor[]> {
     cacheFolder: options.cache,
     ...own,
   });
-  const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+  const pipeline = new Pipeline(components, {
+    target: cpuTarget,
+    textTarget: cpuTarget,
+    keepOpen: true,
+  });
   const drawn: Tensor[] = [];
   for (const [prompt, seed] of pictures) {
     const request = generateRequestSchema.parse({

@@ -1,4 +1,5 @@
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { composeAdapters } from "../src/pipeline/compose-adapters.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
@@ -11,7 +12,11 @@ if (store === undefined || files.length < 2)
   throw new Error("usage: swap.ts STORE SIZE LORA LORA...");
 
 const components = await openComponents(store, modelById("zimage_turbo"));
-const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+const pipeline = new Pipeline(components, {
+  target: cpuTarget,
+  textTarget: cpuTarget,
+  keepOpen: true,
+});
 const side = Number(size) / 8;
 const captionDim = components.transformer.config.captionDim;
 const promptEmbeds = [randn(1n, [17, captionDim]), randn(2n, [8, captionDim])];

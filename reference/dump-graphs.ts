@@ -1,6 +1,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { modelById } from "../src/models/registry.ts";
+import type { Target } from "../src/onnx/target.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { buildTextEncoder } from "../src/text-encoder/graph.ts";
 import type { AdapterShape } from "../src/transformer/adapter.ts";
@@ -45,16 +47,17 @@ const all = new Map(
 );
 mkdirSync(out, { recursive: true });
 for (const compute of ["f32", "bf16", "f16"] as const) {
+  const target: Target = { ...cpuTarget, compute };
   const graphs = {
-    text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, compute),
-    caption: buildCaptionGraph(transformer.config, transformer.lookup, compute, none),
-    modulation: buildModulationGraph(transformer.config, transformer.lookup, compute, none),
-    caption_adapted: buildCaptionGraph(transformer.config, transformer.lookup, compute, all),
-    modulation_adapted: buildModulationGraph(transformer.config, transformer.lookup, compute, all),
-    step_1: buildStepGraph(transformer.config, transformer.lookup, compute, none, 1),
-    step_2: buildStepGraph(transformer.config, transformer.lookup, compute, none, 2),
-    step_2_adapted: buildStepGraph(transformer.config, transformer.lookup, compute, all, 2),
-    vae_decoder: buildVaeDecoder(vae.config, vae.lookup, compute),
+    text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
+    caption: buildCaptionGraph(transformer.config, transformer.lookup, target, none),
+    modulation: buildModulationGraph(transformer.config, transformer.lookup, target, none),
+    caption_adapted: buildCaptionGraph(transformer.config, transformer.lookup, target, all),
+    modulation_adapted: buildModulationGraph(transformer.config, transformer.lookup, target, all),
+    step_1: buildStepGraph(transformer.config, transformer.lookup, target, none, 1),
+    step_2: buildStepGraph(transformer.config, transformer.lookup, target, none, 2),
+    step_2_adapted: buildStepGraph(transformer.config, transformer.lookup, target, all, 2),
+    vae_decoder: buildVaeDecoder(vae.config, vae.lookup, target),
   };
   for (const [name, { bytes }] of Object.entries(graphs)) {
     writeFileSync(join(out, `${name}.${compute}.onnx`), bytes);

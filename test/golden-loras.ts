@@ -9,7 +9,7 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { testDevices } from "./devices.ts";
+import { f32Target, testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, requestFor, toleranceOf } from "./golden.ts";
 
@@ -34,12 +34,11 @@ const components = await openComponents(
   modelById("zimage_turbo"),
 );
 // One pipeline of a device for all of them: what a LoRA leaves behind would show in the next one's numbers.
-const pipelines = new Map(
-  testDevices.map((device) => [
-    device,
-    new Pipeline(components, { device, compute: "f32", keepOpen: true }),
-  ]),
-);
+const pipelines = new Map<Device, Pipeline>();
+for (const device of testDevices) {
+  const target = await f32Target(device);
+  pipelines.set(device, new Pipeline(components, { target, textTarget: target, keepOpen: true }));
+}
 
 export async function releasePipelines(): Promise<void> {
   for (const pipeline of pipelines.values()) await pipeline.release();

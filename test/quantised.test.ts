@@ -20,7 +20,7 @@ import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { testDevices } from "./devices.ts";
+import { f32Target, testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
@@ -47,7 +47,8 @@ async function run(
   request: Request,
   device: Device,
 ): Promise<Map<string, Tensor>> {
-  const pipeline = new Pipeline(components, { device, compute: "f32", keepOpen: true });
+  const target = await f32Target(device);
+  const pipeline = new Pipeline(components, { target, textTarget: target, keepOpen: true });
   const loras = request.lora.map(([file, multiplier]) => ({
     path: join(quantised, file),
     multiplier,

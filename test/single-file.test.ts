@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import type { ComponentOptions } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
@@ -40,7 +41,11 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 async function picture(options: Partial<ComponentOptions>): Promise<Tensor> {
   const components = await openComponents(store, turbo, { cacheFolder: folder, ...options });
-  const pipeline = new Pipeline(components, { device: "cpu", compute: "f32", keepOpen: true });
+  const pipeline = new Pipeline(components, {
+    target: cpuTarget,
+    textTarget: cpuTarget,
+    keepOpen: true,
+  });
   try {
     let latents: Tensor | undefined;
     await generate(pipeline, request, {

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
 import { GraphBuilder } from "../src/onnx/graph.ts";
 import { openSession } from "../src/onnx/session.ts";
+import type { Target } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -20,7 +21,7 @@ import {
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { testDevices } from "./devices.ts";
+import { f32Target, testDevices } from "./devices.ts";
 import { goldenFolder, toleranceOf } from "./golden.ts";
 
 const near = (name: string) => toleranceOf("tiny/stages.safetensors", name);
@@ -71,24 +72,24 @@ test("patches in the reference's order, and back", () => {
 });
 
 describe.each(testDevices)("on %s", (device) => {
-  const f32 = { device, compute: "f32" } as const;
+  let f32: Target;
+  beforeAll(async () => {
+    f32 = await f32Target(device);
+  });
 
   test("one modulated block", async () => {
     const { config, lookup } = components.transformer;
-    const modulation = await openSession(
-      buildModulationGraph(config, lookup, "f32", new Map()),
-      device,
-    );
+    const modulation = await openSession(buildModulationGraph(config, lookup, f32, new Map()), f32);
     const { scales } = await modulation.run({ time: timeVectors(timestep(), config.timeScale) });
     await modulation.release();
 
-    const graph = new GraphBuilder("block", lookup);
+    const graph = new GraphBuilder("block", lookup, f32);
     const rows = ["a", "b", "c", "d"].map((name) => graph.input(name, "f32", [config.dim]));
     const [attentionNorm1, attentionNorm2, ffnNorm1, ffnNorm2] = rows;
     const x = graph.input("x", "f32", [1, "tokens", config.dim]);
     const table = (name: string) => graph.input(name, "f32", ["tokens", config.headDim / 2]);
     const out = transformerBlock(
-      { graph, compute: "f32", adapted: new Map() },
+      { graph, adapted: new Map() },
       config,
       "layers.0",
       x,
@@ -101,7 +102,7 @@ describe.each(testDevices)("on %s", (device) => {
       { tokens: "tokens", sequences: 1, cos: table("cos"), sin: table("sin") },
     );
     graph.output("out", "f32", [1, "tokens", config.dim], out);
-    const block = await openSession(graph.finish(), device);
+    const block = await openSession(graph.finish(), f32);
     // Row 0 of the table belongs to the one noise refiner.
     const row = (i: number): Tensor => ({
       data: scales!.data.subarray((4 + i) * config.dim, (5 + i) * config.dim),

@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
@@ -17,7 +18,7 @@ const all = [null, ...readdirSync(folder)];
 const common = ["ai-toolkit", "diffsynth", "lokr", "diffsynth-prefix", "dora"];
 const pipeline = new Pipeline(
   await openComponents(join(goldenFolder, "tiny", "store"), modelById("zimage_turbo")),
-  { device: "cpu", compute: "f32", keepOpen: true },
+  { target: cpuTarget, textTarget: cpuTarget, keepOpen: true },
 );
 
 async function picture(lora: string | null | undefined): Promise<Float32Array> {

@@ -9,7 +9,7 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { testDevices } from "./devices.ts";
+import { f32Target, testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 
@@ -23,12 +23,11 @@ const traces = readdirSync(join(tiny, "traces")).filter((name) => name.endsWith(
 const profileOf = { pin: "reference", head: "diffusers" } as const;
 
 // One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
-const openPipeline = async (device: Device) =>
-  new Pipeline(await openComponents(join(tiny, "store"), modelById("zimage_turbo")), {
-    device,
-    compute: "f32",
-    keepOpen: true,
-  });
+const openPipeline = async (device: Device) => {
+  const target = await f32Target(device);
+  const components = await openComponents(join(tiny, "store"), modelById("zimage_turbo"));
+  return new Pipeline(components, { target, textTarget: target, keepOpen: true });
+};
 
 describe.each(testDevices)("each stage of a whole run equals the reference's on %s", (device) => {
   let pipeline: Pipeline;

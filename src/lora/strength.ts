@@ -1,6 +1,7 @@
-import { GraphBuilder } from "../onnx/graph.ts";
+import { GraphBuilder, noWeights } from "../onnx/graph.ts";
 import type { Session } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
+import { cpuTarget } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterValues } from "./values.ts";
 
@@ -93,19 +94,19 @@ function sumOf(values: Float64Array | Float32Array): number {
 
 /** The squares of a b's rows as those of (a (b bᵀ)) ∘ a: a [rows, rank], b [rank, columns], never their product. */
 function openPair(): Promise<Session> {
-  const graph = new GraphBuilder("norms of a product's rows", noWeights);
+  const graph = new GraphBuilder("norms of a product's rows", noWeights, cpuTarget);
   const a = graph.input("a", "f32", ["rows", "rank"]);
   const b = graph.input("b", "f32", ["rank", "columns"]);
   const gram = graph.op("MatMul", [b, graph.op("Transpose", [b], { perm: [1, 0] })]);
   const product = graph.op("Mul", [graph.op("MatMul", [a, gram]), a]);
   const squared = graph.op("ReduceSum", [product, graph.ints([1])], { keepdims: 0 });
   graph.output("squared", "f32", ["rows"], squared);
-  return openSession(graph.finish(), "cpu");
+  return openSession(graph.finish(), cpuTarget);
 }
 
 /** The squares of the rows of (w1a w1b) ∘ (w2a w2b): of millions of values a sum in f32 is a hundredth off. */
 function openHadamard(): Promise<Session> {
-  const graph = new GraphBuilder("norm of a hadamard product", noWeights);
+  const graph = new GraphBuilder("norm of a hadamard product", noWeights, cpuTarget);
   const factor = (name: string) => graph.input(name, "f32", [`rows.${name}`, `columns.${name}`]);
   const left = graph.op("MatMul", [factor("w1a"), factor("w1b")]);
   const right = graph.op("MatMul", [factor("w2a"), factor("w2b")]);
@@ -113,9 +114,5 @@ function openHadamard(): Promise<Session> {
   const product = graph.op("Mul", [delta, delta]);
   const squared = graph.op("ReduceSum", [product, graph.ints([1])], { keepdims: 0 });
   graph.output("squared", "f32", ["rows"], squared);
-  return openSession(graph.finish(), "cpu");
-}
-
-function noWeights(name: string): never {
-  throw new RangeError(`no weight ${name}: this graph has none`);
+  return openSession(graph.finish(), cpuTarget);
 }

@@ -1,7 +1,6 @@
 import { listSupportedBackends } from "onnxruntime-node";
 import type { Device } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
 
 const howToInstall: Record<Exclude<Device, "cpu">, string> = {
   cuda:
@@ -25,10 +24,4 @@ export function providerFor(device: Device): string {
     );
   }
   return device;
-}
-
-/** What a device computes in: bf16 as training did where it can, f32 where parity is promised. */
-export function computeDtypeFor(device: Device): ComputeDtype {
-  if (device === "cpu") return "f32";
-  return device === "cuda" ? "bf16" : "f16";
 }

@@ -2,6 +2,7 @@ import type { Dtype } from "../tensor/dtype.ts";
 import type { ExternalPlace } from "./external.ts";
 import { commonRoot, externalPlace } from "./external.ts";
 import { ProtobufWriter } from "./protobuf.ts";
+import type { Target } from "./target.ts";
 
 /** `TensorProto.DataType`. Source: onnx.proto, ONNX 1.23. */
 const elementType = {
@@ -68,6 +69,11 @@ export interface BlockStorage {
 /** Looks a weight up by its name; throws InputError if it isn't there. */
 export type WeightLookup = (name: string) => WeightSpan;
 
+/** For a graph that has none. */
+export function noWeights(name: string): never {
+  throw new RangeError(`no weight ${name}: this graph has none`);
+}
+
 export type Attribute =
   | number
   | string
@@ -106,10 +112,12 @@ export class GraphBuilder {
   readonly #places: ExternalPlace[] = [];
   readonly #name: string;
   readonly #lookup: WeightLookup;
+  readonly target: Target;
 
-  constructor(name: string, lookup: WeightLookup) {
+  constructor(name: string, lookup: WeightLookup, target: Target) {
     this.#name = name;
     this.#lookup = lookup;
+    this.target = target;
   }
 
   input(name: string, type: ElementType, shape: readonly Dim[]): Value {

@@ -1,10 +1,8 @@
-import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { ElementType, GraphBuilder, Value } from "./graph.ts";
 
-/** A graph under construction, and the dtype that it computes in. */
+/** A graph under construction. */
 export interface GraphContext {
   readonly graph: GraphBuilder;
-  readonly compute: ComputeDtype;
 }
 
 export function cast({ graph }: GraphContext, x: Value, to: ElementType): Value {
@@ -14,17 +12,23 @@ export function cast({ graph }: GraphContext, x: Value, to: ElementType): Value 
 /** A weight in the compute dtype. A bf16 weight is widened each time it is used: no f32 copy stays. */
 export function weight(context: GraphContext, name: string): Value {
   const { value, type } = context.graph.weight(name);
-  return type === context.compute ? value : cast(context, value, context.compute);
+  return inCompute(context, value, type);
+}
+
+/** A value of some type in the compute dtype. */
+export function inCompute(context: GraphContext, x: Value, type: ElementType): Value {
+  const { compute } = context.graph.target;
+  return type === compute ? x : cast(context, x, compute);
 }
 
 /** Values that were fed as f32, in the compute dtype. */
 export function toCompute(context: GraphContext, x: Value): Value {
-  return context.compute === "f32" ? x : cast(context, x, context.compute);
+  return inCompute(context, x, "f32");
 }
 
 /** A result as f32: what leaves a graph is always f32. */
 export function toF32(context: GraphContext, x: Value): Value {
-  return context.compute === "f32" ? x : cast(context, x, "f32");
+  return context.graph.target.compute === "f32" ? x : cast(context, x, "f32");
 }
 
 export function constant(

@@ -1,6 +1,6 @@
 import type { BlockStorage, Value, WeightSpan } from "./graph.ts";
 import type { GraphContext } from "./layers.ts";
-import { cast, constant, waitFor, weight } from "./layers.ts";
+import { constant, inCompute, waitFor, weight } from "./layers.ts";
 
 /**
  * y = x Wᵀ + b: x [..., in], weight `name`.weight [out, in] in any storage, bias `name`.bias
@@ -34,9 +34,10 @@ function plainProduct(context: GraphContext, x: Value, name: string): Value {
 
 /** A matrix in the compute dtype, widened only once `x`, which it will multiply, is there. */
 function matrixFor(context: GraphContext, x: Value, name: string): Value {
-  const { graph, compute } = context;
+  const { graph } = context;
   const { value, type } = graph.weight(name);
-  return type === compute ? value : cast(context, waitFor(context, value, x), compute);
+  if (type === graph.target.compute) return value;
+  return inCompute(context, waitFor(context, value, x), type);
 }
 
 /**
@@ -72,7 +73,7 @@ function blockMatrix(
   const stored = waitFor(context, value, x);
   const whole = bits === 8 ? stored : nibbles(context, stored, [outDim, count, size]);
   const centred = graph.op("Sub", [
-    cast(context, whole, context.compute),
+    inCompute(context, whole, "u8"),
     constant(context, [2 ** (bits - 1)]),
   ]);
   const perBlock = (part: string, own: WeightSpan) =>
@@ -148,5 +149,5 @@ function blockShape({ graph }: GraphContext, x: Value, last: readonly number[]):
 /** Scales or offsets in the compute dtype. */
 function factor(context: GraphContext, name: string, span: WeightSpan): Value {
   const { value, type } = context.graph.mapped(name, span);
-  return type === context.compute ? value : cast(context, value, context.compute);
+  return inCompute(context, value, type);
 }

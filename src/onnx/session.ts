@@ -1,9 +1,9 @@
 import * as ort from "onnxruntime-node";
-import type { Device } from "../config/model-options.ts";
 import { messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { DeviceError, providerFor } from "./device.ts";
 import type { Model } from "./graph.ts";
+import type { Target } from "./target.ts";
 
 /** int64 values, for positions, lengths and shapes that are known at run time. */
 export interface IntTensor {
@@ -32,7 +32,10 @@ export interface Session {
  *
  * @throws DeviceError if the device is not here.
  */
-export async function openSession({ bytes, weightsRoot }: Model, device: Device): Promise<Session> {
+export async function openSession(
+  { bytes, weightsRoot }: Model,
+  { device }: Target,
+): Promise<Session> {
   const provider = providerFor(device);
   let session: ort.InferenceSession;
   try {

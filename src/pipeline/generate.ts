@@ -212,8 +212,13 @@ function denoiseLatents(
         const noisePred = negate(
           negative === undefined ? positive! : guide(positive!, negative, guidanceWeight),
         );
-        const { components, compute } = pipeline;
-        await requireFinite(`step ${stepIndex + 1}`, noisePred, components.transformer, compute);
+        const { components, target } = pipeline;
+        await requireFinite(
+          `step ${stepIndex + 1}`,
+          noisePred,
+          components.transformer,
+          target.compute,
+        );
         return noisePred;
       },
       sampler,

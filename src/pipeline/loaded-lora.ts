@@ -1,4 +1,3 @@
-import type { Device } from "../config/model-options.ts";
 import { hashLora, readHeld } from "../lora/content.ts";
 import type { LoraFile } from "../lora/file.ts";
 import { readLora } from "../lora/file.ts";
@@ -34,7 +33,6 @@ export interface LoadedLora {
 export async function openLora(
   { transformer }: Components,
   path: string,
-  device: Device,
   signal?: AbortSignal,
 ): Promise<LoadedLora> {
   const file = await readLora(path);
@@ -50,7 +48,7 @@ export async function openLora(
     const norms =
       values.magnitude === null || values.delta === null
         ? null
-        : await rowNorms(transformer.lookup, name, values.delta, device);
+        : await rowNorms(transformer.lookup, name, values.delta);
     modules.set(name, { ...values, norms });
   }
   return { file, sha256, modules };

@@ -11,7 +11,8 @@ import type { Rounding } from "../job/rounding.ts";
 import { roundingSchema } from "../job/rounding.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { modelById } from "../models/registry.ts";
-import { computeDtypeFor, providerFor } from "../onnx/device.ts";
+import { providerFor } from "../onnx/device.ts";
+import { cpuTarget, targetFor } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import { roundComponents } from "./as-trained.ts";
@@ -106,9 +107,11 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
       ? opened
       : await roundComponents(opened, adapterStores(weights), asTrained, deriving);
   const openedWeights = await weightsIdentity(components);
+  const target = await targetFor(device);
   const pipeline = new Pipeline(components, {
-    device,
-    compute: computeDtypeFor(device),
+    target,
+    // Once a prompt: its weights, a third of the transformer's, need not lie on a device beside those.
+    textTarget: device === "cuda" ? target : cpuTarget,
     keepOpen,
   });
   let disposed = false;

@@ -1,8 +1,7 @@
 import { LRUCache } from "lru-cache";
-import type { Device } from "../config/model-options.ts";
 import { loraIdentity } from "../lora/places.ts";
+import type { Target } from "../onnx/target.ts";
 import { stopPoint } from "../stop-point.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoder } from "../text-encoder/encode.ts";
 import { openTextEncoder } from "../text-encoder/encode.ts";
@@ -19,8 +18,10 @@ import { bytesOf, openLora } from "./loaded-lora.ts";
 import { withMergedLengths } from "./merged-lengths.ts";
 
 export interface PipelineOptions {
-  readonly device: Device;
-  readonly compute: ComputeDtype;
+  /** Of the transformer and the VAE. */
+  readonly target: Target;
+  /** Of the text encoder. */
+  readonly textTarget: Target;
   /** Networks stay open between requests; otherwise each is open only while it works. */
   readonly keepOpen: boolean;
 }
@@ -39,8 +40,8 @@ const loraCacheBytes = 2 * 2 ** 30;
  */
 export class Pipeline {
   readonly components: Components;
-  readonly compute: ComputeDtype;
-  readonly #device: Device;
+  readonly target: Target;
+  readonly #textTarget: Target;
   readonly #textEncoder: Opened<TextEncoder>;
   readonly #transformer: Opened<Transformer>;
   readonly #decoder: Opened<VaeDecoder>;
@@ -56,20 +57,19 @@ export class Pipeline {
     { readonly merged: readonly MergedDelta[]; readonly norms: RowNorms }
   >();
 
-  constructor(components: Components, { device, compute, keepOpen }: PipelineOptions) {
+  constructor(components: Components, { target, textTarget, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
-    const options = { device, compute };
     this.components = components;
-    this.compute = compute;
-    this.#device = device;
+    this.target = target;
+    this.#textTarget = textTarget;
     this.#textEncoder = new Opened(keepOpen, () =>
-      openTextEncoder(textEncoder.config, textEncoder.lookup, options),
+      openTextEncoder(textEncoder.config, textEncoder.lookup, textTarget),
     );
     this.#transformer = new Opened(
       keepOpen,
-      async () => new Transformer(transformer.config, transformer.lookup, options),
+      async () => new Transformer(transformer.config, transformer.lookup, target),
     );
-    this.#decoder = new Opened(keepOpen, () => openVaeDecoder(vae.config, vae.lookup, options));
+    this.#decoder = new Opened(keepOpen, () => openVaeDecoder(vae.config, vae.lookup, target));
     this.#embeds = keepOpen
       ? new LRUCache({ maxSize: embedsCacheBytes, sizeCalculation: ({ data }) => data.byteLength })
       : undefined;
@@ -103,7 +103,7 @@ export class Pipeline {
       let lora = this.#loras.get(identity) ?? this.#earlierLoras?.get(identity);
       if (lora === undefined) {
         cached = false;
-        lora = await openLora(this.components, paths[i]!, this.#device, signal);
+        lora = await openLora(this.components, paths[i]!, signal);
       }
       this.#loras.set(identity, lora);
       this.#earlierLoras?.set(identity, lora);
@@ -123,7 +123,7 @@ export class Pipeline {
       if (known !== undefined && isSame && known.merged.length === merged.length)
         return known.norms;
       const { lookup } = this.components.transformer;
-      const norms = await rowNorms(lookup, name, module.delta!, this.#device, merged);
+      const norms = await rowNorms(lookup, name, module.delta!, merged);
       this.#mergedNorms.set(module, { merged, norms });
       return norms;
     });
@@ -139,7 +139,7 @@ export class Pipeline {
   async trainingAdapter(signal?: AbortSignal): Promise<ActiveLora[]> {
     const file = this.components.asTrained?.adapter ?? null;
     if (file === null) return [];
-    this.#adapter ??= await openLora(this.components, file, this.#device, signal);
+    this.#adapter ??= await openLora(this.components, file, signal);
     return [{ lora: this.#adapter, multiplier: -1 }];
   }
 
@@ -152,7 +152,8 @@ export class Pipeline {
       for (const [i, inputIds] of texts.entries()) {
         await stopPoint(signal);
         const embeds = cached[i] ?? (await encoder.encode(inputIds));
-        await requireFinite("the prompt embeds", embeds, this.components.textEncoder, this.compute);
+        const { compute } = this.#textTarget;
+        await requireFinite("the prompt embeds", embeds, this.components.textEncoder, compute);
         this.#embeds?.set(inputIds.join(), embeds);
         all.push(embeds);
       }
@@ -167,7 +168,7 @@ export class Pipeline {
   /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. */
   async decode(latents: Tensor): Promise<Tensor> {
     const image = await this.#decoder.use((decoder) => decoder.decode(latents));
-    await requireFinite("the picture", image, this.components.vae, this.compute);
+    await requireFinite("the picture", image, this.components.vae, this.target.compute);
     return image;
   }
 

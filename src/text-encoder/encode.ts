@@ -1,8 +1,7 @@
-import type { Device } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import { openSession } from "../onnx/session.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoderConfig } from "./config.ts";
 import { buildTextEncoder } from "./graph.ts";
@@ -22,9 +21,9 @@ export interface TextEncoder {
 export async function openTextEncoder(
   config: TextEncoderConfig,
   lookup: WeightLookup,
-  { device, compute }: { device: Device; compute: ComputeDtype },
+  target: Target,
 ): Promise<TextEncoder> {
-  const session = await openSession(buildTextEncoder(config, lookup, compute), device);
+  const session = await openSession(buildTextEncoder(config, lookup, target), target);
   return {
     async encode(inputIds) {
       const unknown = inputIds.find((id) => id >= config.vocabularySize);

@@ -1,9 +1,9 @@
 import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { inCompute, reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { TextEncoderConfig } from "./config.ts";
 import { layersRead } from "./config.ts";
 
@@ -17,10 +17,10 @@ import { layersRead } from "./config.ts";
 export function buildTextEncoder(
   config: TextEncoderConfig,
   lookup: WeightLookup,
-  compute: ComputeDtype,
+  target: Target,
 ): Model {
-  const graph = new GraphBuilder("text_encoder", lookup);
-  const context = { graph, compute };
+  const graph = new GraphBuilder("text_encoder", lookup, target);
+  const context = { graph };
   const ids = graph.input("input_ids", "i64", ["length"]);
   const fed = (name: string, width: number | string) => graph.input(name, "f32", ["length", width]);
   const rope = {
@@ -32,7 +32,7 @@ export function buildTextEncoder(
   // Rows are picked before they are widened: the table is large.
   const table = graph.weight("model.embed_tokens.weight");
   const rows = graph.op("Gather", [table.value, ids], { axis: 0 });
-  let x = table.type === compute ? rows : graph.op("Cast", [rows], { to: { element: compute } });
+  let x = inCompute(context, rows, table.type);
   for (let i = 0; i < layersRead(config); i++) {
     x = decoderLayer(context, config, `model.layers.${i}`, x, rope, mask);
   }
@@ -86,7 +86,7 @@ function attention(
   rope: Rope,
   mask: Value,
 ): Value {
-  const { graph, compute } = context;
+  const { graph } = context;
   const { keyValueHeads, headDim } = config;
   const groups = config.heads / keyValueHeads;
   const project = (part: string) => linear(context, x, `${name}.${part}_proj`, { bias: false });
@@ -114,11 +114,7 @@ function attention(
   const products = graph.op("MatMul", [q, graph.op("Transpose", [k], { perm: [0, 1, 3, 2] })]);
   const scaled = graph.op("Mul", [toF32(context, products), graph.floats([headDim ** -0.5], [])]);
   const probabilities = graph.op("Softmax", [graph.op("Add", [scaled, mask])], { axis: -1 });
-  const narrow =
-    compute === "f32"
-      ? probabilities
-      : graph.op("Cast", [probabilities], { to: { element: compute } });
-  const mixed = graph.op("MatMul", [narrow, v]);
+  const mixed = graph.op("MatMul", [toCompute(context, probabilities), v]);
   const joined = reshape(
     context,
     graph.op("Transpose", [reshape(context, mixed, [config.heads, -1, headDim])], {

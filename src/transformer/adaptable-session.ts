@@ -1,8 +1,8 @@
 import { LRUCache } from "lru-cache";
-import type { Device } from "../config/model-options.ts";
 import type { Model } from "../onnx/graph.ts";
 import type { Feeds, Session } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
+import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModules, AdapterShape } from "./adapter.ts";
 import { adapterFeeds, shapeOf } from "./adapter.ts";
@@ -18,18 +18,18 @@ const mostSessions = 4;
  */
 export class AdaptableSession {
   readonly #build: (adapted: ReadonlyMap<string, AdapterShape>) => Model;
-  readonly #device: Device;
+  readonly #target: Target;
   /** Whether a module is in this graph. */
   readonly #holds: (module: string) => boolean;
   readonly #sessions = new LRUCache<string, { session: Session }>({ max: mostSessions });
 
   constructor(
     build: (adapted: ReadonlyMap<string, AdapterShape>) => Model,
-    device: Device,
+    target: Target,
     holds: (module: string) => boolean,
   ) {
     this.#build = build;
-    this.#device = device;
+    this.#target = target;
     this.#holds = holds;
   }
 
@@ -53,7 +53,7 @@ export class AdaptableSession {
     const known = this.#sessions.get(key);
     if (known !== undefined) return known.session;
     if (this.#sessions.size === mostSessions) await this.#sessions.pop()?.session.release();
-    const session = await openSession(this.#build(adapted), this.#device);
+    const session = await openSession(this.#build(adapted), this.#target);
     this.#sessions.set(key, { session });
     return session;
   }

@@ -87,7 +87,7 @@ function adapterTerms(
     const fedWhole = graph.input(own.whole, "f32", [outDim!, inDim!]);
     // As large as a weight, so it is narrowed only when it is used.
     const whole =
-      context.compute === "f32" ? fedWhole : toCompute(context, waitFor(context, fedWhole, x));
+      graph.target.compute === "f32" ? fedWhole : toCompute(context, waitFor(context, fedWhole, x));
     const product = graph.op("MatMul", [x, transposed(context, whole)]);
     terms.push(graph.op("Mul", [product, fed(context, own.scale, [`n.${own.scale}`])]));
   }

@@ -1,5 +1,5 @@
 import type { Dim, Value } from "../onnx/graph.ts";
-import { reshape, rmsNorm, silu } from "../onnx/layers.ts";
+import { reshape, rmsNorm, silu, toCompute, toF32 } from "../onnx/layers.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { TransformerConfig } from "./config.ts";
@@ -86,10 +86,10 @@ function attention(
       "com.microsoft",
     );
     const length = packing.sequences === 1 ? packing.tokens : `${packing.tokens}.${i}`;
-    return graph.declare(result, context.compute, [1, length, config.dim]);
+    return graph.declare(result, graph.target.compute, [1, length, config.dim]);
   });
   const joined = results.length === 1 ? results[0]! : graph.op("Concat", results, { axis: 1 });
-  const packed = graph.declare(joined, context.compute, [1, packing.tokens, config.dim]);
+  const packed = graph.declare(joined, graph.target.compute, [1, packing.tokens, config.dim]);
   return adaptedLinear(context, packed, `${name}.to_out.0`, { bias: false });
 }
 
@@ -114,19 +114,18 @@ function rotate(
   x: Value,
   { cos, sin, tokens }: Packing,
 ): Value {
-  const { graph, compute } = context;
-  const wide = compute === "f32" ? x : graph.op("Cast", [x], { to: { element: "f32" } });
+  const { graph } = context;
   const turned = graph.declare(
     graph.op(
       "RotaryEmbedding",
-      [wide, graph.ints([0]), cos, sin],
+      [toF32(context, x), graph.ints([0]), cos, sin],
       { interleaved: 1, num_heads: 0 },
       "com.microsoft",
     ),
     "f32",
     [1, tokens, config.dim],
   );
-  return compute === "f32" ? turned : graph.op("Cast", [turned], { to: { element: compute } });
+  return toCompute(context, turned);
 }
 
 function splitSequences({ graph }: TransformerContext, x: Value, packing: Packing): Value[] {

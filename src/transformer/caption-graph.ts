@@ -1,7 +1,7 @@
 import type { Model, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { transformerBlock } from "./block.ts";
@@ -19,11 +19,11 @@ import { captionBlocks } from "./weight-shapes.ts";
 export function buildCaptionGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
-  compute: ComputeDtype,
+  target: Target,
   adapted: ReadonlyMap<string, AdapterShape>,
 ): Model {
-  const graph = new GraphBuilder("caption", lookup);
-  const context = { graph, compute, adapted };
+  const graph = new GraphBuilder("caption", lookup, target);
+  const context = { graph, adapted };
   const embeds = toCompute(
     context,
     graph.input("prompt_embeds", "f32", ["length", config.captionDim]),
@@ -38,7 +38,7 @@ export function buildCaptionGraph(
     cos: graph.input("cos", "f32", ["padded", config.headDim / 2]),
     sin: graph.input("sin", "f32", ["padded", config.headDim / 2]),
   };
-  let x = graph.declare(reshape(context, padded, [1, -1, config.dim]), compute, [
+  let x = graph.declare(reshape(context, padded, [1, -1, config.dim]), target.compute, [
     1,
     "padded",
     config.dim,

@@ -1,7 +1,7 @@
 import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, silu, toCompute, toF32 } from "../onnx/layers.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
@@ -49,11 +49,11 @@ export const scalesPerBlock = 4;
 export function buildModulationGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
-  compute: ComputeDtype,
+  target: Target,
   adapted: ReadonlyMap<string, AdapterShape>,
 ): Model {
-  const graph = new GraphBuilder("modulation", lookup);
-  const context = { graph, compute, adapted };
+  const graph = new GraphBuilder("modulation", lookup, target);
+  const context = { graph, adapted };
   const time = toCompute(context, graph.input("time", "f32", ["steps", timeVectorDim]));
   const hidden = silu(context, adaptedLinear(context, time, "t_embedder.mlp.0", { bias: true }));
   const embedded = adaptedLinear(context, hidden, "t_embedder.mlp.2", { bias: true });

@@ -1,7 +1,7 @@
 import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import { constant, reshape, toCompute, toF32, weight } from "../onnx/layers.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
@@ -34,12 +34,12 @@ const finalNormEps = 1e-6;
 export function buildStepGraph(
   config: TransformerConfig,
   lookup: WeightLookup,
-  compute: ComputeDtype,
+  target: Target,
   adapted: ReadonlyMap<string, AdapterShape>,
   captions: 1 | 2,
 ): Model {
-  const graph = new GraphBuilder("step", lookup);
-  const context = { graph, compute, adapted };
+  const graph = new GraphBuilder("step", lookup, target);
+  const context = { graph, adapted };
   const { dim, headDim } = config;
   const patchDim = patchSize * patchSize * config.inChannels;
 
@@ -57,7 +57,8 @@ export function buildStepGraph(
   });
   const imagePacking = packing("image_tokens", "image_");
   const joinedPacking = packing("tokens", "");
-  const packed = (value: Value, tokens: string) => graph.declare(value, compute, [1, tokens, dim]);
+  const packed = (value: Value, tokens: string) =>
+    graph.declare(value, target.compute, [1, tokens, dim]);
 
   const embedded = adaptedLinear(context, patches, patchEmbedder, { bias: true });
   const padded = appendPads(context, embedded, weight(context, "x_pad_token"), pads, dim);

@@ -1,8 +1,7 @@
-import type { Device } from "../config/model-options.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import type { Feeds, IntTensor } from "../onnx/session.ts";
+import type { Target } from "../onnx/target.ts";
 import { stopPoint } from "../stop-point.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdaptableSession } from "./adaptable-session.ts";
 import type { AdapterModules } from "./adapter.ts";
@@ -38,26 +37,22 @@ export class Transformer {
   readonly #modulation: AdaptableSession;
   readonly #steps: readonly [AdaptableSession, AdaptableSession];
 
-  constructor(
-    config: TransformerConfig,
-    lookup: WeightLookup,
-    { device, compute }: { device: Device; compute: ComputeDtype },
-  ) {
+  constructor(config: TransformerConfig, lookup: WeightLookup, target: Target) {
     const step = (captions: 1 | 2) =>
       new AdaptableSession(
-        (adapted) => buildStepGraph(config, lookup, compute, adapted, captions),
-        device,
+        (adapted) => buildStepGraph(config, lookup, target, adapted, captions),
+        target,
         (module) => graphOf(module) === "step",
       );
     this.#config = config;
     this.#caption = new AdaptableSession(
-      (adapted) => buildCaptionGraph(config, lookup, compute, adapted),
-      device,
+      (adapted) => buildCaptionGraph(config, lookup, target, adapted),
+      target,
       (module) => graphOf(module) === "caption",
     );
     this.#modulation = new AdaptableSession(
-      (adapted) => buildModulationGraph(config, lookup, compute, adapted),
-      device,
+      (adapted) => buildModulationGraph(config, lookup, target, adapted),
+      target,
       (module) => graphOf(module) === "modulation",
     );
     this.#steps = [step(1), step(2)];

@@ -1,10 +1,10 @@
-import type { Device } from "../config/model-options.ts";
 import type { Value, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
 import { wholeMatrix } from "../onnx/linear.ts";
 import type { Feeds } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
+import { cpuTarget } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { LohaDelta, LokrDelta, WeightDelta } from "../tensor/weight-delta.ts";
 
@@ -25,7 +25,8 @@ export interface MergedDelta {
 }
 
 /**
- * Computes them for one module, in f32 whatever the weight's dtype is.
+ * Computes them for one module, in f32 on the CPU whatever the weight's dtype and the device are: once
+ * for a LoRA, so the weight need not go to the device for it.
  *
  * @param merged what w has besides its own values
  */
@@ -33,11 +34,10 @@ export async function rowNorms(
   lookup: WeightLookup,
   module: string,
   delta: WeightDelta,
-  device: Device,
   merged: readonly MergedDelta[] = [],
 ): Promise<RowNorms> {
-  const graph = new GraphBuilder("row norms", lookup);
-  const context: GraphContext = { graph, compute: "f32" };
+  const graph = new GraphBuilder("row norms", lookup, cpuTarget);
+  const context: GraphContext = { graph };
   const feeds: Record<string, Tensor> = {};
   const feed = (name: string, tensor: Tensor): Value => {
     feeds[name] = tensor;
@@ -58,7 +58,7 @@ export async function rowNorms(
   graph.output("weight", "f32", [outDim], squares);
   graph.output("cross", "f32", [outDim], cross(weight));
   graph.output("delta", "f32", [outDim], squared);
-  const session = await openSession(graph.finish(), device);
+  const session = await openSession(graph.finish(), cpuTarget);
   try {
     const results = await session.run(feeds satisfies Feeds);
     return { weight: results.weight!, cross: results.cross!, delta: results.delta! };

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { testDevices } from "../../test/devices.ts";
+import { f32Target, testDevices } from "../../test/devices.ts";
 import { goldenFolder, toleranceOf } from "../../test/golden.ts";
 import { readF32, readSafetensors } from "../weights/safetensors.ts";
 import { parseVaeConfig } from "./config.ts";
@@ -18,10 +18,11 @@ test.each(testDevices)(
     const file = join(folder, "config.json");
     const config = parseVaeConfig(JSON.parse(await readFile(file, "utf8")), file);
     const weights = await readSafetensors(join(folder, "diffusion_pytorch_model.safetensors"));
-    const decoder = await openVaeDecoder(config, (name) => weights.tensors.get(name)!, {
-      device,
-      compute: "f32",
-    });
+    const decoder = await openVaeDecoder(
+      config,
+      (name) => weights.tensors.get(name)!,
+      await f32Target(device),
+    );
     const { data, shape } = await decoder.decode({
       data: Float32Array.from({ length: 4 * side * side }, (_, i) => ((i * 7919) % 1009) / 1009),
       shape: [1, 4, side, side],

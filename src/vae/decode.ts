@@ -1,7 +1,6 @@
-import type { Device } from "../config/model-options.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import { openSession } from "../onnx/session.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { VaeConfig } from "./config.ts";
 import { buildVaeDecoder } from "./graph.ts";
@@ -16,9 +15,9 @@ export interface VaeDecoder {
 export async function openVaeDecoder(
   config: VaeConfig,
   lookup: WeightLookup,
-  { device, compute }: { device: Device; compute: ComputeDtype },
+  target: Target,
 ): Promise<VaeDecoder> {
-  const session = await openSession(buildVaeDecoder(config, lookup, compute), device);
+  const session = await openSession(buildVaeDecoder(config, lookup, target), target);
   return {
     async decode(latents) {
       const { image } = await session.run({ latents });

@@ -3,7 +3,7 @@ import { GraphBuilder } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
 import { cast, constant, reshape, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
+import type { Target } from "../onnx/target.ts";
 import type { Resnet, VaeConfig } from "./config.ts";
 import { decoderLevels, midChannels, midResnets } from "./config.ts";
 
@@ -16,13 +16,9 @@ const normEps = 1e-6;
  * Input: `latents` [1, latentChannels, h, w]. Output: `image` [1, 3, H, W] in
  * [0, 1], before rounding to bytes.
  */
-export function buildVaeDecoder(
-  config: VaeConfig,
-  lookup: WeightLookup,
-  compute: ComputeDtype,
-): Model {
-  const graph = new GraphBuilder("vae_decoder", lookup);
-  const context = { graph, compute };
+export function buildVaeDecoder(config: VaeConfig, lookup: WeightLookup, target: Target): Model {
+  const graph = new GraphBuilder("vae_decoder", lookup, target);
+  const context = { graph };
   const latents = toCompute(
     context,
     graph.input("latents", "f32", [1, config.latentChannels, "h", "w"]),
@@ -121,7 +117,7 @@ function midAttention(context: GraphContext, config: VaeConfig, x: Value): Value
       { num_heads: 1 },
       "com.microsoft",
     ),
-    context.compute,
+    graph.target.compute,
     [1, "places", channels],
   );
   const out = linear(context, attended, `${name}.to_out.0`, { bias: true });

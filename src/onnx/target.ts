@@ -1,0 +1,40 @@
+import type { Device } from "../config/model-options.ts";
+import type { ComputeDtype } from "../tensor/dtype.ts";
+
+/** What a graph is built for and runs on. */
+export interface Target {
+  readonly device: Device;
+  readonly compute: ComputeDtype;
+  /** `fused` is com.microsoft.MultiHeadAttention; `plain` is products and a softmax, a few heads at a time. */
+  readonly attention: "fused" | "plain";
+  /** `mapped` weights lie in their files; `resident` ones on the device, as inputs of each graph. */
+  readonly weights: "mapped" | "resident";
+  /** Bytes of the largest tensor that an operator of the device takes; null where none is known. */
+  readonly maxBufferBytes: number | null;
+}
+
+/** f32, where parity is promised. */
+export const cpuTarget: Target = {
+  device: "cpu",
+  compute: "f32",
+  attention: "fused",
+  weights: "mapped",
+  maxBufferBytes: null,
+};
+
+/**
+ * What each device computes in: bf16 as training did where it can, f32 elsewhere. f16 overflows
+ * in the demonstration family, and its products add up in f16.
+ */
+const targets: Readonly<Record<Device, Target>> = {
+  cpu: cpuTarget,
+  cuda: { ...cpuTarget, device: "cuda", compute: "bf16" },
+  webgpu: { ...cpuTarget, device: "webgpu", attention: "plain" },
+  coreml: { ...cpuTarget, device: "coreml", attention: "plain" },
+  dml: { ...cpuTarget, device: "dml", attention: "plain" },
+};
+
+/** Asks a device once in a process what holds there. */
+export async function targetFor(device: Device): Promise<Target> {
+  return targets[device];
+}
