@@ -177,8 +177,8 @@ def keep(result: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     return {f"{name}.latents": result[last].clone(), f"{name}.image": result["image"].half()}
 
 
-def write(folder: Path, options) -> None:
-    """`files/`, `results.safetensors` and `cases.json` in a folder."""
+def run_all(folder: Path, options, other: Path | None = None) -> tuple[dict[str, dict], dict[str, torch.Tensor]]:
+    """Writes `files/` into a folder and runs each. With another store, the files are made for the tiny one, and run on that."""
     files = folder / "files"
     shutil.rmtree(files, ignore_errors=True)
     files.mkdir(parents=True)
@@ -187,6 +187,10 @@ def write(folder: Path, options) -> None:
         cases = make_files(Maker(pipe, options.seed), pipe, files)
         cases |= make_trained(Maker(pipe, options.seed + 1), files, options)
         cases |= make_full(Maker(pipe, options.seed + 2), pipe, files, options)
+        if other is not None:
+            theirs = trace.load(other, "zimage_turbo", "f32")
+            for part in ("text_encoder", "transformer", "vae"):
+                getattr(pipe, part).load_state_dict(getattr(theirs, part).state_dict())
         results = keep(trace.run(pipe, **REQUEST), "none")
         for name, case in cases.items():
             for multiplier in MULTIPLIERS:
@@ -199,6 +203,12 @@ def write(folder: Path, options) -> None:
                 raise SystemExit(f"{name} shows nothing, or too much")
         for name, parts in SEVERAL.items():
             results |= keep(run_several(pipe, files, cases, parts), f"several:{name}")
+    return cases, results
+
+
+def write(folder: Path, options) -> None:
+    """`files/`, `results.safetensors` and `cases.json` in a folder."""
+    cases, results = run_all(folder, options)
     trace.write(str(folder / "results.safetensors"), results, REQUEST)
     table = {"request": REQUEST, "multipliers": MULTIPLIERS, "files": {name: case["file"] for name, case in cases.items()}, "several": SEVERAL}
     (folder / "cases.json").write_text(json.dumps(table, indent=1) + "\n")

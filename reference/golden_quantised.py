@@ -81,9 +81,12 @@ def write(folder: Path, store: Path) -> list[Path]:
     state = load_file(store / "Tongyi-MAI/Z-Image-Turbo/transformer/diffusion_pytorch_model.safetensors")
     for name, make in (("fp8-cast", quantised_files.fp8_cast), ("fp8-scaled", quantised_files.fp8_scaled), ("fp8-rows", quantised_files.fp8_rows)):
         path = folder / f"{name}.safetensors"
-        run(name, make(path, state), LORAS[name])
+        values = make(path, state)
+        run(name, values, LORAS[name])
+        run(f"{name}-int8", quantised_files.rounded_to_int8(values), LORAS[name])
         written.append(path)
     # A DoRA needs the length of each of the base's rows, however they are stored.
+    run("f16", {name: value.half() for name, value in state.items()}, [("../loras/files/diffusers-dora.safetensors", 0.7)])
     run("int8", quantised_files.rounded_to_int8(state), [("../loras/files/diffusers-dora.safetensors", 0.7)])
 
     from diffusers import ZImageTransformer2DModel

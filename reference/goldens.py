@@ -3,7 +3,7 @@
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
   $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
-  $HEAD reference/goldens.py loras --ai-toolkit CHECKOUT --lycoris CHECKOUT
+  $HEAD reference/goldens.py loras exact --ai-toolkit CHECKOUT --lycoris CHECKOUT
   $HEAD reference/goldens.py pictures wire
   $HEAD reference/goldens.py tools --comfyui CHECKOUT --forge CHECKOUT --invokeai CHECKOUT
   $HEAD reference/goldens.py exports --comfyui CHECKOUT
@@ -19,6 +19,7 @@ from pathlib import Path
 import diffusers
 import torch
 
+import golden_exact
 import golden_loras
 import golden_parts
 import golden_tiny
@@ -102,6 +103,12 @@ def write_loras(options) -> None:
         record(path, what, "f32; pictures f16", 1e-4, 1e-3, {"image": near(1 / 255)})
 
 
+def write_exact(options) -> None:
+    for path in golden_exact.write(ROOT / "exact", ROOT / "tiny", options):
+        what = "weights that every storage holds exactly, and what diffusers, PEFT and the trainers' own modules make with them"
+        record(path, what, "bf16 weights, f32 results", 1e-4, 1e-3, TRACE_TENSORS | STAGE_TENSORS)
+
+
 def write_vae() -> None:
     for path in golden_vae.write(ROOT):
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
@@ -159,10 +166,10 @@ def record_wire() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "quantised", "pictures", "wire", "tools", "exports"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "exact", "quantised", "pictures", "wire", "tools", "exports"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
-    parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras`")
-    parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras`")
+    parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras` and `exact`")
+    parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras` and `exact`")
     for tool in ("comfyui", "forge", "invokeai"):
         parser.add_argument(f"--{tool}", type=Path, help="checkout of it, for `tools`; ComfyUI's for `exports` too")
     parser.add_argument("--seed", type=int, default=1, help="of `loras`")
@@ -180,6 +187,8 @@ def main() -> None:
         write_tiny()
     if "loras" in args.parts:
         write_loras(args)
+    if "exact" in args.parts:
+        write_exact(args)
     if "quantised" in args.parts:
         write_quantised()
     if "tools" in args.parts:

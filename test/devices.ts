@@ -1,17 +1,55 @@
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Device, devices } from "../src/config/model-options.ts";
 import type { Target } from "../src/onnx/target.ts";
 import { targetFor } from "../src/onnx/target.ts";
+import type { ComponentOptions } from "../src/pipeline/components.ts";
 
-/** What the suites that compute run on: the CPU, or the devices that RETAKE_TEST_DEVICES names, as in `cpu,cuda`. */
-export const testDevices: readonly Device[] = (process.env.RETAKE_TEST_DEVICES ?? "cpu")
-  .split(",")
-  .map((name) => {
-    const device = devices.find((known) => known === name.trim());
-    if (device === undefined) throw new Error(`RETAKE_TEST_DEVICES: there is no device ${name}`);
-    return device;
+const storages = ["original", "int8"] as const;
+type Storage = (typeof storages)[number];
+
+/** What a suite that computes runs with: a device, and how the transformer's weights are held. */
+export interface TestRun {
+  readonly device: Device;
+  readonly storage: Storage;
+}
+
+/** The words of a variable, as in `cpu,cuda`. */
+function named<Word extends string>(variable: string, known: readonly Word[], unset: Word): Word[] {
+  return (process.env[variable] ?? unset).split(",").map((name) => {
+    const word = known.find((one) => one === name.trim());
+    if (word === undefined) {
+      throw new Error(`${variable}: there is no ${name}; take ${known.join(", ")}, as in a,b`);
+    }
+    return word;
   });
+}
+
+/** The CPU, or the devices that RETAKE_TEST_DEVICES names. */
+export const testDevices: readonly Device[] = named("RETAKE_TEST_DEVICES", devices, "cpu");
+
+const testStorages = named("RETAKE_TEST_STORAGES", storages, "original");
+
+/** Each device with each storage of RETAKE_TEST_STORAGES; without it, with the weights as files have them. */
+export const testRuns: readonly TestRun[] = testDevices.flatMap((device) =>
+  testStorages.map((storage) => ({ device, storage })),
+);
 
 /** A device as it is used, but in f32: what the references are in. */
 export async function f32Target(device: Device): Promise<Target> {
   return { ...(await targetFor(device)), compute: "f32" };
+}
+
+/** The options that hold a transformer's weights so. What they are made into goes with the run's other files. */
+export function heldAs(storage: Storage): ComponentOptions {
+  const cacheFolder = join(tmpdir(), "retake-held");
+  return storage === "int8" ? { quantize: storage, cacheFolder } : { cacheFolder };
+}
+
+/**
+ * The folder of golden files whose weights a storage holds without rounding: `tiny` has f32 weights,
+ * of `exact` reference/golden_exact.py says how they fit everything.
+ */
+export function goldensFor(storage: Storage): "tiny" | "exact" {
+  return storage === "original" ? "tiny" : "exact";
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
-import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import type { StepProgress } from "../src/pipeline/generate.ts";
@@ -9,7 +8,8 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, testDevices } from "./devices.ts";
+import type { TestRun } from "./devices.ts";
+import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, requestFor, toleranceOf } from "./golden.ts";
 
@@ -26,31 +26,43 @@ const folder = process.env.GOLDEN_LORAS ?? join(goldenFolder, "loras");
 const cases: Cases = JSON.parse(readFileSync(join(folder, "cases.json"), "utf8"));
 const { request } = cases;
 export const { multipliers, files, several }: Cases = cases;
-const { tensors: results } = await readSafetensors(join(folder, "results.safetensors"));
 export const fileOf = (name: string): string => join(folder, "files", files[name]!);
 
-const components = await openComponents(
-  join(goldenFolder, "tiny", "store"),
-  modelById("zimage_turbo"),
-);
-// One pipeline of a device for all of them: what a LoRA leaves behind would show in the next one's numbers.
-const pipelines = new Map<Device, Pipeline>();
-for (const device of testDevices) {
-  const target = await f32Target(device);
-  pipelines.set(device, new Pipeline(components, { target, textTarget: target, keepOpen: true }));
+/** Of each set of golden weights: the results. With `exact` weights the latents alone. */
+const results = {
+  tiny: (await readSafetensors(join(folder, "results.safetensors"))).tensors,
+  exact: (await readSafetensors(join(goldenFolder, "exact", "loras.safetensors"))).tensors,
+};
+
+// One pipeline of a kind for all of them: what a LoRA leaves behind would show in the next one's numbers.
+const pipelines = new Map<TestRun, Pipeline>();
+for (const kind of testRuns) {
+  const target = await f32Target(kind.device);
+  const components = await openComponents(
+    join(goldenFolder, goldensFor(kind.storage), "store"),
+    modelById("zimage_turbo"),
+    heldAs(kind.storage),
+  );
+  pipelines.set(kind, new Pipeline(components, { target, textTarget: target, keepOpen: true }));
 }
 
 export async function releasePipelines(): Promise<void> {
   for (const pipeline of pipelines.values()) await pipeline.release();
 }
 
+interface Drawn {
+  readonly storage: TestRun["storage"];
+  readonly latents: Tensor;
+  readonly image: Tensor;
+}
+
 export async function run(
   loras: readonly { path: string; multiplier: number }[],
-  device: Device = testDevices[0]!,
-): Promise<{ latents: Tensor; image: Tensor }> {
+  kind: TestRun = testRuns[0]!,
+): Promise<Drawn> {
   let last: StepProgress | undefined;
   const { image } = await generate(
-    pipelines.get(device)!,
+    pipelines.get(kind)!,
     requestFor(request, { profile: "diffusers", loras: [...loras] }),
     {
       onStep: (progress) => {
@@ -58,16 +70,17 @@ export async function run(
       },
     },
   );
-  return { latents: last!.latents, image };
+  return { storage: kind.storage, latents: last!.latents, image };
 }
 
 /** @param widened what a conversion's own rounding allows beyond the manifest, of the latents' largest value */
 export async function expectGolden(
   name: string,
-  { latents, image }: { latents: Tensor; image: Tensor },
+  { storage, latents, image }: Drawn,
   widened = 0,
 ): Promise<void> {
-  const golden = async (what: string) => readF32(results.get(`${name}.${what}`)!);
+  const goldens = goldensFor(storage);
+  const golden = async (what: string) => readF32(results[goldens].get(`${name}.${what}`)!);
   // Also for LoRAs of another seed.
   const near = (what: string) => toleranceOf("loras/results.safetensors", `${name}.${what}`);
   const [ofLatents, ofImage] = [near("latents"), near("image")];
@@ -75,6 +88,7 @@ export async function expectGolden(
     ...ofLatents,
     rtol: Math.max(ofLatents.rtol, widened),
   });
+  if (goldens === "exact") return;
   expect(image).toBeAllclose(await golden("image"), {
     ...ofImage,
     atol: Math.max(ofImage.atol, widened),

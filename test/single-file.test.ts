@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
-import { cpuTarget } from "../src/onnx/target.ts";
 import type { ComponentOptions } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
@@ -12,6 +11,8 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readSafetensors } from "../src/weights/safetensors.ts";
+import type { TestRun } from "./devices.ts";
+import { f32Target, heldAs, testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
@@ -29,23 +30,21 @@ const request = {
 
 let folder: string;
 let plain: Map<string, RawTensor>;
-let folderLatents: Tensor;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "retake-single-"));
   const file = join(storeTransformer, "diffusion_pytorch_model.safetensors");
   const { tensors } = await readSafetensors(file);
   plain = new Map([...tensors].map(([name, span]) => [name, rawTensor(span)]));
-  folderLatents = await picture({});
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function picture(options: Partial<ComponentOptions>): Promise<Tensor> {
-  const components = await openComponents(store, turbo, { cacheFolder: folder, ...options });
-  const pipeline = new Pipeline(components, {
-    target: cpuTarget,
-    textTarget: cpuTarget,
-    keepOpen: true,
-  });
+async function picture(
+  { device, storage }: TestRun,
+  options: Partial<ComponentOptions>,
+): Promise<Tensor> {
+  const components = await openComponents(store, turbo, { ...heldAs(storage), ...options });
+  const target = await f32Target(device);
+  const pipeline = new Pipeline(components, { target, textTarget: target, keepOpen: true });
   try {
     let latents: Tensor | undefined;
     await generate(pipeline, request, {
@@ -92,7 +91,12 @@ function write(name: string, tensors: ReadonlyMap<string, RawTensor>): string {
 
 const empty: RawTensor = { dtype: "F32", shape: [1], bytes: new Uint8Array(4) };
 
-describe("the latents are those of the folder, to the last bit", () => {
+const title = "the latents are those of the folder, to the last bit, on $device, $storage weights";
+describe.each(testRuns)(title, (kind) => {
+  let folderLatents: Tensor;
+  beforeAll(async () => {
+    folderLatents = await picture(kind, {});
+  });
   test.each([
     ["diffusers' names", () => plain],
     ["the original names", () => original("")],
@@ -107,24 +111,24 @@ describe("the latents are those of the folder, to the last bit", () => {
     ],
   ])("%s", async (name, tensors) => {
     const transformer = write(`${name.replaceAll(/\W/g, "-")}.safetensors`, tensors());
-    expect(await picture({ transformer })).toEqual(folderLatents);
+    expect(await picture(kind, { transformer })).toEqual(folderLatents);
   });
+});
 
-  test("with a configuration beside the file, where the store has none", async () => {
-    const own = join(folder, "own");
-    mkdirSync(own);
-    copyFileSync(join(storeTransformer, "config.json"), join(own, "config.json"));
-    const transformer = write("own/model.safetensors", original(""));
-    const deturbo = await openComponents(store, modelById("zimage_deturbo"), {
-      transformer,
-      cacheFolder: folder,
-    });
-    expect(deturbo.transformer).toMatchObject({
-      fileName: "model.safetensors",
-      quantization: null,
-    });
-    expect(deturbo.transformer.config.dim).toBe(48);
+test("with a configuration beside the file, where the store has none", async () => {
+  const own = join(folder, "own");
+  mkdirSync(own);
+  copyFileSync(join(storeTransformer, "config.json"), join(own, "config.json"));
+  const transformer = write("own/model.safetensors", original(""));
+  const deturbo = await openComponents(store, modelById("zimage_deturbo"), {
+    transformer,
+    cacheFolder: folder,
   });
+  expect(deturbo.transformer).toMatchObject({
+    fileName: "model.safetensors",
+    quantization: null,
+  });
+  expect(deturbo.transformer.config.dim).toBe(48);
 });
 
 test("the fingerprint is the file's", async () => {
@@ -220,6 +224,7 @@ describe("what is no Z-Image transformer, or not whole, is named", () => {
     mkdirSync(own);
     writeFileSync(join(own, "config.json"), '{"_class_name":"FluxTransformer2DModel"}');
     const transformer = write("lone/model.safetensors", plain);
-    expect(await picture({ transformer })).toEqual(folderLatents);
+    const kind = testRuns[0]!;
+    expect(await picture(kind, { transformer })).toEqual(await picture(kind, {}));
   });
 });

@@ -21,34 +21,61 @@ import {
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, testDevices } from "./devices.ts";
+import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
 import { goldenFolder, toleranceOf } from "./golden.ts";
+import type { Tolerance } from "./matchers.ts";
 
-const near = (name: string) => toleranceOf("tiny/stages.safetensors", name);
+/** What the reference's stages took and gave. */
+class Stages {
+  readonly #file: string;
+  readonly #tensors = new Map<string, Tensor>();
 
+  private constructor(file: string) {
+    this.#file = file;
+  }
+
+  static async read(file: string): Promise<Stages> {
+    const stages = new Stages(file);
+    const { tensors } = await readSafetensors(join(goldenFolder, file));
+    for (const [name, span] of tensors)
+      if (span.dtype === "F32") stages.#tensors.set(name, await readF32(span));
+    return stages;
+  }
+
+  get(name: string): Tensor {
+    return this.#tensors.get(name)!;
+  }
+
+  /** The part of a golden: the other shape, the same values. */
+  as(name: string, shape: readonly number[]): Tensor {
+    return { data: this.get(name).data, shape };
+  }
+
+  /** 1000·sigma of transformer.t, which is (1000 - T)/1000. */
+  timestep(): Float32Array {
+    return Float32Array.of(1000 - 1000 * this.get("transformer.t").data[0]!);
+  }
+
+  near(name: string): Tolerance {
+    return toleranceOf(this.#file, name);
+  }
+}
+
+const turbo = modelById("zimage_turbo");
 let components: Components;
-const golden = new Map<string, Tensor>();
-
-/** The part of a golden: the other shape, the same values. */
-const as = (name: string, shape: readonly number[]): Tensor => ({
-  data: golden.get(name)!.data,
-  shape,
-});
-
+let golden: Stages;
 beforeAll(async () => {
-  components = await openComponents(join(goldenFolder, "tiny/store"), modelById("zimage_turbo"));
-  const { tensors } = await readSafetensors(join(goldenFolder, "tiny/stages.safetensors"));
-  for (const [name, span] of tensors)
-    if (span.dtype === "F32") golden.set(name, await readF32(span));
+  components = await openComponents(join(goldenFolder, "tiny/store"), turbo);
+  golden = await Stages.read("tiny/stages.safetensors");
 });
-
-/** 1000·sigma of the golden's transformer.t, which is (1000 - T)/1000. */
-const timestep = () => Float32Array.of(1000 - 1000 * golden.get("transformer.t")!.data[0]!);
 
 test("time vector", () => {
   const { timeScale } = components.transformer.config;
   const name = "time_vector";
-  expect(timeVectors(timestep(), timeScale)).toBeAllclose(golden.get(name)!, near(name));
+  expect(timeVectors(golden.timestep(), timeScale)).toBeAllclose(
+    golden.get(name),
+    golden.near(name),
+  );
 });
 
 test("rope tables of caption and image, pads included", () => {
@@ -58,29 +85,36 @@ test("rope tables of caption and image, pads included", () => {
   for (const [part, tables] of Object.entries({ caption, image })) {
     for (const of of ["cos", "sin"] as const) {
       const name = `rope.${part}.${of}`;
-      expect(tables[of], name).toBeAllclose(golden.get(name)!, near(name));
+      expect(tables[of], name).toBeAllclose(golden.get(name), golden.near(name));
     }
   }
 });
 
 test("patches in the reference's order, and back", () => {
-  const latents = as("transformer.latents", [1, 16, 12, 8]);
+  const latents = golden.as("transformer.latents", [1, 16, 12, 8]);
   const patches = patchify(latents);
-  const embedderIn = golden.get("x_embedder.in")!;
+  const embedderIn = golden.get("x_embedder.in");
   expect(patches).toEqual({ data: embedderIn.data.subarray(0, 24 * 64), shape: [24, 64] });
   expect(unpatchify(patches, latents.shape)).toEqual(latents);
 });
 
-describe.each(testDevices)("on %s", (device) => {
+describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) => {
+  const goldens = goldensFor(storage);
   let f32: Target;
+  let components: Components;
+  let golden: Stages;
   beforeAll(async () => {
     f32 = await f32Target(device);
+    components = await openComponents(join(goldenFolder, goldens, "store"), turbo, heldAs(storage));
+    golden = await Stages.read(`${goldens}/stages.safetensors`);
   });
 
   test("one modulated block", async () => {
     const { config, lookup } = components.transformer;
     const modulation = await openSession(buildModulationGraph(config, lookup, f32, new Map()), f32);
-    const { scales } = await modulation.run({ time: timeVectors(timestep(), config.timeScale) });
+    const { scales } = await modulation.run({
+      time: timeVectors(golden.timestep(), config.timeScale),
+    });
     await modulation.release();
 
     const graph = new GraphBuilder("block", lookup, f32);
@@ -113,7 +147,7 @@ describe.each(testDevices)("on %s", (device) => {
       ropeTable(config, captionPositions(32)),
     ]);
     const results = await block.run({
-      x: golden.get("layers.0.in")!,
+      x: golden.get("layers.0.in"),
       a: row(0),
       b: row(1),
       c: row(2),
@@ -122,29 +156,29 @@ describe.each(testDevices)("on %s", (device) => {
       sin: rope.sin,
     });
     await block.release();
-    expect(results.out).toBeAllclose(golden.get("layers.0.out")!, near("layers.0.out"));
+    expect(results.out).toBeAllclose(golden.get("layers.0.out"), golden.near("layers.0.out"));
   });
 
   test("one forward of the transformer", async () => {
     const { config, lookup } = components.transformer;
     const transformer = new Transformer(config, lookup, f32);
-    const latents = as("transformer.latents", [1, 16, 12, 8]);
+    const latents = golden.as("transformer.latents", [1, 16, 12, 8]);
     const predict = await transformer.prepare({
-      promptEmbeds: [golden.get("transformer.cap_feats")!],
-      timesteps: timestep(),
+      promptEmbeds: [golden.get("transformer.cap_feats")],
+      timesteps: golden.timestep(),
       latentShape: latents.shape,
       adapter: new Map(),
     });
     const [prediction] = await predict(latents, 0);
     await transformer.release();
-    const reference = as("transformer.out", latents.shape);
-    expect(prediction).toBeAllclose(reference, near("transformer.out"));
+    const reference = golden.as("transformer.out", latents.shape);
+    expect(prediction).toBeAllclose(reference, golden.near("transformer.out"));
   });
 
   test("text encoder", async () => {
     const { config, lookup } = components.textEncoder;
     const encoder = await openTextEncoder(config, lookup, f32);
-    const trace = "tiny/traces/head-plain-g0.safetensors";
+    const trace = `${goldens}/traces/head-plain-g0.safetensors`;
     const { tensors } = await readSafetensors(join(goldenFolder, trace));
     expect(tensors.get("input_ids")?.dtype).toBe("I64");
     const ids = components.tokenizer.encode(
@@ -158,16 +192,16 @@ describe.each(testDevices)("on %s", (device) => {
   test("VAE decoder", async () => {
     const { config, lookup } = components.vae;
     const decoder = await openVaeDecoder(config, lookup, f32);
-    const image = await decoder.decode(golden.get("vae.latents")!);
-    expect(image).toBeAllclose(golden.get("vae.image")!, near("vae.image"));
+    const image = await decoder.decode(golden.get("vae.latents"));
+    expect(image).toBeAllclose(golden.get("vae.image"), golden.near("vae.image"));
     await decoder.release();
   });
 
   describe("adapters", () => {
-    const latents = () => as("transformer.latents", [1, 16, 12, 8]);
+    const latents = () => golden.as("transformer.latents", [1, 16, 12, 8]);
     const conditions = (adapter: Parameters<Transformer["prepare"]>[0]["adapter"]) => ({
-      promptEmbeds: [golden.get("transformer.cap_feats")!],
-      timesteps: timestep(),
+      promptEmbeds: [golden.get("transformer.cap_feats")],
+      timesteps: golden.timestep(),
       latentShape: latents().shape,
       adapter,
     });

@@ -2,14 +2,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, testDevices } from "./devices.ts";
+import type { TestRun } from "./devices.ts";
+import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 
@@ -19,24 +19,33 @@ interface Request extends GoldenRequest {
 
 const tiny = join(goldenFolder, "tiny");
 const requests = readGolden<Record<string, Request>>("tiny/traces/requests.json");
-const traces = readdirSync(join(tiny, "traces")).filter((name) => name.endsWith(".safetensors"));
+const tracesOf = (goldens: string) =>
+  readdirSync(join(goldenFolder, goldens, "traces")).filter((name) =>
+    name.endsWith(".safetensors"),
+  );
 const profileOf = { pin: "reference", head: "diffusers" } as const;
 
 // One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
-const openPipeline = async (device: Device) => {
+const openPipeline = async ({ device, storage }: TestRun) => {
   const target = await f32Target(device);
-  const components = await openComponents(join(tiny, "store"), modelById("zimage_turbo"));
+  const components = await openComponents(
+    join(goldenFolder, goldensFor(storage), "store"),
+    modelById("zimage_turbo"),
+    heldAs(storage),
+  );
   return new Pipeline(components, { target, textTarget: target, keepOpen: true });
 };
 
-describe.each(testDevices)("each stage of a whole run equals the reference's on %s", (device) => {
+const title = "each stage of a whole run equals the reference's on $device, $storage weights";
+describe.each(testRuns)(title, (run) => {
+  const goldens = goldensFor(run.storage);
   let pipeline: Pipeline;
   beforeAll(async () => {
-    pipeline = await openPipeline(device);
+    pipeline = await openPipeline(run);
   });
   afterAll(() => pipeline.release());
 
-  test.each(traces)("%s", async (file) => {
+  test.each(tracesOf(goldens))("%s", async (file) => {
     const [generation, ...rest] = file.replace(".safetensors", "").split("-");
     const request = requests[rest.join("-")]!;
     const trace = new Trace();
@@ -55,7 +64,8 @@ describe.each(testDevices)("each stage of a whole run equals the reference's on 
       const path = join(scratch, "trace.safetensors");
       await trace.write(path, {});
       const ours = (await readSafetensors(path)).tensors;
-      const reference = (await readSafetensors(join(tiny, "traces", file))).tensors;
+      const reference = (await readSafetensors(join(goldenFolder, goldens, "traces", file)))
+        .tensors;
       expect([...ours.keys()].toSorted()).toEqual([...reference.keys()].toSorted());
       for (const [name, span] of reference) {
         const mine = ours.get(name)!;
@@ -66,7 +76,7 @@ describe.each(testDevices)("each stage of a whole run equals the reference's on 
         } else {
           expect(await readF32(mine), name).toBeAllclose(
             await readF32(span),
-            toleranceOf(`tiny/traces/${file}`, name),
+            toleranceOf(`${goldens}/traces/${file}`, name),
           );
         }
       }
