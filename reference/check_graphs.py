@@ -106,7 +106,7 @@ def main() -> None:
         model = onnx.load_model(path, load_external_data=False)
         load_external_data_for_model(model, "/")
         # One-captioned graphs have half the tokens.
-        LENGTHS.update({"image_tokens": 32, "tokens": 64} if name == "step_1" else {"image_tokens": 64, "tokens": 128})
+        LENGTHS.update({"image_tokens": 32, "tokens": 64} if name.startswith("step_1") else {"image_tokens": 64, "tokens": 128})
         onnx.checker.check_model(model, full_check=True)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
         feeds = random_inputs(model)

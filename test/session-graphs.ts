@@ -1,0 +1,80 @@
+import type { Model } from "../src/onnx/graph.ts";
+import type { Target } from "../src/onnx/target.ts";
+import type { Components } from "../src/pipeline/components.ts";
+import { buildTextEncoder } from "../src/text-encoder/graph.ts";
+import type { AdapterShape } from "../src/transformer/adapter.ts";
+import { buildCaptionGraph } from "../src/transformer/caption-graph.ts";
+import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
+import { buildStepGraph } from "../src/transformer/step-graph.ts";
+import { adaptableModules } from "../src/transformer/weight-shapes.ts";
+import { buildVaeDecoder } from "../src/vae/graph.ts";
+
+const nothing: AdapterShape = {
+  lora: false,
+  lokr: [],
+  loha: 0,
+  full: 0,
+  norm: false,
+  bias: false,
+  rowScale: false,
+};
+const kinds: Readonly<Record<string, AdapterShape>> = {
+  lora: { ...nothing, lora: true },
+  lokr: {
+    ...nothing,
+    lokr: [
+      { factors: 1, cut: true, rowScale: true },
+      { factors: 2, cut: false, rowScale: false },
+    ],
+  },
+  loha: { ...nothing, loha: 1 },
+  full: { ...nothing, full: 1 },
+  bias: { ...nothing, bias: true },
+  dora: { ...nothing, lora: true, rowScale: true },
+};
+const everything: AdapterShape = {
+  ...Object.assign({}, ...Object.values(kinds)),
+  lora: true,
+  lokr: kinds.lokr!.lokr,
+  loha: 1,
+  full: 1,
+};
+
+/** What the transformer's sessions are made of, with each kind of adapter on every module. */
+function transformerGraphs(
+  { transformer: { config, lookup } }: Components,
+  target: Target,
+): Record<string, Model> {
+  const onAll = (shape: AdapterShape) =>
+    new Map(
+      [...adaptableModules(config)].map(([name, { inDim }]) => [
+        name,
+        inDim === null ? { ...nothing, norm: true } : shape,
+      ]),
+    );
+  const adapters = {
+    "": new Map<string, AdapterShape>(),
+    _adapted: onAll(everything),
+    ...Object.fromEntries(
+      Object.entries(kinds).map(([name, shape]) => [`_${name}`, onAll(shape)] as const),
+    ),
+  };
+  return Object.fromEntries(
+    Object.entries(adapters).flatMap(([name, adapted]) => [
+      [`caption${name}`, buildCaptionGraph(config, lookup, target, adapted)],
+      [`modulation${name}`, buildModulationGraph(config, lookup, target, adapted)],
+      [`step_1${name}`, buildStepGraph(config, lookup, target, adapted, 1)],
+      [`step_2${name}`, buildStepGraph(config, lookup, target, adapted, 2)],
+    ]),
+  );
+}
+
+/** Every graph that a session is made of. */
+export function sessionGraphs(components: Components, target: Target): Record<string, Model> {
+  const { textEncoder, vae } = components;
+  return {
+    text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
+    ...transformerGraphs(components, target),
+    vae_decoder: buildVaeDecoder(vae.config, vae.lookup, target),
+  };
+}
