@@ -101,23 +101,29 @@ test("patches in the reference's order, and back", () => {
 describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) => {
   const goldens = goldensFor(storage);
   let f32: Target;
+  /** Of a session that owns its weights. */
+  let mapped: Target;
   let components: Components;
   let golden: Stages;
   beforeAll(async () => {
     f32 = await f32Target(device);
+    mapped = { ...f32, weights: "mapped" };
     components = await openComponents(join(goldenFolder, goldens, "store"), turbo, heldAs(storage));
     golden = await Stages.read(`${goldens}/stages.safetensors`);
   });
 
   test("one modulated block", async () => {
     const { config, lookup } = components.transformer;
-    const modulation = await openSession(buildModulationGraph(config, lookup, f32, new Map()), f32);
+    const modulation = await openSession(
+      buildModulationGraph(config, lookup, mapped, new Map()),
+      mapped,
+    );
     const { scales } = await modulation.run({
       time: timeVectors(golden.timestep(), config.timeScale),
     });
     await modulation.release();
 
-    const graph = new GraphBuilder("block", lookup, f32);
+    const graph = new GraphBuilder("block", lookup, mapped);
     const rows = ["a", "b", "c", "d"].map((name) => graph.input(name, "f32", [config.dim]));
     const [attentionNorm1, attentionNorm2, ffnNorm1, ffnNorm2] = rows;
     const x = graph.input("x", "f32", [1, "tokens", config.dim]);
@@ -136,7 +142,7 @@ describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) =>
       { tokens: "tokens", sequences: 1, cos: table("cos"), sin: table("sin") },
     );
     graph.output("out", "f32", [1, "tokens", config.dim], out);
-    const block = await openSession(graph.finish(), f32);
+    const block = await openSession(graph.finish(), mapped);
     // Row 0 of the table belongs to the one noise refiner.
     const row = (i: number): Tensor => ({
       data: scales!.data.subarray((4 + i) * config.dim, (5 + i) * config.dim),

@@ -1,6 +1,6 @@
 import { listSupportedBackends } from "onnxruntime-node";
 import type { Device } from "../config/model-options.ts";
-import { InputError } from "../errors.ts";
+import { InputError, messageOf, oneLine } from "../errors.ts";
 
 const howToInstall: Record<Exclude<Device, "cpu">, string> = {
   cuda:
@@ -13,6 +13,18 @@ const howToInstall: Record<Exclude<Device, "cpu">, string> = {
 
 /** A device that is not here, or can't be started. */
 export class DeviceError extends InputError {}
+
+/** A device failed in the middle of a run: its driver was reset, or its memory did not suffice. What lay on it is gone. */
+export class DeviceLostError extends Error {
+  override readonly name = "DeviceLostError";
+
+  constructor(device: Device, cause: unknown) {
+    super(
+      `--device ${device}: the device failed in the middle of a run. The runtime says: ${oneLine(messageOf(cause))}`,
+      { cause },
+    );
+  }
+}
 
 /** @throws DeviceError if this installation of ONNX Runtime has no such execution provider. */
 export function providerFor(device: Device): string {

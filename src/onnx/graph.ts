@@ -88,12 +88,24 @@ const irVersion = 11;
 /** Attribute kinds in `AttributeProto.AttributeType`. */
 const attributeKind = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
+/** A weight that a graph takes as an input, since it lies on the device. */
+export interface ResidentWeight {
+  /** The input's, and the weight's in every graph of one network. */
+  readonly name: string;
+  readonly type: ElementType;
+  readonly shape: readonly number[];
+  /** Where its bytes are. */
+  readonly span: WeightSpan;
+}
+
 /** A graph that the runtime can open. */
 export interface Model {
   /** Of a `ModelProto`. */
   readonly bytes: Uint8Array;
   /** The file system's root below which its weights lie. */
   readonly weightsRoot: string;
+  /** All its weights, where the target's are resident. */
+  readonly resident: readonly ResidentWeight[];
 }
 
 /**
@@ -110,6 +122,7 @@ export class GraphBuilder {
   #constants = new Map<string, Value>();
   #count = 0;
   readonly #places: ExternalPlace[] = [];
+  readonly #resident: ResidentWeight[] = [];
   readonly #name: string;
   readonly #lookup: WeightLookup;
   readonly target: Target;
@@ -158,9 +171,14 @@ export class GraphBuilder {
     if (value === undefined) {
       value = name as Value;
       this.#weights.set(name, value);
-      const place = externalPlace(span.file);
-      this.#places.push(place);
-      this.#initializers.push(externalTensor(name, type, { ...span, ...place, shape }));
+      if (this.target.weights === "resident") {
+        this.input(name, type, shape);
+        this.#resident.push({ name, type, shape, span });
+      } else {
+        const place = externalPlace(span.file);
+        this.#places.push(place);
+        this.#initializers.push(externalTensor(name, type, { ...span, ...place, shape }));
+      }
     }
     return { value, type, shape };
   }
@@ -228,7 +246,7 @@ export class GraphBuilder {
       .message(8, new ProtobufWriter().string(1, "").int(2, standardOpset))
       .message(8, new ProtobufWriter().string(1, "com.microsoft").int(2, 1))
       .finish();
-    return { bytes, weightsRoot: commonRoot(this.#places) };
+    return { bytes, weightsRoot: commonRoot(this.#places), resident: this.#resident };
   }
 }
 

@@ -29,7 +29,7 @@ export const cpuTarget: Target = {
 const targets: Readonly<Record<Device, Target>> = {
   cpu: cpuTarget,
   cuda: { ...cpuTarget, device: "cuda", compute: "bf16" },
-  webgpu: { ...cpuTarget, device: "webgpu", attention: "plain" },
+  webgpu: { ...cpuTarget, device: "webgpu", attention: "plain", weights: "resident" },
   coreml: { ...cpuTarget, device: "coreml", attention: "plain" },
   dml: { ...cpuTarget, device: "dml", attention: "plain" },
 };

@@ -23,7 +23,9 @@ export async function openTextEncoder(
   lookup: WeightLookup,
   target: Target,
 ): Promise<TextEncoder> {
-  const session = await openSession(buildTextEncoder(config, lookup, target), target);
+  // One session alone has them, so it may as well own them.
+  const own: Target = { ...target, weights: "mapped" };
+  const session = await openSession(buildTextEncoder(config, lookup, own), own);
   return {
     async encode(inputIds) {
       const unknown = inputIds.find((id) => id >= config.vocabularySize);

@@ -1,14 +1,24 @@
 import { LRUCache } from "lru-cache";
+import type { DeviceCopies } from "../onnx/device-copies.ts";
 import type { Model } from "../onnx/graph.ts";
+import type { ResidentWeights } from "../onnx/resident-weights.ts";
 import type { Feeds, Session } from "../onnx/session.ts";
 import { openSession } from "../onnx/session.ts";
 import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import type { AdapterModules, AdapterShape } from "./adapter.ts";
+import type { AdapterModule, AdapterModules, AdapterShape } from "./adapter.ts";
 import { adapterFeeds, shapeOf } from "./adapter.ts";
 
-/** Sessions share the mapped weights; each adds about 50 MB for the real model. */
-const mostSessions = 4;
+/** What a network's sessions have in common. */
+export interface Shared {
+  readonly target: Target;
+  /** Undefined where the target's are mapped. */
+  readonly weights: ResidentWeights | undefined;
+  readonly copies: DeviceCopies;
+}
+
+/** Builds a graph for the modules beside which adapters stand, and for as many prompts. */
+type Build = (adapted: ReadonlyMap<string, AdapterShape>, captions: 1 | 2) => Model;
 
 /**
  * A graph with the sessions that run it. Where adapters stand is part of the
@@ -17,29 +27,30 @@ const mostSessions = 4;
  * depends on the runs before it.
  */
 export class AdaptableSession {
-  readonly #build: (adapted: ReadonlyMap<string, AdapterShape>) => Model;
-  readonly #target: Target;
+  readonly #build: Build;
   /** Whether a module is in this graph. */
   readonly #holds: (module: string) => boolean;
-  readonly #sessions = new LRUCache<string, { session: Session }>({ max: mostSessions });
+  readonly #shared: Shared;
+  readonly #most: number;
+  readonly #sessions: LRUCache<string, { session: Session }>;
 
-  constructor(
-    build: (adapted: ReadonlyMap<string, AdapterShape>) => Model,
-    target: Target,
-    holds: (module: string) => boolean,
-  ) {
+  constructor(build: Build, holds: (module: string) => boolean, shared: Shared) {
     this.#build = build;
-    this.#target = target;
     this.#holds = holds;
+    this.#shared = shared;
+    this.#most = mostSessions(shared.target);
+    this.#sessions = new LRUCache({ max: this.#most });
   }
 
-  async run(feeds: Feeds, adapter: AdapterModules): Promise<Record<string, Tensor>> {
+  async run(
+    feeds: Feeds,
+    adapter: AdapterModules,
+    captions: 1 | 2 = 1,
+  ): Promise<Record<string, Tensor>> {
     const own = [...adapter].filter(([name]) => this.#holds(name));
-    const session = await this.#sessionFor(
-      new Map(own.map(([name, module]) => [name, shapeOf(module)])),
-    );
-    const adapterValues = own.map(([name, module]) => adapterFeeds(name, module));
-    return session.run(Object.assign({}, feeds, ...adapterValues));
+    const shapes = new Map(own.map(([name, module]) => [name, shapeOf(module)]));
+    const session = await this.#sessionFor(shapes, captions);
+    return session.run(this.#shared.copies.inPlace({ ...feeds, ...feedsOf(own) }));
   }
 
   async release(): Promise<void> {
@@ -48,13 +59,31 @@ export class AdaptableSession {
     for (const { session } of sessions) await session.release();
   }
 
-  async #sessionFor(adapted: ReadonlyMap<string, AdapterShape>): Promise<Session> {
-    const key = JSON.stringify([...adapted].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  async #sessionFor(adapted: ReadonlyMap<string, AdapterShape>, captions: 1 | 2): Promise<Session> {
+    const key = JSON.stringify([
+      captions,
+      ...[...adapted].toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    ]);
     const known = this.#sessions.get(key);
     if (known !== undefined) return known.session;
-    if (this.#sessions.size === mostSessions) await this.#sessions.pop()?.session.release();
-    const session = await openSession(this.#build(adapted), this.#target);
+    // Before another is opened: on a device without room for two.
+    if (this.#sessions.size === this.#most) await this.#sessions.pop()?.session.release();
+    const { target, weights } = this.#shared;
+    const session = await openSession(this.#build(adapted, captions), target, weights);
     this.#sessions.set(key, { session });
     return session;
   }
+}
+
+/** The inputs of all these modules' adapters. */
+export function feedsOf(modules: Iterable<readonly [string, AdapterModule]>): Feeds {
+  return Object.assign({}, ...Array.from(modules, ([name, module]) => adapterFeeds(name, module)));
+}
+
+/**
+ * Sessions share weights that are mapped or resident, and each adds some 50 MB of ours for the real model. Where each
+ * copies the weights to its device for itself, there is room for one.
+ */
+function mostSessions({ device, weights }: Target): number {
+  return device === "cpu" || weights === "resident" ? 8 : 1;
 }

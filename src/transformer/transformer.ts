@@ -1,9 +1,12 @@
+import { DeviceCopies } from "../onnx/device-copies.ts";
+import { DeviceMemory } from "../onnx/device-memory.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
+import { ResidentWeights } from "../onnx/resident-weights.ts";
 import type { Feeds, IntTensor } from "../onnx/session.ts";
 import type { Target } from "../onnx/target.ts";
 import { stopPoint } from "../stop-point.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { AdaptableSession } from "./adaptable-session.ts";
+import { AdaptableSession, feedsOf } from "./adaptable-session.ts";
 import type { AdapterModules } from "./adapter.ts";
 import { buildCaptionGraph } from "./caption-graph.ts";
 import type { TransformerConfig } from "./config.ts";
@@ -33,29 +36,34 @@ export type PredictStep = (latents: Tensor, stepIndex: number) => Promise<Tensor
 /** A loaded transformer: three graphs over the same weights, split by what each depends on. */
 export class Transformer {
   readonly #config: TransformerConfig;
+  readonly #memory: DeviceMemory | null;
+  readonly #weights: ResidentWeights | undefined;
+  readonly #copies: DeviceCopies;
   readonly #caption: AdaptableSession;
   readonly #modulation: AdaptableSession;
-  readonly #steps: readonly [AdaptableSession, AdaptableSession];
+  readonly #step: AdaptableSession;
 
   constructor(config: TransformerConfig, lookup: WeightLookup, target: Target) {
-    const step = (captions: 1 | 2) =>
-      new AdaptableSession(
-        (adapted) => buildStepGraph(config, lookup, target, adapted, captions),
-        target,
-        (module) => graphOf(module) === "step",
-      );
     this.#config = config;
+    this.#memory = target.weights === "resident" ? new DeviceMemory(target) : null;
+    this.#weights = this.#memory === null ? undefined : new ResidentWeights(this.#memory);
+    this.#copies = new DeviceCopies(this.#memory);
+    const shared = { target, weights: this.#weights, copies: this.#copies };
     this.#caption = new AdaptableSession(
       (adapted) => buildCaptionGraph(config, lookup, target, adapted),
-      target,
       (module) => graphOf(module) === "caption",
+      shared,
     );
     this.#modulation = new AdaptableSession(
       (adapted) => buildModulationGraph(config, lookup, target, adapted),
-      target,
       (module) => graphOf(module) === "modulation",
+      shared,
     );
-    this.#steps = [step(1), step(2)];
+    this.#step = new AdaptableSession(
+      (adapted, captions) => buildStepGraph(config, lookup, target, adapted, captions),
+      (module) => graphOf(module) === "step",
+      shared,
+    );
   }
 
   /**
@@ -74,6 +82,8 @@ export class Transformer {
     const rows = latentShape[2]! / patchSize;
     const columns = latentShape[3]! / patchSize;
     const pads = padsOf(rows * columns);
+    const adapterValues = feedsOf(adapter);
+    await this.#copies.hold(adapterValues);
 
     const captions: Tensor[] = [];
     const imageRopes: RopeTable[] = [];
@@ -108,10 +118,10 @@ export class Transformer {
             lengths: ints(captions.map((caption) => imageTokens + caption.shape[0]!)),
           }),
     };
-    const session = this.#steps[captions.length === 1 ? 0 : 1];
+    await this.#copies.hold({ ...adapterValues, ...fixed });
 
     return async (latents, stepIndex) => {
-      const results = await session.run(
+      const results = await this.#step.run(
         {
           ...fixed,
           patches: patchify(latents),
@@ -119,6 +129,7 @@ export class Transformer {
           ...(scales === undefined ? {} : { scales: rowOf(scales, stepIndex) }),
         },
         adapter,
+        captions.length === 1 ? 1 : 2,
       );
       const predictions = results.predictions!;
       return captions.map((_, i) => unpatchify(rowOf(predictions, i), latentShape));
@@ -126,8 +137,10 @@ export class Transformer {
   }
 
   async release(): Promise<void> {
-    for (const session of [this.#caption, this.#modulation, ...this.#steps])
-      await session.release();
+    for (const session of [this.#caption, this.#modulation, this.#step]) await session.release();
+    this.#copies.release();
+    this.#weights?.release();
+    await this.#memory?.release();
   }
 
   async #refineCaption(embeds: Tensor, rope: RopeTable, adapter: AdapterModules): Promise<Tensor> {

@@ -17,7 +17,9 @@ export async function openVaeDecoder(
   lookup: WeightLookup,
   target: Target,
 ): Promise<VaeDecoder> {
-  const session = await openSession(buildVaeDecoder(config, lookup, target), target);
+  // One session alone has them, so it may as well own them.
+  const own: Target = { ...target, weights: "mapped" };
+  const session = await openSession(buildVaeDecoder(config, lookup, own), own);
   return {
     async decode(latents) {
       const { image } = await session.run({ latents });
