@@ -1,7 +1,7 @@
 """Writes the golden files under test/golden and their manifest.json.
 
   HEAD=<head venv>/bin/python PIN=<pin venv>/bin/python
-  $HEAD reference/goldens.py noise schedules tokens vae tiny quantised --tokenizer DIR
+  $HEAD reference/goldens.py noise schedules tokens vae shapes tiny quantised --tokenizer DIR
   $PIN  reference/goldens.py schedules tiny
   $HEAD reference/goldens.py loras exact --ai-toolkit CHECKOUT --lycoris CHECKOUT
   $HEAD reference/goldens.py pictures wire
@@ -22,6 +22,7 @@ import torch
 import golden_exact
 import golden_loras
 import golden_parts
+import golden_shapes
 import golden_tiny
 import golden_tokenizer
 import golden_vae
@@ -114,6 +115,11 @@ def write_vae() -> None:
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
 
 
+def write_shapes() -> None:
+    for path in golden_shapes.write(ROOT / "shapes"):
+        record(path, "models of other heads, sizes and lengths, with weights by a formula: some 500 values of each result", "f32", 1e-5, 1e-4)
+
+
 def write_quantised() -> None:
     import golden_quantised  # needs the gguf package, which the others don't
 
@@ -166,7 +172,7 @@ def record_wire() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "tiny", "loras", "exact", "quantised", "pictures", "wire", "tools", "exports"])
+    parser.add_argument("parts", nargs="+", choices=["noise", "schedules", "tokens", "vae", "shapes", "tiny", "loras", "exact", "quantised", "pictures", "wire", "tools", "exports"])
     parser.add_argument("--tokenizer", type=Path, help="folder of the real Qwen3 tokenizer, for `tokens`")
     parser.add_argument("--ai-toolkit", type=Path, help="checkout of ostris/ai-toolkit, for `loras` and `exact`")
     parser.add_argument("--lycoris", type=Path, help="checkout of KohakuBlueleaf/LyCORIS, for `loras` and `exact`")
@@ -183,6 +189,8 @@ def main() -> None:
         write_tokens(args.tokenizer)
     if "vae" in args.parts:
         write_vae()
+    if "shapes" in args.parts:
+        write_shapes()
     if "tiny" in args.parts:
         write_tiny()
     if "loras" in args.parts:
