@@ -1,12 +1,13 @@
 import { readFileSync, writeFileSync } from "node:fs";
-import type { Quantize } from "../src/config/model-options.ts";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
 import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { weightBytes } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
+import { holdWeights } from "../src/pipeline/hold-weights.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
 
 // One request in a process of its own with a transformer in some storage. Prints JSON.
 // usage: quantised-step.ts STORE SIZE STEPS CACHE FIRST-PREDICTION.f32 [FILE|int8]
@@ -30,11 +31,14 @@ const request = generateRequestSchema.parse({
   profile: "diffusers",
 });
 const openedAt = performance.now();
-const quantize: Quantize = "int8";
-const components = await openComponents(store, modelById("zimage_turbo"), {
+const narrow = storage === "int8";
+const opened = await openComponents(store, modelById("zimage_turbo"), {
   cacheFolder,
-  ...(storage === undefined ? {} : storage === "int8" ? { quantize } : { transformer: storage }),
+  ...(storage === undefined || narrow ? {} : { transformer: storage }),
 });
+const components = narrow
+  ? await holdWeights(opened, "int8", storageDeviceOf(cpuTarget), { cacheFolder })
+  : opened;
 const openSeconds = (performance.now() - openedAt) / 1000;
 const pipeline = new Pipeline(components, {
   target: cpuTarget,

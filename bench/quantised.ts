@@ -7,12 +7,8 @@ import { Command } from "commander";
 import { ssim } from "ssim.js";
 import { z } from "zod";
 import { generateRequestSchema } from "../src/job/request.ts";
-import { modelById } from "../src/models/registry.ts";
-import { cpuTarget } from "../src/onnx/target.ts";
-import type { ComponentOptions } from "../src/pipeline/components.ts";
-import { openComponents } from "../src/pipeline/components.ts";
-import { generate } from "../src/pipeline/generate.ts";
-import { Pipeline } from "../src/pipeline/pipeline.ts";
+import type { OpenOptions } from "../src/pipeline/open.ts";
+import { openPipeline } from "../src/pipeline/open.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
 // Pictures of the demonstration checkpoint in each storage against those of bf16, and steps
@@ -55,24 +51,19 @@ const options = new Command("bench/quantised")
     out: string;
   }>();
 
-async function draw(own: Partial<ComponentOptions>): Promise<Tensor[]> {
-  const components = await openComponents("demo", modelById("zimage_deturbo"), {
+async function draw(own: Partial<OpenOptions>): Promise<Tensor[]> {
+  await using pipeline = await openPipeline({
+    model: "zimage_deturbo",
     cacheFolder: options.cache,
     ...own,
-  });
-  const pipeline = new Pipeline(components, {
-    target: cpuTarget,
-    textTarget: cpuTarget,
-    keepOpen: true,
   });
   const drawn: Tensor[] = [];
   for (const [prompt, seed] of pictures) {
     const request = generateRequestSchema.parse({
       ...{ prompt, seed: BigInt(seed), width: 256, height: 256, steps: 12 },
     });
-    drawn.push((await generate(pipeline, request, {})).image);
+    drawn.push((await pipeline.generate(request)).image);
   }
-  await pipeline.release();
   return drawn;
 }
 
@@ -131,13 +122,13 @@ const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / 
 
 try {
   const plain = await draw({});
-  const variants: [string, Partial<ComponentOptions>, (folder: string) => string[]][] = [
+  const variants: [string, Partial<OpenOptions>, (folder: string) => string[]][] = [
     ...Object.entries(files).map(([name, file]): (typeof variants)[number] => [
       name,
       { transformer: join(options.demoFiles, file) },
       (where) => [join(where, file)],
     ]),
-    ["int8", { quantize: "int8" }, () => ["int8"]],
+    ["int8", { storage: "int8" }, () => ["int8"]],
   ];
   const quality: Record<string, object> = {};
   for (const [name, own] of variants) {

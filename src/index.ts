@@ -1,7 +1,7 @@
 // Retake as a library: what a program in Node 24 may import. docs/library.md shows it in use. The
 // command line and the server's workers use the same functions.
 
-export type { Device, ModelOptions, Quantize } from "./config/model-options.ts";
+export type { Device, ModelOptions, Quantize, Storage } from "./config/model-options.ts";
 export { CanceledError, InputError, MissingFileError } from "./errors.ts";
 export type { Pulled } from "./hub/pull.ts";
 export type { ImageFormat } from "./image/encode-image.ts";

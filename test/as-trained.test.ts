@@ -52,6 +52,14 @@ test("alone: as the trainer's page sets jobs up, in the version of the LoRA's tr
   });
 });
 
+test("rounded weights can be held in another storage", async () => {
+  for (const storage of ["f16", "int8"]) {
+    const { code, stdout, stderr } = await generate("--as-trained", "--storage", storage);
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ storage, as_trained: { transformer: "quanto" } });
+  }
+});
+
 test("with a job's configuration: what that job rounded", async () => {
   expect(await roundedBy(...turbo, ...lora, "--as-trained", config)).toMatchObject({
     transformer: "torchao",
@@ -67,7 +75,6 @@ test("with a job's configuration: what that job rounded", async () => {
 
 test("what can't be done is refused by name", async () => {
   const cases: [string[], RegExp][] = [
-    [["--as-trained", "--quantize", "int8"], /--quantize int8 .*or --as-trained/],
     [["--training-adapter", "a.safetensors"], /with --as-trained alone/],
     [["--as-trained", join(home, "none.yaml")], /none\.yaml/],
     [[...turbo, "--as-trained", "--training-adapter", config], /config\.yaml is not a whole/],

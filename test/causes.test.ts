@@ -19,7 +19,7 @@ import { copyJob, editConfig, setVersion, swapTensors } from "./planted-job.ts";
 const renderer = openRenderer({
   weights: "demo",
   device: "cpu",
-  quantize: "none",
+  storage: "auto",
   cacheFolder: mkdtempSync(join(tmpdir(), "causes-cache-")),
   transformers: {},
 });

@@ -54,8 +54,31 @@ test("`generate` rounds as RETAKE_QUANTIZE says, unless --quantize says otherwis
   const small = ["--width", "64", "--height", "64", "--steps", "1", "--json"];
   const rounded = await retake([...generate, ...small]);
   expect(JSON.parse(rounded.stdout)).toMatchObject({ transformer: { quantization: "int8" } });
+  expect(rounded.stderr).toMatch(/^storage int8 on cpu: it was asked for$/m);
   const plain = await retake([...generate, ...small, "--quantize", "none"]);
   expect(JSON.parse(plain.stdout)).toMatchObject({ transformer: { quantization: null } });
+  expect(plain.stderr).not.toContain("storage");
+});
+
+test("what is nearer counts under both names of a storage; what contradicts itself is refused", async () => {
+  writeEnv("RETAKE_QUANTIZE=int8\nRETAKE_CACHE=cache\n");
+  const small = ["--width", "64", "--height", "64", "--steps", "1", "--json"];
+  const own = await retake([...generate, ...small], { RETAKE_STORAGE: "f16" });
+  expect(JSON.parse(own.stdout)).toMatchObject({
+    storage: "f16",
+    transformer: { quantization: null },
+  });
+  const flag = await retake([...generate, ...small, "--storage", "original"], {
+    RETAKE_STORAGE: "f16",
+  });
+  expect(JSON.parse(flag.stdout)).toMatchObject({ storage: "original" });
+  for (const command of [generate, ["preview", "job"], ["compare", "a.png", "b.png"]]) {
+    const both = await retake([...command, "--storage", "f16", "--quantize", "int8"]);
+    expect(both.code).toBe(2);
+    if (command[0] === "compare") continue;
+    expect(both.stderr).toContain("--storage) is f16");
+    expect(both.stderr).toContain("--quantize) is int8");
+  }
 });
 
 test("no server setting stands in the way of what doesn't use it", async () => {

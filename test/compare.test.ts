@@ -32,7 +32,7 @@ const preview = join(
 const renderer = openRenderer({
   weights: "demo",
   device: "cpu",
-  quantize: "none",
+  storage: "auto",
   cacheFolder: folder,
   transformers: {},
 });

@@ -11,7 +11,7 @@ import { fromTruth, jobFolders } from "./truth-picture.ts";
 
 const renderer = openRenderer({
   weights: demoWeights,
-  quantize: "none",
+  storage: "auto",
   cacheFolder: mkdtempSync(join(tmpdir(), "retakes-")),
   device: "cpu",
   transformers: {},

@@ -12,11 +12,15 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
+import { cpuTarget } from "../src/onnx/target.ts";
 import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
+import { holdWeights } from "../src/pipeline/hold-weights.ts";
+import { openPipeline } from "../src/pipeline/open.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
+import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
@@ -40,6 +44,13 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-quantised-"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** The store's transformer in 8 bits. */
+async function openRounded(): Promise<Components> {
+  return holdWeights(await openComponents(store, turbo), "int8", storageDeviceOf(cpuTarget), {
+    cacheFolder: folder,
+  });
+}
 
 /** Latents and predictions of each step, under the names of traces. */
 async function run(
@@ -73,7 +84,7 @@ describe.each(testDevices)(
       transformer: join(quantised, name),
       cacheFolder: folder,
     });
-    const cases: [string, string, () => ComponentOptions][] = [
+    const cases: [string, string, () => ComponentOptions | undefined][] = [
       ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
       ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
       ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
@@ -83,10 +94,12 @@ describe.each(testDevices)(
         () => file("gguf/mixed.gguf"),
       ],
       // Rows of 48 are a block and a half.
-      ["int8", "int8", () => ({ quantize: "int8", cacheFolder: folder })],
+      ["int8", "int8", () => undefined],
     ];
     test.each(cases)("%s", async (name, quantization, options) => {
-      const components = await openComponents(store, turbo, options());
+      const own = options();
+      const components =
+        own === undefined ? await openRounded() : await openComponents(store, turbo, own);
       expect(components.transformer.quantization).toBe(quantization);
       const ours = await run(components, requests[name]!, device);
       const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
@@ -101,16 +114,18 @@ describe.each(testDevices)(
 
 test("what is quantised is not quantised again; the fingerprint tells of rounding", async () => {
   const transformer = join(quantised, "gguf/mixed.gguf");
-  const twice = openComponents(store, turbo, {
+  const twice = openPipeline({
+    model: turbo.id,
+    weights: store,
     transformer,
-    quantize: "int8",
+    storage: "int8",
     cacheFolder: folder,
   });
-  await expect(twice).rejects.toThrow(/mixed\.gguf is quantised already \(gguf Q4_0/);
-  const plain = await fingerprintWeights(await openComponents(store, turbo));
-  const rounded = await fingerprintWeights(
-    await openComponents(store, turbo, { quantize: "int8", cacheFolder: folder }),
+  await expect(twice).rejects.toThrow(
+    /storage int8 on cpu: mixed\.gguf is quantised already \(gguf Q4_0.*Leave --storage/,
   );
+  const plain = await fingerprintWeights(await openComponents(store, turbo));
+  const rounded = await fingerprintWeights(await openRounded());
   expect(rounded).toEqual({ ...plain, transformer: `${plain.transformer}+int8` });
 });
 

@@ -49,7 +49,7 @@ export function workerIn(
     device: "cpu",
     weights: "demo",
     transformers: {},
-    quantize: "none",
+    storage: "auto",
     cacheFolder: "/nowhere",
     keepOpen: true,
     memoryBudget: 2 ** 30,

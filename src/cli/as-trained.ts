@@ -1,6 +1,5 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import type { Quantize } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import type { GenerateRequest } from "../job/request.ts";
 import type { Rounding } from "../job/rounding.ts";
@@ -39,17 +38,11 @@ export async function roundingOfFlags(
   { asTrained, trainingAdapter }: AsTrainedFlags,
   model: string,
   { loras }: Pick<GenerateRequest, "loras">,
-  quantize: "none" | Quantize,
 ): Promise<Rounding | undefined> {
   if (asTrained === undefined || asTrained === false) {
     if (trainingAdapter === undefined) return undefined;
     throw new InputError(
       "--training-adapter: it acts with --as-trained alone. Give both, or neither.",
-    );
-  }
-  if (quantize !== "none") {
-    throw new InputError(
-      `--as-trained: the transformer is to be rounded to ${quantize} too. Leave --quantize ${quantize} (RETAKE_QUANTIZE) away, or --as-trained.`,
     );
   }
   const version = await versionOf(loras);

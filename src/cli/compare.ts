@@ -12,11 +12,14 @@ import { openRenderer } from "../preview/renderer.ts";
 import type { Shot } from "../preview/shot.ts";
 import { pictureJson, pictureText, traceText } from "./comparison-text.ts";
 import { parseNumber } from "./options.ts";
+import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
+import type { StorageFlags } from "./storage-flags.ts";
+import { addStorageOptions, sayStorage, storageVariables } from "./storage-flags.ts";
 
-interface CompareFlags {
+interface CompareFlags extends StorageFlags {
   readonly weights?: string;
   readonly lora?: string[];
   readonly device?: Device;
@@ -26,7 +29,7 @@ interface CompareFlags {
 }
 
 export function addCompareCommand(program: Command): void {
-  program
+  const command = program
     .command("compare")
     .description("say how two pictures or two traces differ, and why")
     .argument(
@@ -48,6 +51,7 @@ export function addCompareCommand(program: Command): void {
     .action((first: string, second: string, flags: CompareFlags) =>
       stoppable((signal) => compare(first, second, flags, signal)),
     );
+  addStorageOptions(command);
 }
 
 async function compare(
@@ -95,10 +99,15 @@ async function compare(
 }
 
 function renderOptions(flags: CompareFlags, signal: AbortSignal): Renderer {
-  const settings = readModelSettings({ RETAKE_WEIGHTS: flags.weights, DEVICE: flags.device });
-  const { weights, quantize, cacheFolder, transformers } = settings;
+  const settings = readModelSettings({
+    RETAKE_WEIGHTS: flags.weights,
+    ...storageVariables(flags),
+    DEVICE: flags.device,
+  });
+  const { weights, storage, cacheFolder, transformers } = settings;
   const device = settings.devices[0] ?? "cpu";
-  return openRenderer({ weights, quantize, cacheFolder, transformers, device, signal });
+  const saying = { onStart: sayPreparing, onStorage: sayStorage };
+  return openRenderer({ weights, storage, cacheFolder, transformers, device, signal, ...saying });
 }
 
 function print({ json }: CompareFlags, result: unknown, text: () => string): void {

@@ -58,7 +58,7 @@ export async function explained(
       typeof file === "string" ? [{ path: file, multiplier: 1 }] : [],
     ),
   };
-  const rounding = await roundingOfFlags(flags, asked.model, read, "none");
+  const rounding = await roundingOfFlags(flags, asked.model, read);
   const model = models.find(({ id }) => id === asked.model)!;
   return await explain({
     ...asked,

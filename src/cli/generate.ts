@@ -2,8 +2,8 @@ import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
-import type { Device, Quantize } from "../config/model-options.ts";
-import { devices, quantizeKinds } from "../config/model-options.ts";
+import type { Device } from "../config/model-options.ts";
+import { devices } from "../config/model-options.ts";
 import type { ModelSettings } from "../config/settings.ts";
 import { InputError, oneLine } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
@@ -23,12 +23,13 @@ import type { AskedRequest, RequestFlags } from "./request-flags.ts";
 import { addRequestOptions, askedRequest, given } from "./request-flags.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
+import type { StorageFlags } from "./storage-flags.ts";
+import { addStorageOptions, sayStorage, storageVariables } from "./storage-flags.ts";
 
-interface GenerateFlags extends AsTrainedFlags, RequestFlags {
+interface GenerateFlags extends AsTrainedFlags, RequestFlags, StorageFlags {
   readonly from?: string;
   readonly weights?: string;
   readonly transformer?: string;
-  readonly quantize?: "none" | Quantize;
   readonly device?: Device;
   readonly out?: string;
   readonly trace?: string;
@@ -50,18 +51,13 @@ export function addGenerateCommand(program: Command): void {
       "take the transformer from this .safetensors or .gguf file (RETAKE_TRANSFORMERS)",
     )
     .addOption(
-      new Option(
-        "--quantize <kind>",
-        "round the transformer when it is loaded (RETAKE_QUANTIZE)",
-      ).choices(["none", ...quantizeKinds]),
-    )
-    .addOption(
       new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
     )
     .option("--out <file>", "picture to write, .png, .jpg or .webp (default <model>-<seed>.png)")
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
     .action(runGenerate);
+  addStorageOptions(generate);
   addAsTrainedOptions(generate);
 }
 
@@ -75,7 +71,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   requireLoras(asked);
   const settings = readModelSettings({
     RETAKE_WEIGHTS: flags.weights,
-    RETAKE_QUANTIZE: flags.quantize,
+    ...storageVariables(flags),
     DEVICE: flags.device,
   });
   const openWith = openOptions(flags, model, settings, signal);
@@ -88,7 +84,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   for (const warning of asked.warnings) process.stderr.write(`warning: ${oneLine(warning)}\n`);
   const request = await withLoraFiles(asked.request, signal);
   const asTrained =
-    (await roundingOfFlags(flags, model, request, settings.quantize)) ??
+    (await roundingOfFlags(flags, model, request)) ??
     (flags.asTrained === undefined ? asked.asTrained : null);
   const options = asTrained === null ? openWith : { ...openWith, asTrained };
 
@@ -161,19 +157,20 @@ async function withLoraFiles(
 function openOptions(
   { transformer }: GenerateFlags,
   model: string,
-  { weights, transformers, quantize, cacheFolder, devices: named }: ModelSettings,
+  { weights, transformers, storage, cacheFolder, devices: named }: ModelSettings,
   signal: AbortSignal,
 ): OpenOptions & { readonly device: Device } {
   return {
     model,
     weights,
-    quantize,
+    storage,
     cacheFolder,
     // A server with DEVICE=none leaves the work to others; here nobody else would do it.
     device: named[0] ?? "cpu",
     keepOpen: false,
     signal,
     onStart: sayPreparing,
+    onStorage: sayStorage,
     ...given({ transformer: transformer ?? transformers[model] }),
   };
 }

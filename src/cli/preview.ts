@@ -20,8 +20,10 @@ import { summaryOf } from "./preview-summary.ts";
 import { startProgress } from "./progress.ts";
 import { readModelSettings } from "./settings.ts";
 import { stoppable } from "./stop-signal.ts";
+import type { StorageFlags } from "./storage-flags.ts";
+import { addStorageOptions, sayStorage, storageVariables } from "./storage-flags.ts";
 
-interface PreviewFlags {
+interface PreviewFlags extends StorageFlags {
   readonly config?: string;
   readonly step?: number[];
   readonly sample?: number[];
@@ -37,7 +39,7 @@ interface PreviewFlags {
 }
 
 export function addPreviewCommand(program: Command): void {
-  program
+  const preview = program
     .command("preview")
     .description("take a training's previews again and say how near each one comes")
     .argument("<job>", "the folder that ai-toolkit wrote, a LoRA in it, or one of its previews")
@@ -71,6 +73,7 @@ export function addPreviewCommand(program: Command): void {
     .action((job: string, flags: PreviewFlags) =>
       stoppable((signal) => takePreviews(job, flags, signal)),
     );
+  addStorageOptions(preview);
 }
 
 async function takePreviews(
@@ -78,7 +81,11 @@ async function takePreviews(
   flags: PreviewFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const settings = readModelSettings({ RETAKE_WEIGHTS: flags.weights, DEVICE: flags.device });
+  const settings = readModelSettings({
+    RETAKE_WEIGHTS: flags.weights,
+    ...storageVariables(flags),
+    DEVICE: flags.device,
+  });
   const device = settings.devices[0] ?? "cpu";
   providerFor(device);
   const job = await readJobFolder(target, {
@@ -99,12 +106,13 @@ async function takePreviews(
   const folder = flags.report ?? reportFolder(job);
   await using renderer = openRenderer({
     weights: settings.weights,
-    quantize: settings.quantize,
+    storage: settings.storage,
     cacheFolder: settings.cacheFolder,
     device,
     transformers: transformersOf(flags.transformer, settings.transformers),
     signal,
     onStart: sayPreparing,
+    onStorage: sayStorage,
   });
   const progress = startProgress("{bar} picture {value}/{total}, {eta_formatted} left");
   try {

@@ -55,5 +55,13 @@ export function readCacheFolder(): string {
 
 function environmentWith(flags: Flags): Record<string, string> {
   const file = parseEnvFile(readTextFile(".env") ?? "", ".env");
-  return { ...inCapitals(file), ...inCapitals(process.env), ...inCapitals(flags) };
+  let all: Record<string, string> = {};
+  for (const layer of [file, process.env, flags].map(inCapitals)) {
+    // Two names of one setting: what is nearer takes the place of both.
+    const { RETAKE_STORAGE, RETAKE_QUANTIZE, ...others } = all;
+    const isStorageGiven =
+      layer.RETAKE_STORAGE !== undefined || layer.RETAKE_QUANTIZE !== undefined;
+    all = { ...(isStorageGiven ? others : all), ...layer };
+  }
+  return all;
 }

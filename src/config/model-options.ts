@@ -4,16 +4,39 @@ import { z } from "zod";
 export const devices = ["cpu", "cuda", "webgpu", "coreml", "dml"] as const;
 export type Device = (typeof devices)[number];
 
-/** Ways to round a transformer's matrices when they are loaded. */
-export const quantizeKinds = ["int8"] as const;
+/**
+ * How a transformer's weights are held: `original` as their file has them, the others in a copy
+ * that is made once; `auto` is the device's choice.
+ */
+export const storages = ["auto", "original", "f32", "f16", "int8"] as const;
+export type Storage = (typeof storages)[number];
+
+/** What the older setting takes, and which storage each word stands for. */
+export const quantizeKinds = ["none", "int8"] as const;
 export type Quantize = (typeof quantizeKinds)[number];
+const storageOfKind = { none: "original", int8: "int8" } as const;
+
+/** A storage under its own name, its older name, or both. Without any it is `auto`. */
+export interface AskedStorage {
+  readonly storage?: Storage | undefined;
+  readonly quantize?: Quantize | undefined;
+}
+
+/** Whether both names are used and stand for different things. */
+export function contradict({ storage, quantize }: AskedStorage): boolean {
+  return storage !== undefined && quantize !== undefined && storageOfKind[quantize] !== storage;
+}
+
+/** What is asked for, once it is known that the names don't contradict each other. */
+export function storageOf({ storage, quantize }: AskedStorage): Storage {
+  return storage ?? (quantize === undefined ? "auto" : storageOfKind[quantize]);
+}
 
 /** How models are opened, the same for the server's settings, its workers and the library. */
 export const modelOptionsSchema = z.strictObject({
   /** A model store (a folder with the hub's names, `owner/name/`), a hub cache, `hub` for this machine's, or `demo`. */
   weights: z.string().min(1),
-  /** `int8` rounds the transformer's matrices to 8 bits when they are loaded. */
-  quantize: z.enum(["none", ...quantizeKinds]),
+  storage: z.enum(storages),
   /** Folder for files that weights are made into; they can be made again at any time. */
   cacheFolder: z.string().min(1),
   device: z.enum(devices),

@@ -185,7 +185,27 @@ test("the longest time-out is one that a timer can hold", async () => {
   }
 });
 
+test("a storage has an older name, and both may be given where they say the same", () => {
+  const storageWith = (environment: Record<string, string>) =>
+    parseModelSettings(environment, known).storage;
+  expect(storageWith({})).toBe("auto");
+  expect(storageWith({ RETAKE_STORAGE: "f16" })).toBe("f16");
+  expect(storageWith({ RETAKE_QUANTIZE: "int8" })).toBe("int8");
+  expect(storageWith({ RETAKE_QUANTIZE: "none" })).toBe("original");
+  expect(storageWith({ RETAKE_QUANTIZE: "int8", RETAKE_STORAGE: "int8" })).toBe("int8");
+  for (const [storage, quantize] of [
+    ["f16", "int8"],
+    ["int8", "none"],
+    ["auto", "int8"],
+  ] as const) {
+    expect(() => storageWith({ RETAKE_STORAGE: storage, RETAKE_QUANTIZE: quantize })).toThrow(
+      `RETAKE_STORAGE (--storage) is ${storage}, and its older name RETAKE_QUANTIZE (--quantize) is ${quantize}`,
+    );
+  }
+});
+
 test.each([
+  [{ RETAKE_STORAGE: "bf16" }, "RETAKE_STORAGE: takes auto, original, f32, f16, int8;"],
   [{ RETAKE_QUANTIZE: "int4" }, 'RETAKE_QUANTIZE: takes none, int8; "int4" was given'],
   [{ OFFLOAD_MODE: "some" }, "OFFLOAD_MODE: takes none, model, sequential;"],
   [{ RETAKE_LOG_LEVEL: "loud" }, "RETAKE_LOG_LEVEL: takes fatal,"],
@@ -292,7 +312,7 @@ test("what a command doesn't use is not in its way", () => {
   expect(parseStoreSettings({ ...store, RETAKE_WEIGHTS: "/w" }).weights).toBe("/w");
   const model = { ...broken, HF_ENDPOINT: "?", RETAKE_LORA_CACHE: "x" };
   expect(parseModelSettings({ ...model, RETAKE_QUANTIZE: "int8" }, known)).toMatchObject({
-    quantize: "int8",
+    storage: "int8",
     weights: "demo",
   });
   expect(parseLinkSettings({ ...broken, RETAKE_MAX_LORA: "5" }).loraSource.fileBytes).toBe(5);

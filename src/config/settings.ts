@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type HubSettings, hubCacheFolder, hubTokenFile, userCacheFolder } from "./hub.ts";
-import type { Device, ModelOptions } from "./model-options.ts";
+import { contradict, type Device, type ModelOptions, storageOf } from "./model-options.ts";
 import type { LoraSourceSettings, NetworkPolicy, WebhookSettings } from "./network.ts";
 import {
   cacheVariables,
@@ -23,7 +23,7 @@ export interface Known {
 
 /** What runs a model. */
 export interface ModelSettings
-  extends Readonly<Pick<ModelOptions, "weights" | "quantize" | "cacheFolder">> {
+  extends Readonly<Pick<ModelOptions, "weights" | "storage" | "cacheFolder">> {
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
   /** One worker each; none for a server that leaves the work to others. */
@@ -95,7 +95,7 @@ const referenceLoraFolder = "/app/ai-toolkit/lora_weights";
 /** All of a server's settings. @throws InputError naming everything that is wrong */
 export function parseSettings(environment: Environment, known: Known): Settings {
   const env = readVariables(serverVariables, environment, (read) => [
-    ...unknownModels(read, known),
+    ...modelProblems(read, known),
     ...(read.RETAKE_AUTO_PULL === true && read.RETAKE_WEIGHTS === "demo"
       ? ["RETAKE_AUTO_PULL: needs RETAKE_WEIGHTS, a folder or hub; it is demo."]
       : []),
@@ -145,7 +145,7 @@ export function parseSettings(environment: Environment, known: Known): Settings 
 /** What makes a picture, on a server or without one. @throws InputError */
 export function parseModelSettings(environment: Environment, known: Known): ModelSettings {
   return modelSettings(
-    readVariables(modelVariables, environment, (read) => unknownModels(read, known)),
+    readVariables(modelVariables, environment, (read) => modelProblems(read, known)),
   );
 }
 
@@ -164,23 +164,33 @@ export function parseCacheFolder(environment: Environment): string {
   return cacheFolder(readVariables(cacheVariables, environment));
 }
 
-function unknownModels(
-  { RETAKE_TRANSFORMERS: files = {} }: Partial<Read<typeof modelVariables>>,
+function modelProblems(
+  {
+    RETAKE_TRANSFORMERS: files = {},
+    RETAKE_STORAGE: storage,
+    RETAKE_QUANTIZE: quantize,
+  }: Partial<Read<typeof modelVariables>>,
   { models }: Known,
 ): string[] {
-  return Object.keys(files)
+  const unknown = Object.keys(files)
     .filter((id) => !models.includes(id))
     .map(
       (id) =>
         `RETAKE_TRANSFORMERS: there is no model ${JSON.stringify(id)}; take ${models.join(", ")}.`,
     );
+  return contradict({ storage, quantize })
+    ? [
+        ...unknown,
+        `RETAKE_STORAGE (--storage) is ${storage}, and its older name RETAKE_QUANTIZE (--quantize) is ${quantize}: leave the older one away.`,
+      ]
+    : unknown;
 }
 
 function modelSettings(env: Read<typeof modelVariables>): ModelSettings {
   return {
     weights: weightsFolder(env),
     transformers: env.RETAKE_TRANSFORMERS,
-    quantize: env.RETAKE_QUANTIZE,
+    storage: storageOf({ storage: env.RETAKE_STORAGE, quantize: env.RETAKE_QUANTIZE }),
     cacheFolder: cacheFolder(env),
     devices: env.DEVICE,
   };

@@ -77,6 +77,17 @@ export function word<const Words extends readonly [string, ...string[]]>(
     .register(variableTexts, { takes: words.join(", "), unset });
 }
 
+/** One of some words, or nothing: `unset` says what counts then. */
+export function wordOrNone<const Words extends readonly [string, ...string[]]>(
+  words: Words,
+  unset: string,
+) {
+  return z
+    .enum(words)
+    .optional()
+    .register(variableTexts, { takes: words.join(", "), unset });
+}
+
 /** What can be a token of the hub: anything else can't go into a header. */
 export const tokenPattern = /^[\x21-\x7e]+$/;
 

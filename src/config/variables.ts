@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import { InputError } from "../errors.ts";
 import { bounds, mostLoras } from "../job/request.ts";
-import { quantizeKinds } from "./model-options.ts";
+import { quantizeKinds, storages } from "./model-options.ts";
 import { signingKey } from "./signing-key.ts";
 import * as values from "./values.ts";
 
@@ -36,7 +36,9 @@ export const modelVariables = {
   ...weightsVariables,
   ...cacheVariables,
   RETAKE_TRANSFORMERS: values.transformerList,
-  RETAKE_QUANTIZE: values.word(["none", ...quantizeKinds], "none"),
+  RETAKE_STORAGE: values.wordOrNone(storages, "auto"),
+  /** The older name of RETAKE_STORAGE. */
+  RETAKE_QUANTIZE: values.wordOrNone(quantizeKinds, "RETAKE_STORAGE"),
   DEVICE: values.deviceList,
 };
 

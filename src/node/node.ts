@@ -109,10 +109,10 @@ export async function openNode(
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
       const workers = settings.devices.map((device) => {
-        const { weights, transformers, quantize, cacheFolder, outputFolder, keepOpen } = settings;
+        const { weights, transformers, storage, cacheFolder, outputFolder, keepOpen } = settings;
         const { pixelSteps } = settings.limits;
         const own = { device, outputFolder, keepOpen, memoryBudget, pixelSteps };
-        return new WorkerSlot({ ...own, weights, transformers, quantize, cacheFolder }, log);
+        return new WorkerSlot({ ...own, weights, transformers, storage, cacheFolder }, log);
       });
       const fetched = openModels(settings, {
         queue,

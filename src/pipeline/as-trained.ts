@@ -1,10 +1,13 @@
 import { InputError } from "../errors.ts";
 import type { Rounding, RoundingMethod, TrainDtype } from "../job/rounding.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 import { textEncoderLinears } from "../text-encoder/config.ts";
 import { adaptableModules, isEmbedder } from "../transformer/weight-shapes.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import type { MergedPair } from "../weights/round-as-trained.ts";
-import { roundAsTrained } from "../weights/round-as-trained.ts";
+import { roundAsTrained, storedAs } from "../weights/round-as-trained.ts";
 import type { Component, Components } from "./components.ts";
 import { withWeights } from "./components.ts";
 import { findTrainingAdapter, mergedPairs } from "./training-adapter.ts";
@@ -62,6 +65,18 @@ export async function roundComponents(
     ),
     asTrained: { rounding, adapter },
   };
+}
+
+/** What the rounded transformer will be like: every weight in the training's dtype, none of them there yet. */
+export function roundedOutline(components: Components, { dtype }: Rounding): Components {
+  const stored = storedAs[dtype];
+  const weights = new Map(
+    [...components.transformer.weights].map(([name, span]): [string, WeightSpan] => [
+      name,
+      { ...span, dtype: stored, byteLength: sizeOf(span.shape) * dtypeBytes[stored] },
+    ]),
+  );
+  return { ...components, transformer: withWeights(components.transformer, weights) };
 }
 
 const nothing: ReadonlyMap<string, () => Promise<MergedPair>> = new Map();

@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
-import type { Quantize } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import type { Rounding } from "../job/rounding.ts";
 import type { ModelDefinition } from "../models/registry.ts";
@@ -13,12 +12,11 @@ import type { TextEncoderConfig } from "../text-encoder/config.ts";
 import { parseTextEncoderConfig, textEncoderWeights } from "../text-encoder/config.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { parseTransformerConfig } from "../transformer/config.ts";
-import { blockMatrices, transformerWeights } from "../transformer/weight-shapes.ts";
+import { transformerWeights } from "../transformer/weight-shapes.ts";
 import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig, vaeWeights } from "../vae/config.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
-import { quantizeInt8 } from "../weights/quantize-int8.ts";
 import {
   fetchAgain,
   findRepository,
@@ -27,6 +25,7 @@ import {
   type Source,
 } from "../weights/store.ts";
 import { openTransformerFile } from "./transformer-file.ts";
+import type { HeldStorage } from "./weight-forms.ts";
 
 /** A part of a model: its configuration and where each of its weights lies. Nothing is loaded. */
 export interface Component<Config> {
@@ -46,8 +45,6 @@ export interface Component<Config> {
 export interface ComponentOptions extends DeriveOptions {
   /** One file to take the transformer from. */
   readonly transformer?: string;
-  /** Rounds the transformer's matrices before use. */
-  readonly quantize?: Quantize;
   /** Where files are kept that weights are made into. */
   readonly cacheFolder: string;
 }
@@ -67,6 +64,12 @@ export interface Components {
     /** File of the training adapter that is part of the transformer, to be taken off beside it. */
     readonly adapter: string | null;
   } | null;
+  /** How the transformer's weights are held: see `holdWeights`. */
+  readonly held: {
+    readonly storage: HeldStorage;
+    /** Values that f16 rounded. */
+    readonly rounded: number;
+  };
 }
 
 /**
@@ -113,6 +116,7 @@ export async function openComponents(
     vae,
     shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
     asTrained: null,
+    held: { storage: "original", rounded: 0 },
   };
 }
 
@@ -130,17 +134,6 @@ export function sourcesOf({ id, repository, transformerRepository }: ModelDefini
 
 /** The transformer, and where it is from in words. */
 async function openTransformer(
-  weights: string,
-  model: ModelDefinition,
-  options: ComponentOptions | undefined,
-): Promise<Component<TransformerConfig> & { readonly origin: string }> {
-  const opened = await openTransformerAsIs(weights, model, options);
-  if (options?.quantize === undefined) return opened;
-  const quantized = await quantizeTransformer(opened, options);
-  return { ...quantized, origin: opened.origin };
-}
-
-async function openTransformerAsIs(
   weights: string,
   model: ModelDefinition,
   options: ComponentOptions | undefined,
@@ -222,26 +215,6 @@ export async function openPart<Config>(
     fileName: null,
     quantization: null,
   };
-}
-
-/** The blocks' matrices in 8 bits; embedders, modulation, norms and the last layer stay as they are. */
-async function quantizeTransformer(
-  transformer: Component<TransformerConfig>,
-  options: ComponentOptions,
-): Promise<Component<TransformerConfig>> {
-  const { weights, sources, quantization } = transformer;
-  if (quantization !== null) {
-    throw new InputError(
-      `${sources.join(", ")} is quantised already (${quantization}): leave the quantisation on load ` +
-        "away, or name a file in bf16, f16 or f32.",
-    );
-  }
-  const matrices = new Map(
-    blockMatrices(transformer.config).map((matrix) => [matrix, weights.get(matrix)!]),
-  );
-  const narrow = await quantizeInt8(matrices, sources, options.cacheFolder, options);
-  const all = new Map([...weights, ...narrow]);
-  return { ...withWeights(transformer, all), quantization: "int8" };
 }
 
 /** The same part with other weights under its names. */

@@ -5,7 +5,7 @@ import { identityOf, readExactly } from "../files/read.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { findRepository, repositoryFolder } from "../weights/store.ts";
-import type { Component, Components } from "./components.ts";
+import type { Components } from "./components.ts";
 import { sourcesOf } from "./components.ts";
 
 /**
@@ -21,6 +21,7 @@ export async function fingerprintWeights({
   transformer,
   vae,
   asTrained,
+  held,
 }: Components): Promise<WeightsFingerprint> {
   const rounded = (method: string | null | undefined) =>
     asTrained === null
@@ -29,14 +30,17 @@ export async function fingerprintWeights({
   const adapter = asTrained?.adapter ?? null;
   const merged = adapter === null ? "" : `+adapter ${await fingerprintFiles([adapter])}`;
   const { rounding } = asTrained ?? {};
+  // What changes their numbers on a device is done last. f16 holds most weights exactly.
+  const storage = `${held.storage === "int8" ? "+int8" : ""}${held.rounded > 0 ? "+f16" : ""}`;
   return {
-    text_encoder: (await fingerprint(textEncoder)) + rounded(rounding?.textEncoder),
+    text_encoder: (await fingerprintFiles(textEncoder.sources)) + rounded(rounding?.textEncoder),
     transformer:
-      (await fingerprint(transformer)) +
+      (await fingerprintFiles(transformer.sources)) +
       rounded(rounding?.transformer) +
       (rounding?.embedders === true ? " embedders" : "") +
-      merged,
-    vae: (await fingerprint(vae)) + rounded(null),
+      merged +
+      storage,
+    vae: (await fingerprintFiles(vae.sources)) + rounded(null),
   };
 }
 
@@ -44,25 +48,18 @@ export async function fingerprintWeights({
 export function weightBytes({ textEncoder, transformer, vae }: Components): number {
   let bytes = 0;
   for (const { weights } of [textEncoder, transformer, vae])
-    for (const span of weights.values()) bytes += bytesOfWeight(span);
+    for (const span of weights.values()) bytes += bytesOf(span);
   return bytes;
 }
 
 const contentName = /^[0-9a-f]{64}$/;
 
-function bytesOfWeight({ byteLength, scale, blocks }: WeightSpan): number {
+/** Of one weight, its scales included. */
+export function bytesOf({ byteLength, scale, blocks }: WeightSpan): number {
   return [scale, blocks?.scales, blocks?.offsets].reduce(
     (bytes, part) => bytes + (part?.byteLength ?? 0),
     byteLength,
   );
-}
-
-/** Weights that were rounded on load are not the file's: the quantisation is part of their name. */
-async function fingerprint(
-  component: Pick<Component<unknown>, "sources" | "quantization">,
-): Promise<string> {
-  const plain = await fingerprintFiles(component.sources);
-  return component.quantization === "int8" ? `${plain}+int8` : plain;
 }
 
 async function fingerprintFiles(sources: readonly string[]): Promise<string> {

@@ -1,3 +1,4 @@
+import type { VaeConfig } from "../vae/config.ts";
 import type { Components } from "./components.ts";
 import { weightBytes } from "./fingerprint.ts";
 
@@ -28,12 +29,16 @@ export function memoryNeed(components: Components): MemoryNeed {
   const sizes = [textEncoder, transformer, vae].map(({ weights }) =>
     [...weights.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
   );
-  const channels = vae.config.channels[1] ?? vae.config.channels[0] ?? 0;
   return {
     weightBytes: weightBytes(components),
     largestBytes: Math.max(...sizes),
-    workingBytes: baseBytes + bytesPerPixelAndChannel * channels * pixels,
+    workingBytes: baseBytes + decodeBytes(vae.config),
   };
+}
+
+/** What the VAE's decoder computes with. */
+export function decodeBytes({ channels }: VaeConfig): number {
+  return bytesPerPixelAndChannel * (channels[1] ?? channels[0] ?? 0) * pixels;
 }
 
 export function memoryFit(

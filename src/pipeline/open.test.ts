@@ -74,6 +74,8 @@ test.each([
   [{ model: "zimage_tubro" }, "zimage_tubro"],
   [{ model, device: "gpu" }, "device: "],
   [{ model, quantize: "int4" }, "quantize: "],
+  [{ model, storage: "int4" }, "storage: "],
+  [{ model, storage: "f16", quantize: "int8" }, "storage is f16, and its older name quantize"],
   [{ model, weight: "demo" }, "weight"],
   [{ model, weights: "/none" }, "/none"],
 ])("%j can't be opened", async (options, named) => {

@@ -1,8 +1,13 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import type { z } from "zod";
-import type { ModelOptions } from "../config/model-options.ts";
-import { modelOptionsSchema } from "../config/model-options.ts";
+import { z } from "zod";
+import type { ModelOptions, Quantize } from "../config/model-options.ts";
+import {
+  contradict,
+  modelOptionsSchema,
+  quantizeKinds,
+  storageOf,
+} from "../config/model-options.ts";
 import { parseCacheFolder, parseStoreSettings } from "../config/settings.ts";
 import { InputError } from "../errors.ts";
 import type { GenerateInput, GenerateRequest } from "../job/request.ts";
@@ -15,7 +20,9 @@ import { providerFor } from "../onnx/device.ts";
 import { cpuTarget, targetFor } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
-import { roundComponents } from "./as-trained.ts";
+import { roundComponents, roundedOutline } from "./as-trained.ts";
+import type { StorageChoice } from "./choose-storage.ts";
+import { chooseStorage } from "./choose-storage.ts";
 import { openComponents } from "./components.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
 import {
@@ -26,8 +33,11 @@ import {
 } from "./fingerprint.ts";
 import type { Generated, GenerateOptions } from "./generate.ts";
 import { generate } from "./generate.ts";
+import { holdWeights } from "./hold-weights.ts";
 import { Pipeline } from "./pipeline.ts";
+import { storageNeed } from "./storage-need.ts";
 import { findTrainingAdapter } from "./training-adapter.ts";
+import { storageDeviceOf } from "./weight-forms.ts";
 
 /** What `openPipeline` takes; only the model has to be said. */
 export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
@@ -35,14 +45,20 @@ export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
   readonly model: string;
   /** A `.safetensors` or `.gguf` file to take the transformer from, in place of the store's. */
   readonly transformer?: string;
-  /** Rounds the weights as a quantised training did; not together with `quantize`. */
+  /** The older name of `storage`: `int8`, or `none` for `original`. */
+  readonly quantize?: Quantize;
+  /** Rounds the weights as a quantised training did, before they are held in another storage. */
   readonly asTrained?: Rounding;
+  /** Told how weights are held, before any is loaded or made into anything. */
+  readonly onStorage?: (choice: StorageChoice) => void;
 }
 
 /** One model, ready to draw. Dispose of it to free its memory (`await using`). */
 export interface OpenPipeline extends AsyncDisposable {
-  /** Bytes of all its weights, as stored. */
+  /** Bytes of all its weights, as they are held. */
   readonly weightBytes: number;
+  /** How the transformer's weights are held, and why. */
+  readonly storage: StorageChoice;
   /** Which weights it runs. */
   fingerprint(): Promise<WeightsFingerprint>;
   /** Whether the files are still the ones that were opened; none is read for it. */
@@ -65,17 +81,24 @@ export interface OpenPipeline extends AsyncDisposable {
  * @throws InputError naming the option or the file that can't be used
  */
 export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> {
-  const { model, transformer, asTrained, signal, onStart, ...rest } = options;
+  const { model, transformer, asTrained, quantize, signal, onStart, onStorage, ...rest } = options;
+  const older = z.enum(quantizeKinds).optional().safeParse(quantize);
+  if (!older.success) throw unusable(older.error, "quantize");
+  if (contradict({ storage: rest.storage, quantize })) {
+    throw new InputError(
+      `storage is ${rest.storage}, and its older name quantize is ${quantize}: leave the older one away.`,
+    );
+  }
   const parsed = modelOptionsSchema.safeParse({
     weights: "demo",
-    quantize: "none",
     cacheFolder: rest.cacheFolder ?? parseCacheFolder(process.env),
     device: "cpu",
     keepOpen: true,
     ...rest,
+    storage: storageOf({ storage: rest.storage, quantize }),
   });
   if (!parsed.success) throw unusable(parsed.error);
-  const { quantize, cacheFolder, device, keepOpen } = parsed.data;
+  const { storage: asked, cacheFolder, device, keepOpen } = parsed.data;
   const rounding = roundingSchema.optional().safeParse(asTrained);
   if (!rounding.success) throw unusable(rounding.error, "asTrained");
   const weights =
@@ -87,11 +110,6 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   // Before they are opened: a change meanwhile is seen later.
   const sourcesNow = () => sourcesIdentity(weights, definition, transformer);
   const openedSources = await sourcesNow();
-  if (asTrained !== undefined && quantize !== "none") {
-    throw new InputError(
-      `asTrained: the weights can't be rounded as in training and to ${quantize} too. Leave quantize (RETAKE_QUANTIZE) or asTrained away.`,
-    );
-  }
   const deriving = {
     cacheFolder,
     ...(signal === undefined ? {} : { signal }),
@@ -99,19 +117,22 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   };
   const opened = await openComponents(weights, definition, {
     ...deriving,
-    ...(quantize === "none" ? {} : { quantize }),
     ...(transformer === undefined ? {} : { transformer }),
   });
-  const components =
+  const target = await targetFor(device);
+  const facts = storageDeviceOf(target);
+  const outline = asTrained === undefined ? opened : roundedOutline(opened, asTrained);
+  const storage = chooseStorage(asked, storageNeed(outline, facts, keepOpen), facts);
+  onStorage?.(storage);
+  const rounded =
     asTrained === undefined
       ? opened
       : await roundComponents(opened, adapterStores(weights), asTrained, deriving);
+  const components = await holdWeights(rounded, storage.storage, facts, deriving);
   const openedWeights = await weightsIdentity(components);
-  const target = await targetFor(device);
   const pipeline = new Pipeline(components, {
     target,
-    // Once a prompt: its weights, a third of the transformer's, need not lie on a device beside those.
-    textTarget: device === "cuda" ? target : cpuTarget,
+    textTarget: storage.textOnDevice ? target : cpuTarget,
     keepOpen,
   });
   let disposed = false;
@@ -123,6 +144,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   };
   return {
     weightBytes: weightBytes(components),
+    storage,
     fingerprint: () => fingerprintWeights(components),
     isCurrent: async () => {
       try {

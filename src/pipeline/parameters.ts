@@ -61,7 +61,7 @@ type Description = Required<Omit<EffectiveAnswer, "seed" | "weights" | "warnings
  * printed with `--json`: what a person compares when two pictures differ.
  */
 export function describeResult(
-  { model, transformer, asTrained }: Components,
+  { model, transformer, asTrained, held }: Components,
   request: GenerateRequest,
   {
     effective,
@@ -83,6 +83,7 @@ export function describeResult(
     model: model.id,
     /** The file that took the place of the model's own transformer, and how its weights are stored. */
     transformer: { file: transformer.fileName, quantization: transformer.quantization },
+    storage: held.storage,
     as_trained: describeRounding(asTrained),
     profile: effective.profile.name,
     profile_asked: request.profile,

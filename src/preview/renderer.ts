@@ -12,6 +12,8 @@ export interface RendererOptions extends Omit<ModelOptions, "keepOpen"> {
   readonly signal?: AbortSignal;
   /** Told when files are made that the weights' rounding needs, this once only. */
   readonly onStart?: NonNullable<OpenOptions["onStart"]>;
+  /** Told how weights are held, each time before they are loaded. */
+  readonly onStorage?: NonNullable<OpenOptions["onStorage"]>;
 }
 
 /** Draws pictures of any model, its weights rounded or not. Dispose of it to free their memory. */
@@ -37,6 +39,7 @@ const mostOpen = 2;
 export function openRenderer({
   signal,
   onStart,
+  onStorage,
   transformers,
   ...rest
 }: RendererOptions): Renderer {
@@ -65,6 +68,7 @@ export function openRenderer({
       ...(file === undefined ? {} : { transformer: file }),
       ...(signal === undefined ? {} : { signal }),
       ...(onStart === undefined ? {} : { onStart }),
+      ...(onStorage === undefined ? {} : { onStorage }),
     });
     open.set(key, pipeline);
     return pipeline;

@@ -27,6 +27,8 @@ export function stateRetake(fields: JsonFields): StatedRequest {
   const transformer = fields.nested("transformer");
   const file = transformer?.text("file") ?? null;
   const quantization = transformer?.text("quantization") ?? null;
+  // f32 and f16 hold the numbers that were stored, or nearly.
+  fields.text("storage");
   return {
     source: `a picture of ${fields.text("software")}`,
     model: fields.text("model"),
@@ -53,7 +55,7 @@ export function stateRetake(fields: JsonFields): StatedRequest {
         : [`The transformer was the file ${file}: on the command line, --transformer takes it.`]),
       ...(file === null && quantization !== null
         ? [
-            `The transformer was rounded when it was loaded: on the command line, --quantize ${quantization} rounds it.`,
+            `The transformer was rounded when it was loaded: on the command line, --storage ${quantization} rounds it.`,
           ]
         : []),
       ...fields.unread,

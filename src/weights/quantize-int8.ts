@@ -4,11 +4,12 @@ import { CanceledError, InputError } from "../errors.ts";
 import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
 import type { BlockLayout } from "./block-spans.ts";
 import { blockSpan, blockTensors } from "./block-spans.ts";
+import { converter } from "./convert.ts";
 import type { DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
-import { widen } from "./safetensors.ts";
 
 /** Values that share a scale: as in Q8_0, small enough that one large value harms few others. */
 const blockSize = 32;
@@ -21,7 +22,7 @@ const pieceBytes = 8 * 2 ** 20;
  * Matrices rounded to 8 bits, symmetric, 32 values to a scale: `scale = max|w| / 127`. Written
  * once to the cache, at a little more than half the size of bf16.
  *
- * @param matrices [out, in] in F32, F16 or BF16
+ * @param matrices [out, in] in F32, F16, BF16 or fp8, without their scales
  * @param sources the files that they lie in
  * @throws InputError if a weight is NaN or infinite, or the cache can't be written
  */
@@ -56,6 +57,14 @@ export async function quantizeInt8(
   );
 }
 
+/** Bytes of a matrix [out, in] in 8 bits. */
+export function int8Bytes(shape: readonly number[]): number {
+  return blockTensors("", layoutOf(shape)).reduce(
+    (bytes, [, layout]) => bytes + sizeOf(layout.shape) * dtypeBytes[layout.dtype],
+    0,
+  );
+}
+
 function layoutOf(shape: readonly number[]): BlockLayout {
   return { shape, bits: 8, size: blockSize, hasOffsets: false };
 }
@@ -75,7 +84,7 @@ async function quantizeMatrix(
     if (signal.aborted) throw new CanceledError();
     const bytes = new Uint8Array(Math.min(rowsAtOnce, rows - row) * rowBytes);
     await readExactly(handle, bytes, span.offset + row * rowBytes, span.file);
-    const { codes, scales } = quantizeRows(widen(bytes, span), columns);
+    const { codes, scales } = quantizeRows(singles(bytes, span), columns);
     if (!scales.every(Number.isFinite)) {
       throw new InputError(
         `${span.file} is damaged: tensor ${name} holds NaN or infinity. Download the file again.`,
@@ -84,6 +93,11 @@ async function quantizeMatrix(
     await write(name, row * count * blockSize, codes);
     await write(`${name}.scales`, row * count * 4, new Uint8Array(scales.buffer));
   }
+}
+
+/** Stored values as f32; what is NaN or infinite stays it. */
+function singles(bytes: Uint8Array<ArrayBuffer>, { dtype }: WeightSpan): Float32Array {
+  return new Float32Array(converter(dtype, "F32")(bytes).bytes.buffer);
 }
 
 /**

@@ -91,6 +91,9 @@ const effectiveFields = {
   transformer: documented(object({ file: orNull(string), quantization: orNull(string) }), {
     description: "the file that took the place of the model's own, and how it is stored",
   }),
+  storage: documented(string, {
+    description: "how the transformer's weights were held: original, f32, f16 or int8",
+  }),
   as_trained: documented(asTrained, {
     description: "how the weights were rounded as in training; null: they were not",
   }),

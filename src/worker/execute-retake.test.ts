@@ -124,7 +124,7 @@ test("the operator's bound of a picture holds for a job's samples", async () => 
 });
 
 test("weights that the operator has rounded are not drawn with", async () => {
-  const own = workerIn(results, { quantize: "int8", cacheFolder: join(folder, "rounded") });
+  const own = workerIn(results, { storage: "int8", cacheFolder: join(folder, "rounded") });
   const job = jobOf({ options: { steps: [4] } });
   await own.run(job, [jobFolder, work()], { signal: never, onEvent: () => {} });
   await own.stop();

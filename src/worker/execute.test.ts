@@ -131,7 +131,7 @@ describe("transformers of the server's own", () => {
 
   test("rounded to 8 bits: made once, and every result says so", async () => {
     const cacheFolder = join(folder, "rounded");
-    const own = workerIn(folder, { quantize: "int8", cacheFolder });
+    const own = workerIn(folder, { storage: "int8", cacheFolder });
     try {
       for (const _ of [1, 2]) {
         const { images } = await own.run(jobOf([prompt()]), [], run);
@@ -178,10 +178,10 @@ describe("transformers of the server's own", () => {
     }
   });
 
-  test("as trained: an unreadable LoRA is the client's, a server that rounds to int8 its operator's", async () => {
+  test("as trained: an unreadable LoRA is the client's; rounded weights are held in 8 bits", async () => {
     const broken = join(folder, "broken.safetensors");
     writeFileSync(broken, "<!doctype html>");
-    const own = workerIn(folder, { quantize: "int8", cacheFolder: join(folder, "both") });
+    const own = workerIn(folder, { storage: "int8", cacheFolder: join(folder, "both") });
     const fields = { asTrained: true, loras: [{ path: "mine.safetensors", multiplier: 1 }] };
     const failureOf = async (file: string) =>
       (await own.run(jobOf([prompt()], fields), [file], run).catch((error) => error)).failure;
@@ -190,9 +190,12 @@ describe("transformers of the server's own", () => {
         code: "INVALID_INPUT",
         message: expect.stringContaining("mine.safetensors"),
       });
-      expect(await failureOf(zorple)).toMatchObject({
-        code: "MODEL_NOT_AVAILABLE",
-        message: expect.stringContaining("RETAKE_QUANTIZE"),
+      const { images } = await own.run(jobOf([prompt()], fields), [zorple], run);
+      expect(images[0]!.effective).toMatchObject({
+        storage: "int8",
+        transformer: { quantization: "int8" },
+        as_trained: { transformer: "torchao" },
+        weights: { transformer: expect.stringMatching(/\+adapter sampled:\w+\+int8$/) },
       });
     } finally {
       await own.stop();

@@ -18,7 +18,7 @@ beforeEach(() => {
   pipelines = new Pipelines({
     weights: folder,
     transformers: {},
-    quantize: "none",
+    storage: "auto",
     cacheFolder: "/nowhere",
     device: "cpu",
     keepOpen: true,

@@ -19,7 +19,7 @@ interface Loaded {
 /** Pipelines that stay loaded between jobs, the one unused for longest out first. */
 export class Pipelines {
   readonly #options: PipelinesOptions;
-  /** By model, rounding and quantisation, oldest use first. */
+  /** By model, rounding and storage, oldest use first. */
   readonly #loaded = new Map<string, Loaded>();
 
   constructor(options: PipelinesOptions) {
@@ -28,7 +28,7 @@ export class Pipelines {
 
   /**
    * @param rounding as in training; null: none
-   * @param quantize none: the weights run as stored, whatever the operator wants of requests for pictures
+   * @param unrounded never in 8 bits because the operator wants requests for pictures so
    * @returns `fresh` if it had to be loaded
    * @throws InputError if weights are missing or wrong
    */
@@ -36,9 +36,11 @@ export class Pipelines {
     model: string,
     rounding: Rounding | null,
     signal?: AbortSignal,
-    quantize: ModelOptions["quantize"] = this.#options.quantize,
+    { unrounded = false } = {},
   ): Promise<Loaded & { readonly fresh: boolean; readonly evicted: boolean }> {
-    const key = JSON.stringify([model, rounding, quantize]);
+    // A device that has no room for others still takes them.
+    const storage = unrounded && this.#options.storage === "int8" ? "auto" : this.#options.storage;
+    const key = JSON.stringify([model, rounding, storage]);
     const known = this.#loaded.get(key);
     this.#loaded.delete(key);
     const current = known !== undefined && (await known.pipeline.isCurrent());
@@ -53,7 +55,7 @@ export class Pipelines {
     const pipeline = await openPipeline({
       ...options,
       model,
-      quantize,
+      storage,
       ...(rounding === null ? {} : { asTrained: rounding }),
       ...(signal === undefined ? {} : { signal }),
       ...(file === undefined ? {} : { transformer: file }),

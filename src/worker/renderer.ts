@@ -5,7 +5,8 @@ import type { Stage } from "./stages.ts";
 
 /**
  * Draws with the pipelines that this worker keeps for all of its jobs; they stay when it is disposed
- * of. Weights that the operator has rounded would make every retake another picture: none are.
+ * of. Weights that the operator has rounded to 8 bits would make every retake another picture: these
+ * are not, unless the device has no room for others.
  */
 export function rendererOf(
   pipelines: Pipelines,
@@ -13,7 +14,7 @@ export function rendererOf(
 ): Renderer {
   const open = (model: string, rounding: Rounding | null) => {
     onStage("loading");
-    return pipelines.get(model, rounding, signal, "none");
+    return pipelines.get(model, rounding, signal, { unrounded: true });
   };
   return {
     async render(model, rounding, request, options = {}) {

@@ -1,0 +1,83 @@
+import type { Device, Storage } from "../config/model-options.ts";
+import type { WeightSpan } from "../onnx/graph.ts";
+import type { Target } from "../onnx/target.ts";
+import type { Dtype } from "../tensor/dtype.ts";
+import { dtypeBytes } from "../tensor/dtype.ts";
+import { sizeOf } from "../tensor/tensor.ts";
+import type { TransformerConfig } from "../transformer/config.ts";
+import { blockMatrices, isEmbedder, transformerWeights } from "../transformer/weight-shapes.ts";
+import type { HeldDtype } from "../weights/convert.ts";
+import { int8Bytes } from "../weights/quantize-int8.ts";
+import type { Component } from "./components.ts";
+
+/** A storage that was chosen. */
+export type HeldStorage = Exclude<Storage, "auto">;
+
+/** What of a device decides in which forms weights can lie on it. */
+export interface StorageDevice {
+  readonly device: Device;
+  /** Its memory in bytes; null: it doesn't say. */
+  readonly memoryBytes: number | null;
+  /** Whether it can read f16; null: it doesn't say. */
+  readonly hasF16: boolean | null;
+  /** Of the largest tensor; null: none is known. */
+  readonly maxBufferBytes: number | null;
+}
+
+/** What is known of a device without its memory. */
+export function storageDeviceOf({ device, maxBufferBytes }: Target): StorageDevice {
+  return { device, memoryBytes: null, hasF16: null, maxBufferBytes };
+}
+
+/** What a weight is made into; `stored`: it is used where it lies. */
+export type Form = HeldDtype | "int8" | "stored";
+
+/** How each weight of a transformer is held in a storage. */
+export function weightForms(
+  { config, weights }: Pick<Component<TransformerConfig>, "config" | "weights">,
+  storage: HeldStorage,
+  device: StorageDevice,
+): Map<string, Form> {
+  const narrow = new Set(storage === "int8" ? blockMatrices(config) : []);
+  return new Map(
+    [...transformerWeights(config).keys()].map((name) => {
+      const span = weights.get(name)!;
+      if (span.blocks !== undefined) return [name, "stored"];
+      if (narrow.has(name)) return [name, "int8"];
+      return [name, plainForm(name, span, storage, device)];
+    }),
+  );
+}
+
+function plainForm(
+  name: string,
+  span: WeightSpan,
+  storage: HeldStorage,
+  device: StorageDevice,
+): Form {
+  if (storage !== "f32" && storage !== "f16" && reads(device, span.dtype)) return "stored";
+  const halves = storage === "f16" || (storage !== "f32" && device.hasF16 === true);
+  const form = halves && isLarge(name, span) ? "F16" : "F32";
+  return span.dtype === form ? "stored" : form;
+}
+
+/** A matrix of a block. What is small, or read by all blocks, keeps its whole precision. */
+export function isLarge(name: string, { shape }: WeightSpan): boolean {
+  return shape.length === 2 && shape[0] !== 1 && !isEmbedder(name);
+}
+
+/** Whether graphs on a device can take a dtype as it is. */
+export function reads({ device, hasF16 }: StorageDevice, dtype: Dtype): boolean {
+  if (device === "cpu" || device === "cuda") return true;
+  return dtype === "F32" || dtype === "U8" || (dtype === "F16" && hasF16 === true);
+}
+
+/** Bytes of a weight in a form, its scales included. */
+export function formBytes({ shape, byteLength, scale, blocks }: WeightSpan, form: Form): number {
+  const beside = [scale, blocks?.scales, blocks?.offsets].reduce(
+    (bytes, part) => bytes + (part?.byteLength ?? 0),
+    0,
+  );
+  if (form === "stored") return byteLength + beside;
+  return (form === "int8" ? int8Bytes(shape) : sizeOf(shape) * dtypeBytes[form]) + beside;
+}
