@@ -52,6 +52,12 @@ def kind_of(name: str, value: torch.Tensor) -> str:
     return next((kind for part, kind in kinds.items() if part in name), "F16")
 
 
+def is_large(name: str, value: torch.Tensor) -> bool:
+    """A matrix of a block: what storage in f16 holds in f16."""
+    embedders = ("t_embedder", "cap_embedder", "all_x_embedder", "all_final_layer")
+    return value.dim() == 2 and len(value) > 1 and not name.startswith(embedders)
+
+
 def dora(lora: dict[str, torch.Tensor], transformer: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The same with a magnitude for each row, under diffusers' names."""
     generator, out = torch.Generator().manual_seed(7), {}
@@ -86,7 +92,7 @@ def write(folder: Path, store: Path) -> list[Path]:
         run(f"{name}-int8", quantised_files.rounded_to_int8(values), LORAS[name])
         written.append(path)
     # A DoRA needs the length of each of the base's rows, however they are stored.
-    run("f16", {name: value.half() for name, value in state.items()}, [("../loras/files/diffusers-dora.safetensors", 0.7)])
+    run("f16", {name: value.half() if is_large(name, value) else value for name, value in state.items()}, [("../loras/files/diffusers-dora.safetensors", 0.7)])
     run("int8", quantised_files.rounded_to_int8(state), [("../loras/files/diffusers-dora.safetensors", 0.7)])
 
     from diffusers import ZImageTransformer2DModel

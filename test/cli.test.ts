@@ -97,12 +97,12 @@ test("a GGUF file, rounding on load, and the cache that both fill", async () => 
   const env = { RETAKE_CACHE: cache };
   const gguf = join(goldenFolder, "quantised/gguf/mixed.gguf");
   try {
-    for (const [flag, value, quantization, file] of [
-      ["--transformer", gguf, /^gguf Q4_0, /, "mixed.gguf"],
-      ["--quantize", "int8", /^int8$/, null],
+    for (const [flag, value, quantization, file, said] of [
+      ["--transformer", gguf, /^gguf Q4_0, /, "mixed.gguf", ""],
+      ["--quantize", "int8", /^int8$/, null, "storage int8 on cpu: it was asked for\n"],
     ] as const) {
       const { code, stdout, stderr } = await start(generateArgs(flag, value, "--json"), env).ended;
-      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: said });
       const result = { file, quantization: expect.stringMatching(quantization) };
       expect(JSON.parse(stdout).transformer).toEqual(result);
     }

@@ -1,17 +1,21 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Device, devices } from "../src/config/model-options.ts";
+import type { ModelDefinition } from "../src/models/registry.ts";
 import type { Target } from "../src/onnx/target.ts";
 import { targetFor } from "../src/onnx/target.ts";
-import type { ComponentOptions } from "../src/pipeline/components.ts";
+import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
+import { openComponents } from "../src/pipeline/components.ts";
+import { holdWeights } from "../src/pipeline/hold-weights.ts";
+import type { HeldStorage } from "../src/pipeline/weight-forms.ts";
+import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
 
-const storages = ["original", "int8"] as const;
-type Storage = (typeof storages)[number];
+const storages = ["original", "f32", "f16", "int8"] as const satisfies readonly HeldStorage[];
 
 /** What a suite that computes runs with: a device, and how the transformer's weights are held. */
 export interface TestRun {
   readonly device: Device;
-  readonly storage: Storage;
+  readonly storage: HeldStorage;
 }
 
 /** The words of a variable, as in `cpu,cuda`. */
@@ -40,16 +44,22 @@ export async function f32Target(device: Device): Promise<Target> {
   return { ...(await targetFor(device)), compute: "f32" };
 }
 
-/** The options that hold a transformer's weights so. What they are made into goes with the run's other files. */
-export function heldAs(storage: Storage): ComponentOptions {
-  const cacheFolder = join(tmpdir(), "retake-held");
-  return storage === "int8" ? { quantize: storage, cacheFolder } : { cacheFolder };
+/** A model with its transformer's weights held so. What they are made into goes with the run's other files. */
+export async function openHeld(
+  weights: string,
+  model: ModelDefinition,
+  { device, storage }: TestRun,
+  options: Partial<ComponentOptions> = {},
+): Promise<Components> {
+  const own = { cacheFolder: join(tmpdir(), "retake-held"), ...options };
+  const components = await openComponents(weights, model, own);
+  return holdWeights(components, storage, storageDeviceOf(await targetFor(device)), own);
 }
 
 /**
  * The folder of golden files whose weights a storage holds without rounding: `tiny` has f32 weights,
  * of `exact` reference/golden_exact.py says how they fit everything.
  */
-export function goldensFor(storage: Storage): "tiny" | "exact" {
+export function goldensFor(storage: HeldStorage): "tiny" | "exact" {
   return storage === "original" ? "tiny" : "exact";
 }

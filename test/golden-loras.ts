@@ -2,14 +2,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { modelById } from "../src/models/registry.ts";
-import { openComponents } from "../src/pipeline/components.ts";
 import type { StepProgress } from "../src/pipeline/generate.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import type { TestRun } from "./devices.ts";
-import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
+import { f32Target, goldensFor, openHeld, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, requestFor, toleranceOf } from "./golden.ts";
 
@@ -38,10 +37,10 @@ const results = {
 const pipelines = new Map<TestRun, Pipeline>();
 for (const kind of testRuns) {
   const target = await f32Target(kind.device);
-  const components = await openComponents(
+  const components = await openHeld(
     join(goldenFolder, goldensFor(kind.storage), "store"),
     modelById("zimage_turbo"),
-    heldAs(kind.storage),
+    kind,
   );
   pipelines.set(kind, new Pipeline(components, { target, textTarget: target, keepOpen: true }));
 }

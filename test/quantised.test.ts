@@ -12,19 +12,17 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
-import { cpuTarget } from "../src/onnx/target.ts";
 import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { fingerprintWeights } from "../src/pipeline/fingerprint.ts";
 import { generate } from "../src/pipeline/generate.ts";
-import { holdWeights } from "../src/pipeline/hold-weights.ts";
 import { openPipeline } from "../src/pipeline/open.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
-import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
+import type { HeldStorage } from "../src/pipeline/weight-forms.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, testDevices } from "./devices.ts";
+import { f32Target, openHeld, testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
@@ -44,13 +42,6 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-quantised-"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-
-/** The store's transformer in 8 bits. */
-async function openRounded(): Promise<Components> {
-  return holdWeights(await openComponents(store, turbo), "int8", storageDeviceOf(cpuTarget), {
-    cacheFolder: folder,
-  });
-}
 
 /** Latents and predictions of each step, under the names of traces. */
 async function run(
@@ -80,26 +71,28 @@ async function run(
 describe.each(testDevices)(
   "a run on %s equals diffusers' on the values that the weights hold",
   (device) => {
-    const file = (name: string): ComponentOptions => ({
-      transformer: join(quantised, name),
-      cacheFolder: folder,
-    });
-    const cases: [string, string, () => ComponentOptions | undefined][] = [
-      ["fp8-cast", "f8_e4m3, f8_e5m2", () => file("fp8-cast.safetensors")],
-      ["fp8-rows", "f8_e4m3 scaled", () => file("fp8-rows.safetensors")],
-      ["fp8-scaled", "f8_e4m3 scaled", () => file("fp8-scaled.safetensors")],
-      [
-        "gguf/mixed",
-        "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0",
-        () => file("gguf/mixed.gguf"),
-      ],
-      // Rows of 48 are a block and a half.
-      ["int8", "int8", () => undefined],
+    const mixed = "gguf Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0";
+    const file = (name: string) => ({ transformer: join(quantised, name) });
+    // The golden, how the result calls the weights, the storage, the file.
+    const cases: [string, string | null, HeldStorage, Partial<ComponentOptions>][] = [
+      ["fp8-cast", "f8_e4m3, f8_e5m2", "original", file("fp8-cast.safetensors")],
+      ["fp8-rows", "f8_e4m3 scaled", "original", file("fp8-rows.safetensors")],
+      ["fp8-scaled", "f8_e4m3 scaled", "original", file("fp8-scaled.safetensors")],
+      ["gguf/mixed", mixed, "original", file("gguf/mixed.gguf")],
+      // f16 and f32 hold fp8 exactly.
+      ["fp8-cast", "f8_e4m3, f8_e5m2", "f16", file("fp8-cast.safetensors")],
+      ["fp8-rows", "f8_e4m3 scaled", "f16", file("fp8-rows.safetensors")],
+      ["fp8-scaled", "f8_e4m3 scaled", "f32", file("fp8-scaled.safetensors")],
+      ["fp8-cast-int8", "f8_e4m3, f8_e5m2, int8", "int8", file("fp8-cast.safetensors")],
+      ["fp8-rows-int8", "f8_e4m3 scaled, int8", "int8", file("fp8-rows.safetensors")],
+      ["fp8-scaled-int8", "f8_e4m3 scaled, int8", "int8", file("fp8-scaled.safetensors")],
+      // Of the store's f32. Rows of 48 are a block and a half.
+      ["int8", "int8", "int8", {}],
+      ["f16", null, "f16", {}],
     ];
-    test.each(cases)("%s", async (name, quantization, options) => {
-      const own = options();
-      const components =
-        own === undefined ? await openRounded() : await openComponents(store, turbo, own);
+    test.each(cases)("%s, %s as %s", async (name, quantization, storage, options) => {
+      const own = { cacheFolder: folder, ...options };
+      const components = await openHeld(store, turbo, { device, storage }, own);
       expect(components.transformer.quantization).toBe(quantization);
       const ours = await run(components, requests[name]!, device);
       const reference = await readSafetensors(join(quantised, `${name}.trace.safetensors`));
@@ -125,7 +118,9 @@ test("what is quantised is not quantised again; the fingerprint tells of roundin
     /storage int8 on cpu: mixed\.gguf is quantised already \(gguf Q4_0.*Leave --storage/,
   );
   const plain = await fingerprintWeights(await openComponents(store, turbo));
-  const rounded = await fingerprintWeights(await openRounded());
+  const rounded = await fingerprintWeights(
+    await openHeld(store, turbo, { device: "cpu", storage: "int8" }, { cacheFolder: folder }),
+  );
   expect(rounded).toEqual({ ...plain, transformer: `${plain.transformer}+int8` });
 });
 

@@ -12,7 +12,7 @@ import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readSafetensors } from "../src/weights/safetensors.ts";
 import type { TestRun } from "./devices.ts";
-import { f32Target, heldAs, testRuns } from "./devices.ts";
+import { f32Target, openHeld, testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
@@ -38,12 +38,9 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function picture(
-  { device, storage }: TestRun,
-  options: Partial<ComponentOptions>,
-): Promise<Tensor> {
-  const components = await openComponents(store, turbo, { ...heldAs(storage), ...options });
-  const target = await f32Target(device);
+async function picture(kind: TestRun, options: Partial<ComponentOptions>): Promise<Tensor> {
+  const components = await openHeld(store, turbo, kind, options);
+  const target = await f32Target(kind.device);
   const pipeline = new Pipeline(components, { target, textTarget: target, keepOpen: true });
   try {
     let latents: Tensor | undefined;

@@ -21,7 +21,7 @@ import {
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
+import { f32Target, goldensFor, openHeld, testRuns } from "./devices.ts";
 import { goldenFolder, toleranceOf } from "./golden.ts";
 import type { Tolerance } from "./matchers.ts";
 
@@ -98,17 +98,17 @@ test("patches in the reference's order, and back", () => {
   expect(unpatchify(patches, latents.shape)).toEqual(latents);
 });
 
-describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) => {
-  const goldens = goldensFor(storage);
+describe.each(testRuns)("on $device, $storage weights", (kind) => {
+  const goldens = goldensFor(kind.storage);
   let f32: Target;
   /** Of a session that owns its weights. */
   let mapped: Target;
   let components: Components;
   let golden: Stages;
   beforeAll(async () => {
-    f32 = await f32Target(device);
+    f32 = await f32Target(kind.device);
     mapped = { ...f32, weights: "mapped" };
-    components = await openComponents(join(goldenFolder, goldens, "store"), turbo, heldAs(storage));
+    components = await openHeld(join(goldenFolder, goldens, "store"), turbo, kind);
     golden = await Stages.read(`${goldens}/stages.safetensors`);
   });
 

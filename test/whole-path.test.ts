@@ -3,13 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
-import { openComponents } from "../src/pipeline/components.ts";
 import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { Trace } from "../src/pipeline/trace.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import type { TestRun } from "./devices.ts";
-import { f32Target, goldensFor, heldAs, testRuns } from "./devices.ts";
+import { f32Target, goldensFor, openHeld, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 
@@ -26,12 +25,12 @@ const tracesOf = (goldens: string) =>
 const profileOf = { pin: "reference", head: "diffusers" } as const;
 
 // One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
-const openPipeline = async ({ device, storage }: TestRun) => {
-  const target = await f32Target(device);
-  const components = await openComponents(
-    join(goldenFolder, goldensFor(storage), "store"),
+const openPipeline = async (run: TestRun) => {
+  const target = await f32Target(run.device);
+  const components = await openHeld(
+    join(goldenFolder, goldensFor(run.storage), "store"),
     modelById("zimage_turbo"),
-    heldAs(storage),
+    run,
   );
   return new Pipeline(components, { target, textTarget: target, keepOpen: true });
 };

@@ -156,7 +156,7 @@ function textFits(
 }
 
 /** Bytes on a device for a picture of 1024x1024. */
-export function storageBytes(
+function storageBytes(
   { transformer, vae, lora, step, decode, keepOpen }: StorageNeed,
   storage: HeldStorage,
 ): number {

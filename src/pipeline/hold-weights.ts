@@ -44,21 +44,21 @@ async function holdTransformer(
     const span = part.weights.get(name)!;
     if (form === "int8") narrow.set(name, span);
     else if (form !== "stored") casts.set(name, { span, to: form });
-    const { scale } = span;
+    const scale = form === "int8" ? undefined : span.scale;
     if (scale !== undefined && !reads(device, scale.dtype))
       casts.set(scaleName(name), { span: scale, to: "F32" });
   }
   const cast = await castWeights(casts, cacheFolder, options);
   const files = filesOf([...narrow.values()]);
   const inBlocks = narrow.size === 0 ? [] : await quantizeInt8(narrow, files, cacheFolder, options);
-  const made = new Map([...cast.weights, ...inBlocks]);
   const weights = new Map(
     [...part.weights].map(([name, stored]) => {
-      const scale = made.get(scaleName(name)) ?? stored.scale;
-      const span = made.get(name) ?? stored;
+      const span = cast.weights.get(name) ?? stored;
+      const scale = cast.weights.get(scaleName(name));
       return [name, scale === undefined ? span : { ...span, scale }];
     }),
   );
+  for (const [name, span] of inBlocks) weights.set(name, span);
   return {
     transformer: { ...withWeights(part, weights), quantization: quantizationOf(part, storage) },
     held: { storage, rounded: cast.rounded },

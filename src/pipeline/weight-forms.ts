@@ -74,10 +74,10 @@ export function reads({ device, hasF16 }: StorageDevice, dtype: Dtype): boolean 
 
 /** Bytes of a weight in a form, its scales included. */
 export function formBytes({ shape, byteLength, scale, blocks }: WeightSpan, form: Form): number {
-  const beside = [scale, blocks?.scales, blocks?.offsets].reduce(
+  if (form === "int8") return int8Bytes(shape);
+  const own = form === "stored" ? byteLength : sizeOf(shape) * dtypeBytes[form];
+  return [scale, blocks?.scales, blocks?.offsets].reduce(
     (bytes, part) => bytes + (part?.byteLength ?? 0),
-    0,
+    own,
   );
-  if (form === "stored") return byteLength + beside;
-  return (form === "int8" ? int8Bytes(shape) : sizeOf(shape) * dtypeBytes[form]) + beside;
 }

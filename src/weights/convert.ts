@@ -8,7 +8,7 @@ export type HeldDtype = "F16" | "F32";
 /** The largest number that f16 holds. */
 export const largestF16 = 65_504;
 
-export interface Converted {
+interface Converted {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Values that f16 doesn't hold and that became their nearest neighbours. */
   readonly rounded: number;

@@ -15,7 +15,7 @@ import type { TensorLayout } from "./write-safetensors.ts";
 import { encodeHeader } from "./write-safetensors.ts";
 
 /** Counted up when what is written changes: older files are then not used any more. */
-const formatVersion = 1;
+const formatVersion = 2;
 /** A disk is not filled to its last byte. */
 const spareBytes = 256 * 2 ** 20;
 

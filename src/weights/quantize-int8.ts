@@ -10,6 +10,7 @@ import { blockSpan, blockTensors } from "./block-spans.ts";
 import { converter } from "./convert.ts";
 import type { DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
+import { readF32 } from "./safetensors.ts";
 
 /** Values that share a scale: as in Q8_0, small enough that one large value harms few others. */
 const blockSize = 32;
@@ -22,7 +23,7 @@ const pieceBytes = 8 * 2 ** 20;
  * Matrices rounded to 8 bits, symmetric, 32 values to a scale: `scale = max|w| / 127`. Written
  * once to the cache, at a little more than half the size of bf16.
  *
- * @param matrices [out, in] in F32, F16, BF16 or fp8, without their scales
+ * @param matrices [out, in] in F32, F16, BF16 or fp8; scales become part of the blocks
  * @param sources the files that they lie in
  * @throws InputError if a weight is NaN or infinite, or the cache can't be written
  */
@@ -79,12 +80,16 @@ async function quantizeMatrix(
   const [rows, columns] = span.shape as [number, number];
   const rowBytes = columns * dtypeBytes[span.dtype];
   const count = Math.ceil(columns / blockSize);
+  const scale = span.scale === undefined ? undefined : (await readF32(span.scale)).data;
   const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / rowBytes));
   for (let row = 0; row < rows; row += rowsAtOnce) {
     if (signal.aborted) throw new CanceledError();
     const bytes = new Uint8Array(Math.min(rowsAtOnce, rows - row) * rowBytes);
     await readExactly(handle, bytes, span.offset + row * rowBytes, span.file);
-    const { codes, scales } = quantizeRows(singles(bytes, span), columns);
+    const values = singles(bytes, span);
+    if (scale !== undefined)
+      multiplyRows(values, columns, (i) => scale[scale.length > 1 ? row + i : 0]!);
+    const { codes, scales } = quantizeRows(values, columns);
     if (!scales.every(Number.isFinite)) {
       throw new InputError(
         `${span.file} is damaged: tensor ${name} holds NaN or infinity. Download the file again.`,
@@ -98,6 +103,17 @@ async function quantizeMatrix(
 /** Stored values as f32; what is NaN or infinite stays it. */
 function singles(bytes: Uint8Array<ArrayBuffer>, { dtype }: WeightSpan): Float32Array {
   return new Float32Array(converter(dtype, "F32")(bytes).bytes.buffer);
+}
+
+function multiplyRows(
+  values: Float32Array,
+  columns: number,
+  factorOf: (row: number) => number,
+): void {
+  for (let start = 0; start < values.length; start += columns) {
+    const factor = factorOf(start / columns);
+    for (let i = start; i < start + columns; i++) values[i]! *= factor;
+  }
 }
 
 /**
@@ -128,7 +144,8 @@ function quantizeRows(
       const scale = scales[at]!;
       if (scale === 0) continue;
       for (let i = start; i < end; i++) {
-        codes[at * blockSize + i - start] = Math.round(values[i]! / scale) + zeroCode;
+        // In f32, as others who round to such blocks: half a step is common among fp8's values.
+        codes[at * blockSize + i - start] = Math.round(Math.fround(values[i]! / scale)) + zeroCode;
       }
     }
   }
