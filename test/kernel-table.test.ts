@@ -13,6 +13,7 @@ import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import type { ComputeDtype, Dtype } from "../src/tensor/dtype.ts";
 import { buildVaeDecoder } from "../src/vae/graph.ts";
+import { openHeld } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 import type { Provider } from "./kernel-table.ts";
 import { kernelTable, withoutKernels } from "./kernel-table.ts";
@@ -54,7 +55,13 @@ const storages = {
   fp8: () => file("fp8-cast.safetensors"),
   "fp8, a scale for each row": () => file("fp8-rows.safetensors"),
   "fp8, a scale for each matrix": () => file("fp8-scaled.safetensors"),
-  int8: () => open({ quantize: "int8" }),
+  int8: () =>
+    openHeld(
+      store,
+      modelById("zimage_turbo"),
+      { device: "cuda", storage: "int8" },
+      { cacheFolder },
+    ),
   "GGUF in 4 and 8 bits": () => file("gguf/mixed.gguf"),
 };
 

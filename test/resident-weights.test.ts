@@ -3,14 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
 import type { Target } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
-import { openComponents } from "../src/pipeline/components.ts";
 import type { ActiveLora } from "../src/pipeline/compose-adapters.ts";
 import { composeAdapters } from "../src/pipeline/compose-adapters.ts";
 import { bytesOf, openLora } from "../src/pipeline/loaded-lora.ts";
 import { randn } from "../src/sampler/noise.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
 import { countFedBytes } from "./device-traffic.ts";
-import { f32Target, heldAs, testRuns } from "./devices.ts";
+import { f32Target, openHeld, testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 
 const files = join(goldenFolder, "loras", "files");
@@ -18,10 +17,10 @@ const steps = 3;
 
 /** A transformer, and what it is asked. */
 async function opened(run: (typeof testRuns)[number]) {
-  const components = await openComponents(
+  const components = await openHeld(
     join(goldenFolder, "tiny", "store"),
     modelById("zimage_turbo"),
-    heldAs(run.storage),
+    run,
   );
   const { config, weights } = components.transformer;
   const spans = [...weights.values()].flatMap((span) => [span, span.blocks?.scales ?? []].flat());

@@ -5,13 +5,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
 import type { Target } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
-import { openComponents } from "../src/pipeline/components.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { openTextEncoder } from "../src/text-encoder/encode.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, heldAs, testRuns } from "./devices.ts";
+import { f32Target, openHeld, testRuns } from "./devices.ts";
 import type { FormulaModel } from "./formula-store.ts";
 import { codes, inputValues, writeFormulaStore } from "./formula-store.ts";
 import { goldenFolder, readGolden, toleranceOf } from "./golden.ts";
@@ -39,10 +38,10 @@ async function expectNear({ data }: Tensor, name: string): Promise<void> {
   expect(sampled, name).toBeAllclose(reference, toleranceOf("shapes/results.safetensors", name));
 }
 
-describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) => {
+describe.each(testRuns)("on $device, $storage weights", (run) => {
   let target: Target;
   beforeAll(async () => {
-    target = await f32Target(device);
+    target = await f32Target(run.device);
   });
 
   describe.each(Object.entries(cases))("heads %s", (name, shapes) => {
@@ -50,8 +49,8 @@ describe.each(testRuns)("on $device, $storage weights", ({ device, storage }) =>
     let components: Components;
     beforeAll(async () => {
       store = mkdtempSync(join(tmpdir(), "retake-shapes-"));
-      writeFormulaStore(store, shapes, storage === "original" ? "F32" : "BF16");
-      components = await openComponents(store, modelById("zimage_turbo"), heldAs(storage));
+      writeFormulaStore(store, shapes, run.storage === "original" ? "F32" : "BF16");
+      components = await openHeld(store, modelById("zimage_turbo"), run);
     });
     afterAll(() => rmSync(store, { recursive: true }));
 
