@@ -1,19 +1,30 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { modelById } from "../src/models/registry.ts";
+import type { Target } from "../src/onnx/target.ts";
 import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
+import type { Cuts } from "../src/transformer/cuts.ts";
+import { uncut } from "../src/transformer/cuts.ts";
 import { sessionGraphs } from "../test/session-graphs.ts";
 
-// Writes every graph in every compute dtype, for check_graphs.py. usage: dump-graphs.ts STORE OUT
+// Writes every graph as each kind of device takes it, for check_graphs.py. usage: dump-graphs.ts STORE OUT
 const [store, out] = process.argv.slice(2);
 if (store === undefined || out === undefined) throw new Error("usage: dump-graphs.ts STORE OUT");
 
 const components = await openComponents(store, modelById("zimage_turbo"));
+const cut: Cuts = { heads: 2, queries: 2, tokens: 2 };
+/** The dtypes, and what else graphs differ in from device to device. */
+const variants: Record<string, { target: Target; cuts: Cuts }> = {
+  f32: { target: cpuTarget, cuts: uncut },
+  bf16: { target: { ...cpuTarget, compute: "bf16" }, cuts: uncut },
+  f16: { target: { ...cpuTarget, compute: "f16" }, cuts: uncut },
+  plain: { target: { ...cpuTarget, attention: "plain" }, cuts: uncut },
+  "plain-cut": { target: { ...cpuTarget, attention: "plain" }, cuts: cut },
+  "opset-21": { target: { ...cpuTarget, attention: "plain", opset: 21 }, cuts: uncut },
+};
 mkdirSync(out, { recursive: true });
-for (const compute of ["f32", "bf16", "f16"] as const) {
-  for (const [name, { bytes }] of Object.entries(
-    sessionGraphs(components, { ...cpuTarget, compute }),
-  ))
-    writeFileSync(join(out, `${name}.${compute}.onnx`), bytes);
+for (const [variant, { target, cuts }] of Object.entries(variants)) {
+  for (const [name, { bytes }] of Object.entries(sessionGraphs(components, target, cuts)))
+    writeFileSync(join(out, `${name}.${variant}.onnx`), bytes);
 }

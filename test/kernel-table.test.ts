@@ -12,6 +12,7 @@ import { cpuTarget, targetFor } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import type { ComputeDtype, Dtype } from "../src/tensor/dtype.ts";
+import { uncut } from "../src/transformer/cuts.ts";
 import { buildVaeDecoder } from "../src/vae/graph.ts";
 import { openHeld } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
@@ -75,7 +76,7 @@ test.each(checks)(
   "%s has a kernel for every node in %s with weights in %s",
   async (device, compute, storage) => {
     const target = { ...(await targetFor(device)), compute };
-    const { vae_decoder, ...graphs } = sessionGraphs(await storages[storage](), target);
+    const { vae_decoder, ...graphs } = sessionGraphs(await storages[storage](), target, uncut);
     for (const [name, graph] of Object.entries(graphs))
       expect.soft(withoutKernels(modelOf(graph), device), name).toEqual([]);
   },

@@ -4,6 +4,7 @@ import type { Components } from "../src/pipeline/components.ts";
 import { buildTextEncoder } from "../src/text-encoder/graph.ts";
 import type { AdapterShape } from "../src/transformer/adapter.ts";
 import { buildCaptionGraph } from "../src/transformer/caption-graph.ts";
+import type { Cuts } from "../src/transformer/cuts.ts";
 import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
 import { buildStepGraph } from "../src/transformer/step-graph.ts";
 import { adaptableModules } from "../src/transformer/weight-shapes.ts";
@@ -44,6 +45,7 @@ const everything: AdapterShape = {
 function transformerGraphs(
   { transformer: { config, lookup } }: Components,
   target: Target,
+  cuts: Cuts,
 ): Record<string, Model> {
   const onAll = (shape: AdapterShape) =>
     new Map(
@@ -61,20 +63,24 @@ function transformerGraphs(
   };
   return Object.fromEntries(
     Object.entries(adapters).flatMap(([name, adapted]) => [
-      [`caption${name}`, buildCaptionGraph(config, lookup, target, adapted)],
+      [`caption${name}`, buildCaptionGraph(config, lookup, target, adapted, cuts)],
       [`modulation${name}`, buildModulationGraph(config, lookup, target, adapted)],
-      [`step_1${name}`, buildStepGraph(config, lookup, target, adapted, 1)],
-      [`step_2${name}`, buildStepGraph(config, lookup, target, adapted, 2)],
+      [`step_1${name}`, buildStepGraph(config, lookup, target, adapted, 1, cuts)],
+      [`step_2${name}`, buildStepGraph(config, lookup, target, adapted, 2, cuts)],
     ]),
   );
 }
 
 /** Every graph that a session is made of. */
-export function sessionGraphs(components: Components, target: Target): Record<string, Model> {
+export function sessionGraphs(
+  components: Components,
+  target: Target,
+  cuts: Cuts,
+): Record<string, Model> {
   const { textEncoder, vae } = components;
   return {
     text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
-    ...transformerGraphs(components, target),
+    ...transformerGraphs(components, target, cuts),
     vae_decoder: buildVaeDecoder(vae.config, vae.lookup, target),
   };
 }

@@ -81,8 +81,6 @@ export type Attribute =
   | { readonly float: number }
   | { readonly element: ElementType };
 
-/** ONNX opset and contrib versions that the graphs are written for (ONNX Runtime 1.30). */
-const standardOpset = 23;
 const irVersion = 11;
 
 /** Attribute kinds in `AttributeProto.AttributeType`. */
@@ -111,11 +109,19 @@ export interface Model {
 /**
  * Collects one ONNX graph and writes it as a model file's bytes. Weights are
  * not part of those bytes: each stays a byte range of its original file.
+ *
+ * What is computed from weights alone comes first in the file. The runtime walks
+ * backwards from the results, at each operator to the input that was written last, so it then
+ * widens each weight right before the product that needs it. Written the other way round, all
+ * are widened at the start and lie waiting: 13 GB of f32 copies for the real model.
  */
 export class GraphBuilder {
   #nodes: ProtobufWriter[] = [];
+  #weightNodes: ProtobufWriter[] = [];
+  /** What no activation goes into: weights, constants and what is made of them. */
+  #fixed = new Set<Value | "">([""]);
   #initializers: ProtobufWriter[] = [];
-  #inputs: ProtobufWriter[] = [];
+  #inputs = new Map<Value, ProtobufWriter>();
   #outputs: ProtobufWriter[] = [];
   #valueInfos: ProtobufWriter[] = [];
   #weights = new Map<string, Value>();
@@ -133,9 +139,18 @@ export class GraphBuilder {
     this.target = target;
   }
 
+  /** A tensor that each run is fed; the same for a name that was given before. */
   input(name: string, type: ElementType, shape: readonly Dim[]): Value {
-    this.#inputs.push(valueInfo(name, type, shape));
-    return name as Value;
+    const value = name as Value;
+    if (!this.#inputs.has(value)) this.#inputs.set(value, valueInfo(name, type, shape));
+    return value;
+  }
+
+  /** An input that acts as a weight: an adapter's matrix. */
+  fedWeight(name: string, type: ElementType, shape: readonly Dim[]): Value {
+    const value = this.input(name, type, shape);
+    this.#fixed.add(value);
+    return value;
   }
 
   output(name: string, type: ElementType, shape: readonly Dim[], value: Value): void {
@@ -171,6 +186,7 @@ export class GraphBuilder {
     if (value === undefined) {
       value = name as Value;
       this.#weights.set(name, value);
+      this.#fixed.add(value);
       if (this.target.weights === "resident") {
         this.input(name, type, shape);
         this.#resident.push({ name, type, shape, span });
@@ -202,6 +218,7 @@ export class GraphBuilder {
     if (known !== undefined) return known;
     const name = `constant.${this.#constants.size}` as Value;
     this.#constants.set(key, name);
+    this.#fixed.add(name);
     this.#initializers.push(tensorHeader(name, type, shape).bytes(9, raw));
     return name;
   }
@@ -226,24 +243,30 @@ export class GraphBuilder {
     domain: "" | "com.microsoft" = "",
   ): Value[] {
     const outputs = Array.from({ length: outputCount }, () => `${type}.${this.#count++}` as Value);
-    this.#nodes.push(nodeProto(type, domain, inputs, outputs, attributes));
+    const node = nodeProto(type, domain, inputs, outputs, attributes);
+    if (inputs.every((input) => this.#fixed.has(input))) {
+      this.#weightNodes.push(node);
+      for (const value of outputs) this.#fixed.add(value);
+    } else {
+      this.#nodes.push(node);
+    }
     return outputs;
   }
 
   /** @throws InputError if the weights lie on two drives */
   finish(): Model {
     const graph = new ProtobufWriter();
-    for (const node of this.#nodes) graph.message(1, node);
+    for (const node of [...this.#weightNodes, ...this.#nodes]) graph.message(1, node);
     graph.string(2, this.#name);
     for (const initializer of this.#initializers) graph.message(5, initializer);
-    for (const input of this.#inputs) graph.message(11, input);
+    for (const input of this.#inputs.values()) graph.message(11, input);
     for (const output of this.#outputs) graph.message(12, output);
     for (const info of this.#valueInfos) graph.message(13, info);
     const bytes = new ProtobufWriter()
       .int(1, irVersion)
       .string(2, "retake")
       .message(7, graph)
-      .message(8, new ProtobufWriter().string(1, "").int(2, standardOpset))
+      .message(8, new ProtobufWriter().string(1, "").int(2, this.target.opset))
       .message(8, new ProtobufWriter().string(1, "com.microsoft").int(2, 1))
       .finish();
     return { bytes, weightsRoot: commonRoot(this.#places), resident: this.#resident };

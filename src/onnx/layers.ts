@@ -9,10 +9,14 @@ export function cast({ graph }: GraphContext, x: Value, to: ElementType): Value 
   return graph.op("Cast", [x], { to: { element: to } });
 }
 
-/** A weight in the compute dtype. A bf16 weight is widened each time it is used: no f32 copy stays. */
+/** A weight in the compute dtype. What is stored in another is widened each time it is used: no f32 copy stays. */
 export function weight(context: GraphContext, name: string): Value {
-  const { value, type } = context.graph.weight(name);
-  return inCompute(context, value, type);
+  const { graph } = context;
+  const { value, type, shape } = graph.weight(name);
+  if (type === graph.target.compute) return value;
+  // The runtime would widen an f16 weight for good as it opens the graph, but not behind a
+  // Reshape, which moves nothing.
+  return inCompute(context, type === "f16" ? reshape(context, value, shape) : value, type);
 }
 
 /** A value of some type in the compute dtype. */
@@ -39,26 +43,11 @@ export function constant(
   return toCompute(context, context.graph.floats(values, shape));
 }
 
-/**
- * The same value, but only once `x` is there. What is computed from constants or inputs
- * alone waits for nothing, so the runtime does it early: for the real model 13 GB of f32
- * copies of weights lay waiting at once. The Reshape moves nothing; its shape is the
- * value's own, written as a sum with 0 that is taken from x.
- */
-export function waitFor({ graph }: GraphContext, value: Value, x: Value): Value {
-  const width = graph.op("Shape", [x], { start: -1 });
-  const zero = graph.op("Sub", [width, width]);
-  const sameShape = graph.op("Add", [graph.op("Shape", [value]), zero]);
-  return graph.op("Reshape", [value, sameShape]);
-}
-
 /** RMS normalisation over the last axis; statistics in f32. x [..., n], scale [n]. */
 export function rmsNorm({ graph }: GraphContext, x: Value, scale: Value, epsilon: number): Value {
-  return graph.op("RMSNormalization", [x, scale], {
-    axis: -1,
-    epsilon: { float: epsilon },
-    stash_type: 1,
-  });
+  // The runtime's own name for it, from before opset 23 had one.
+  const type = graph.target.opset >= 23 ? "RMSNormalization" : "SimplifiedLayerNormalization";
+  return graph.op(type, [x, scale], { axis: -1, epsilon: { float: epsilon }, stash_type: 1 });
 }
 
 /** x · sigmoid(x). */

@@ -1,9 +1,9 @@
 import type { BlockStorage, Value, WeightSpan } from "./graph.ts";
 import type { GraphContext } from "./layers.ts";
-import { constant, inCompute, waitFor, weight } from "./layers.ts";
+import { constant, inCompute, reshape, weight } from "./layers.ts";
 
 /**
- * y = x Wᵀ + b: x [..., in], weight `name`.weight [out, in] in any storage, bias `name`.bias
+ * y = x Wᵀ + b: x [rows, in], weight `name`.weight [out, in] in any storage, bias `name`.bias
  * [out] if asked for.
  */
 export function linear(
@@ -14,43 +14,33 @@ export function linear(
 ): Value {
   const { graph } = context;
   const span = graph.span(`${name}.weight`);
-  const product =
+  const unscaled =
     span.blocks === undefined
-      ? plainProduct(context, x, `${name}.weight`)
+      ? product(context, x, weight(context, `${name}.weight`))
       : blockProduct(context, x, `${name}.weight`, span, span.blocks);
   const scaled =
     span.scale === undefined
-      ? product
-      : graph.op("Mul", [product, factor(context, `${name}.weight.scale`, span.scale)]);
+      ? unscaled
+      : graph.op("Mul", [unscaled, factor(context, `${name}.weight.scale`, span.scale)]);
   return bias ? graph.op("Add", [scaled, weight(context, `${name}.bias`)]) : scaled;
 }
 
-function plainProduct(context: GraphContext, x: Value, name: string): Value {
-  const { graph } = context;
-  // On a CPU the runtime fuses this Transpose into the product: nothing is moved.
-  const transposed = graph.op("Transpose", [matrixFor(context, x, name)], { perm: [1, 0] });
-  return graph.op("MatMul", [x, transposed]);
-}
-
-/** A matrix in the compute dtype, widened only once `x`, which it will multiply, is there. */
-function matrixFor(context: GraphContext, x: Value, name: string): Value {
-  const { graph } = context;
-  const { value, type } = graph.weight(name);
-  if (type === graph.target.compute) return value;
-  return inCompute(context, waitFor(context, value, x), type);
+/** x wᵀ: x [rows, in], w [out, in]. No transposed copy of w comes to be on any device. */
+export function product({ graph }: GraphContext, x: Value, w: Value): Value {
+  return graph.op("Gemm", [x, w], { transB: 1 });
 }
 
 /**
- * A whole matrix [out, in] in the compute dtype, whatever its storage, once `x` is there. For
- * what is more than a product with it, as a row's length; products never need it.
+ * A whole matrix [out, in] in the compute dtype, whatever its storage. For what is more than a
+ * product with it, as a row's length; products never need it.
  */
-export function wholeMatrix(context: GraphContext, x: Value, name: string): Value {
+export function wholeMatrix(context: GraphContext, name: string): Value {
   const { graph } = context;
   const span = graph.span(name);
   const matrix =
     span.blocks === undefined
-      ? matrixFor(context, x, name)
-      : blockMatrix(context, x, name, span, span.blocks);
+      ? weight(context, name)
+      : blockMatrix(context, name, span, span.blocks);
   if (span.scale === undefined) return matrix;
   // One factor for all, or one a row.
   const column = graph.op("Reshape", [
@@ -62,7 +52,6 @@ export function wholeMatrix(context: GraphContext, x: Value, name: string): Valu
 
 function blockMatrix(
   context: GraphContext,
-  x: Value,
   name: string,
   span: WeightSpan,
   blocks: BlockStorage,
@@ -70,8 +59,7 @@ function blockMatrix(
   const { graph } = context;
   const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
   const { bits, size, scales, offsets } = blocks;
-  const stored = waitFor(context, value, x);
-  const whole = bits === 8 ? stored : nibbles(context, stored, [outDim, count, size]);
+  const whole = bits === 8 ? value : nibbles(context, value, [outDim, count, size]);
   const centred = graph.op("Sub", [
     inCompute(context, whole, "u8"),
     constant(context, [2 ** (bits - 1)]),
@@ -113,18 +101,17 @@ function blockProduct(
   const { graph } = context;
   const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
   const { bits, size, scales, offsets } = blocks;
-  const product = graph.op(
+  const centred = graph.op(
     "MatMulNBits",
     [x, value, factor(context, `${name}.scales`, scales)],
     { K: inDim, N: outDim, bits, block_size: size, accuracy_level: 0 },
     "com.microsoft",
   );
-  if (offsets === undefined) return product;
-  const parts = graph.op("Reshape", [x, blockShape(context, x, [count, size])]);
+  if (offsets === undefined) return centred;
+  const parts = reshape(context, x, [-1, count, size]);
   const sums = graph.op("ReduceSum", [parts, graph.ints([-1])], { keepdims: 0 });
   const table = factor(context, `${name}.offsets`, offsets);
-  const transposed = graph.op("Transpose", [table], { perm: [1, 0] });
-  return graph.op("Sub", [product, graph.op("MatMul", [sums, transposed])]);
+  return graph.op("Sub", [centred, product(context, sums, table)]);
 }
 
 /** The stored bytes [out, count, size · bits / 8], and those dimensions. */
@@ -138,12 +125,6 @@ function mappedBlocks(
   const count = Math.ceil(inDim / size);
   const { value } = graph.mapped(name, span, [outDim, count, (size * bits) / 8]);
   return { value, outDim, inDim, count };
-}
-
-/** x's shape with its last dimension taken apart. */
-function blockShape({ graph }: GraphContext, x: Value, last: readonly number[]): Value {
-  const rest = graph.op("Shape", [x], { end: -1 });
-  return graph.op("Concat", [rest, graph.ints(last)], { axis: 0 });
 }
 
 /** Scales or offsets in the compute dtype. */

@@ -66,14 +66,31 @@ export class KeptTensor {
 }
 
 /**
- * Loads a graph from the bytes of its model file. Its weights are mapped from
- * the files that they lie in, neither copied nor converted, because
+ * Weights are mapped from the files that they lie in, neither copied nor converted, because
  * - constant folding, which would widen each bf16 weight to an f32 copy, is off,
  * - prepacking, which copies each f32 weight to another layout, is off, and
  * - there is no arena to keep what one run needed.
  *
  * Threads that have nothing to do sleep: by default they go round and round for
  * a while, on cores that the server or another worker needs.
+ */
+export function sessionOptions(weightsRoot: string): ort.InferenceSession.SessionOptions {
+  return {
+    enableCpuMemArena: false,
+    logSeverityLevel: 3,
+    extra: {
+      session: {
+        model_external_initializers_file_folder_path: weightsRoot,
+        disable_prepacking: "1",
+        intra_op: { allow_spinning: "0" },
+      },
+      optimization: { disable_specified_optimizers: "ConstantFolding" },
+    },
+  };
+}
+
+/**
+ * Loads a graph from the bytes of its model file.
  *
  * @param weights of a graph for a target with resident ones; they must stay there until the session is released
  * @throws DeviceError if the device is not here, or has too little memory
@@ -143,6 +160,7 @@ async function create(
   const provider = providerFor(device);
   try {
     return await ort.InferenceSession.create(bytes, {
+      ...sessionOptions(weightsRoot),
       // As by default, a buffer on WebGPU would be up to twice as large as its tensor, and four gigabytes of
       // them would be kept for later.
       executionProviders: [
@@ -150,16 +168,6 @@ async function create(
           ? { name: provider, storageBufferCacheMode: "lazyRelease" }
           : provider,
       ],
-      enableCpuMemArena: false,
-      logSeverityLevel: 3,
-      extra: {
-        session: {
-          model_external_initializers_file_folder_path: weightsRoot,
-          disable_prepacking: "1",
-          intra_op: { allow_spinning: "0" },
-        },
-        optimization: { disable_specified_optimizers: "ConstantFolding" },
-      },
       ...options,
     });
   } catch (error) {

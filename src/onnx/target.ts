@@ -9,6 +9,8 @@ export interface Target {
   readonly attention: "fused" | "plain";
   /** `mapped` weights lie in their files; `resident` ones on the device, as inputs of each graph. */
   readonly weights: "mapped" | "resident";
+  /** Version of ONNX's operators. */
+  readonly opset: 21 | 23;
   /** Bytes of the largest tensor that an operator of the device takes; null where none is known. */
   readonly maxBufferBytes: number | null;
 }
@@ -19,19 +21,21 @@ export const cpuTarget: Target = {
   compute: "f32",
   attention: "fused",
   weights: "mapped",
+  opset: 23,
   maxBufferBytes: null,
 };
 
 /**
  * What each device computes in: bf16 as training did where it can, f32 elsewhere. f16 overflows
- * in the demonstration family, and its products add up in f16.
+ * in the demonstration family, and its products add up in f16. DirectML has its kernels by exact
+ * versions, none of them 23.
  */
 const targets: Readonly<Record<Device, Target>> = {
   cpu: cpuTarget,
   cuda: { ...cpuTarget, device: "cuda", compute: "bf16" },
   webgpu: { ...cpuTarget, device: "webgpu", attention: "plain", weights: "resident" },
   coreml: { ...cpuTarget, device: "coreml", attention: "plain" },
-  dml: { ...cpuTarget, device: "dml", attention: "plain" },
+  dml: { ...cpuTarget, device: "dml", attention: "plain", opset: 21 },
 };
 
 /** Asks a device once in a process what holds there. */

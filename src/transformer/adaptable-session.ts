@@ -8,6 +8,8 @@ import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { AdapterModule, AdapterModules, AdapterShape } from "./adapter.ts";
 import { adapterFeeds, shapeOf } from "./adapter.ts";
+import type { Cuts } from "./cuts.ts";
+import { uncut } from "./cuts.ts";
 
 /** What a network's sessions have in common. */
 export interface Shared {
@@ -17,8 +19,14 @@ export interface Shared {
   readonly copies: DeviceCopies;
 }
 
-/** Builds a graph for the modules beside which adapters stand, and for as many prompts. */
-type Build = (adapted: ReadonlyMap<string, AdapterShape>, captions: 1 | 2) => Model;
+/** What a graph is built for besides the adapters. */
+interface Form {
+  readonly captions: 1 | 2;
+  readonly cuts: Cuts;
+}
+
+/** Builds a graph for the modules beside which adapters stand. */
+type Build = (adapted: ReadonlyMap<string, AdapterShape>, form: Form) => Model;
 
 /**
  * A graph with the sessions that run it. Where adapters stand is part of the
@@ -45,11 +53,11 @@ export class AdaptableSession {
   async run(
     feeds: Feeds,
     adapter: AdapterModules,
-    captions: 1 | 2 = 1,
+    form: Partial<Form> = {},
   ): Promise<Record<string, Tensor>> {
     const own = [...adapter].filter(([name]) => this.#holds(name));
     const shapes = new Map(own.map(([name, module]) => [name, shapeOf(module)]));
-    const session = await this.#sessionFor(shapes, captions);
+    const session = await this.#sessionFor(shapes, { captions: 1, cuts: uncut, ...form });
     return session.run(this.#shared.copies.inPlace({ ...feeds, ...feedsOf(own) }));
   }
 
@@ -59,17 +67,14 @@ export class AdaptableSession {
     for (const { session } of sessions) await session.release();
   }
 
-  async #sessionFor(adapted: ReadonlyMap<string, AdapterShape>, captions: 1 | 2): Promise<Session> {
-    const key = JSON.stringify([
-      captions,
-      ...[...adapted].toSorted(([a], [b]) => (a < b ? -1 : 1)),
-    ]);
+  async #sessionFor(adapted: ReadonlyMap<string, AdapterShape>, form: Form): Promise<Session> {
+    const key = JSON.stringify([form, ...[...adapted].toSorted(([a], [b]) => (a < b ? -1 : 1))]);
     const known = this.#sessions.get(key);
     if (known !== undefined) return known.session;
     // Before another is opened: on a device without room for two.
     if (this.#sessions.size === this.#most) await this.#sessions.pop()?.session.release();
     const { target, weights } = this.#shared;
-    const session = await openSession(this.#build(adapted, captions), target, weights);
+    const session = await openSession(this.#build(adapted, form), target, weights);
     this.#sessions.set(key, { session });
     return session;
   }

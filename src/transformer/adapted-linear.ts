@@ -1,17 +1,19 @@
 import type { Value } from "../onnx/graph.ts";
 import type { GraphContext } from "../onnx/layers.ts";
-import { toCompute, waitFor, weight } from "../onnx/layers.ts";
-import { linear } from "../onnx/linear.ts";
+import { toCompute, weight } from "../onnx/layers.ts";
+import { linear, product } from "../onnx/linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { adapterInputs } from "./adapter.ts";
+import type { Cuts } from "./cuts.ts";
 
 /** A transformer graph under construction, and the modules beside which adapters stand. */
 export interface TransformerContext extends GraphContext {
   readonly adapted: ReadonlyMap<string, AdapterShape>;
+  readonly cuts: Cuts;
 }
 
 /**
- * y = r ∘ (x Wᵀ) + adapter terms + b: x [..., in], r [out]. The base weight is
+ * y = r ∘ (x Wᵀ) + adapter terms + b: x [rows, in], r [out]. The base weight is
  * never touched.
  * Formulas: PEFT 0.21.2 `tuners/lora/layer.py`, ai-toolkit `toolkit/models/lokr.py`,
  * LyCORIS `modules/loha.py`, ai-toolkit `FullModule`; with DoRA, r and the terms' rows carry the magnitude.
@@ -31,13 +33,13 @@ export function adaptedLinear(
   const terms = adapterTerms(context, x, module, shape);
   if (shape.bias) terms.push(fed(context, names.bias, [outDim!]));
   if (!shape.rowScale) return terms.reduce(add, linear(context, x, module, { bias }));
-  const product = linear(context, x, module, { bias: false });
-  const scaled = graph.op("Mul", [product, fed(context, names.rowScale, [outDim!])]);
+  const base = linear(context, x, module, { bias: false });
+  const scaled = graph.op("Mul", [base, fed(context, names.rowScale, [outDim!])]);
   if (bias) terms.push(weight(context, `${module}.bias`));
   return terms.reduce(add, scaled);
 }
 
-/** What the adapters add to a module's result, each [..., out]. */
+/** What the adapters add to a module's result, each [rows, out]. */
 function adapterTerms(
   context: TransformerContext,
   x: Value,
@@ -52,9 +54,9 @@ function adapterTerms(
     const rank = `rank.${module}`;
     const loraA = fed(context, names.loraA, [rank, inDim!]);
     const loraB = fed(context, names.loraB, [outDim!, rank]);
-    const down = graph.op("MatMul", [x, transposed(context, loraA)]);
+    const down = product(context, x, loraA);
     const scaled = graph.op("Mul", [down, fed(context, names.loraScale, [rank])]);
-    terms.push(graph.op("MatMul", [scaled, transposed(context, loraB)]));
+    terms.push(product(context, scaled, loraB));
   }
   for (const [i, term] of shape.lokr.entries()) {
     const own = names.lokr(i);
@@ -74,22 +76,14 @@ function adapterTerms(
   for (let i = 0; i < shape.loha; i++) {
     const own = names.loha(i);
     const factor = (name: string) => fed(context, name, [`rows.${name}`, `columns.${name}`]);
-    // Once x is there: else the runtime computes all modules' products at the start and keeps them.
-    const w1a = waitFor(context, factor(own.w1a), x);
-    const left = graph.op("MatMul", [w1a, factor(own.w1b)]);
-    const w2a = waitFor(context, factor(own.w2a), x);
-    const right = graph.op("MatMul", [w2a, factor(own.w2b)]);
-    const delta = graph.op("Mul", [left, right]);
-    terms.push(graph.op("MatMul", [x, transposed(context, delta)]));
+    const left = graph.op("MatMul", [factor(own.w1a), factor(own.w1b)]);
+    const right = graph.op("MatMul", [factor(own.w2a), factor(own.w2b)]);
+    terms.push(product(context, x, graph.op("Mul", [left, right])));
   }
   for (let i = 0; i < shape.full; i++) {
     const own = names.full(i);
-    const fedWhole = graph.input(own.whole, "f32", [outDim!, inDim!]);
-    // As large as a weight, so it is narrowed only when it is used.
-    const whole =
-      graph.target.compute === "f32" ? fedWhole : toCompute(context, waitFor(context, fedWhole, x));
-    const product = graph.op("MatMul", [x, transposed(context, whole)]);
-    terms.push(graph.op("Mul", [product, fed(context, own.scale, [`n.${own.scale}`])]));
+    const change = product(context, x, fed(context, own.whole, [outDim!, inDim!]));
+    terms.push(graph.op("Mul", [change, fed(context, own.scale, [`n.${own.scale}`])]));
   }
   return terms;
 }
@@ -112,23 +106,19 @@ function kroneckerProduct(
   { w1, w2 }: { readonly w1: Value; readonly w2: readonly Value[] },
 ): Value {
   const { graph } = context;
-  const columns = (value: Value) => graph.op("Shape", [value], { start: 1, end: 2 });
-  const grid = graph.op("Concat", [graph.ints([-1]), columns(w1), columns(w2.at(-1)!)], {
-    axis: 0,
-  });
+  const size = (value: Value, axis: 0 | 1) =>
+    graph.op("Shape", [value], { start: axis, end: axis + 1 });
+  const shaped = (value: Value, ...dims: Value[]) =>
+    graph.op("Reshape", [value, graph.op("Concat", dims, { axis: 0 })]);
+  const any = graph.ints([-1]);
   const rows = w2.reduceRight(
-    (value, factor) => graph.op("MatMul", [value, transposed(context, factor)]),
-    graph.op("Reshape", [x, grid]),
+    (value, factor) => product(context, value, factor),
+    shaped(x, any, size(w2.at(-1)!, 1)),
   );
-  const mixed = graph.op("MatMul", [w1, rows]);
-  const leading = graph.op("Shape", [x], { start: 0, end: -1 });
-  return graph.op("Reshape", [mixed, graph.op("Concat", [leading, graph.ints([-1])], { axis: 0 })]);
-}
-
-function transposed({ graph }: GraphContext, value: Value): Value {
-  return graph.op("Transpose", [value], { perm: [1, 0] });
+  const mixed = graph.op("MatMul", [w1, shaped(rows, any, size(w1, 1), size(w2[0]!, 0))]);
+  return shaped(mixed, size(x, 0), any);
 }
 
 function fed(context: GraphContext, name: string, shape: (number | string)[]): Value {
-  return toCompute(context, context.graph.input(name, "f32", shape));
+  return toCompute(context, context.graph.fedWeight(name, "f32", shape));
 }

@@ -1,3 +1,4 @@
+import { attention, joined, splitRows } from "../onnx/attention.ts";
 import type { Dim, Value } from "../onnx/graph.ts";
 import { reshape, rmsNorm, silu, toCompute, toF32 } from "../onnx/layers.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
@@ -8,7 +9,7 @@ import type { TransformerConfig } from "./config.ts";
 const qkNormEps = 1e-5;
 
 /**
- * Sequences that go through the linear layers as one, [1, tokens, dim], and are
+ * Sequences that go through the linear layers as one, [tokens, dim], and are
  * taken apart where tokens meet: attention stays inside each sequence.
  */
 export interface Packing {
@@ -34,7 +35,7 @@ export interface BlockScales {
   readonly ffnNorm2: Value;
 }
 
-/** x [1, tokens, dim] through attention and feed-forward, each with a residual. */
+/** x [tokens, dim] through attention and feed-forward, each with a residual. */
 export function transformerBlock(
   context: TransformerContext,
   config: TransformerConfig,
@@ -46,7 +47,7 @@ export function transformerBlock(
   const { graph } = context;
   const norm = (value: Value, scale: Value) => rmsNorm(context, value, scale, config.normEps);
 
-  const attended = attention(
+  const attended = selfAttention(
     context,
     config,
     `${name}.attention`,
@@ -58,11 +59,13 @@ export function transformerBlock(
   const ffnIn = norm(afterAttention, scales.ffnNorm1);
   const ffn = (part: string, value: Value) =>
     adaptedLinear(context, value, `${name}.feed_forward.${part}`, { bias: false });
-  const hidden = graph.op("Mul", [silu(context, ffn("w1", ffnIn)), ffn("w3", ffnIn)]);
-  return graph.op("Add", [afterAttention, norm(ffn("w2", hidden), scales.ffnNorm2)]);
+  const fed = splitRows(context, ffnIn, 0, context.cuts.tokens).map((rows) =>
+    ffn("w2", graph.op("Mul", [silu(context, ffn("w1", rows)), ffn("w3", rows)])),
+  );
+  return graph.op("Add", [afterAttention, norm(joined(context, fed, 0), scales.ffnNorm2)]);
 }
 
-function attention(
+function selfAttention(
   context: TransformerContext,
   config: TransformerConfig,
   name: string,
@@ -77,23 +80,18 @@ function attention(
   };
   const q = splitSequences(context, turned("q"), packing);
   const k = splitSequences(context, turned("k"), packing);
-  const v = splitSequences(context, project("to_v"), packing);
+  const v = splitSequences(context, batched(context, config, project("to_v")), packing);
   const results = q.map((query, i) => {
-    const result = graph.op(
-      "MultiHeadAttention",
-      [query, k[i]!, v[i]!],
-      { num_heads: config.heads },
-      "com.microsoft",
-    );
+    const inputs = { q: query, k: k[i]!, v: v[i]!, heads: config.heads, headDim: config.headDim };
     const length = packing.sequences === 1 ? packing.tokens : `${packing.tokens}.${i}`;
+    const result = attention(context, inputs, context.cuts);
     return graph.declare(result, graph.target.compute, [1, length, config.dim]);
   });
-  const joined = results.length === 1 ? results[0]! : graph.op("Concat", results, { axis: 1 });
-  const packed = graph.declare(joined, graph.target.compute, [1, packing.tokens, config.dim]);
-  return adaptedLinear(context, packed, `${name}.to_out.0`, { bias: false });
+  const flat = reshape(context, joined(context, results, 1), [-1, config.dim]);
+  return adaptedLinear(context, flat, `${name}.to_out.0`, { bias: false });
 }
 
-/** RMS norm of each head's features: x [1, tokens, dim]. */
+/** RMS norm of each head's features: x [tokens, dim]. Result: [1, tokens, dim]. */
 function normHeads(
   context: TransformerContext,
   config: TransformerConfig,
@@ -101,13 +99,18 @@ function normHeads(
   part: "q" | "k",
   x: Value,
 ): Value {
-  if (!config.qkNorm) return x;
-  const heads = reshape(context, x, [0, 0, config.heads, config.headDim]);
+  if (!config.qkNorm) return batched(context, config, x);
+  const heads = reshape(context, x, [-1, config.heads, config.headDim]);
   const scale = adaptedNorm(context, `${name}.norm_${part}`);
-  return reshape(context, rmsNorm(context, heads, scale, qkNormEps), [0, 0, config.dim]);
+  return batched(context, config, rmsNorm(context, heads, scale, qkNormEps));
 }
 
-/** Turns adjacent feature pairs of each head by the token's angles, in f32 as the reference does. */
+/** As operators for several batches take it: [1, tokens, dim]. */
+function batched(context: TransformerContext, { dim }: TransformerConfig, x: Value): Value {
+  return reshape(context, x, [1, -1, dim]);
+}
+
+/** Turns adjacent feature pairs of each head by the token's angles, in f32 as the reference does: x [1, tokens, dim]. */
 function rotate(
   context: TransformerContext,
   config: TransformerConfig,

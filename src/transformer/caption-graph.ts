@@ -1,11 +1,12 @@
 import type { Model, WeightLookup } from "../onnx/graph.ts";
 import { GraphBuilder } from "../onnx/graph.ts";
-import { reshape, rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
+import { rmsNorm, toCompute, toF32, weight } from "../onnx/layers.ts";
 import type { Target } from "../onnx/target.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
+import type { Cuts } from "./cuts.ts";
 import { appendPads } from "./patches.ts";
 import { captionBlocks } from "./weight-shapes.ts";
 
@@ -21,9 +22,10 @@ export function buildCaptionGraph(
   lookup: WeightLookup,
   target: Target,
   adapted: ReadonlyMap<string, AdapterShape>,
+  cuts: Cuts,
 ): Model {
   const graph = new GraphBuilder("caption", lookup, target);
-  const context = { graph, adapted };
+  const context = { graph, adapted, cuts };
   const embeds = toCompute(
     context,
     graph.input("prompt_embeds", "f32", ["length", config.captionDim]),
@@ -38,11 +40,7 @@ export function buildCaptionGraph(
     cos: graph.input("cos", "f32", ["padded", config.headDim / 2]),
     sin: graph.input("sin", "f32", ["padded", config.headDim / 2]),
   };
-  let x = graph.declare(reshape(context, padded, [1, -1, config.dim]), target.compute, [
-    1,
-    "padded",
-    config.dim,
-  ]);
+  let x = padded;
   for (const block of captionBlocks(config)) {
     const scales = {
       attentionNorm1: adaptedNorm(context, `${block}.attention_norm1`),
@@ -52,7 +50,6 @@ export function buildCaptionGraph(
     };
     x = transformerBlock(context, config, block, x, scales, packing);
   }
-  const caption = toF32(context, reshape(context, x, [-1, config.dim]));
-  graph.output("caption", "f32", ["padded", config.dim], caption);
+  graph.output("caption", "f32", ["padded", config.dim], toF32(context, x));
   return graph.finish();
 }

@@ -7,6 +7,7 @@ import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { AdapterShape } from "./adapter.ts";
 import type { TransformerConfig } from "./config.ts";
+import { uncut } from "./cuts.ts";
 import { finalLayer, modulatedBlocks, timeVectorDim } from "./weight-shapes.ts";
 
 const { fround } = Math;
@@ -53,7 +54,7 @@ export function buildModulationGraph(
   adapted: ReadonlyMap<string, AdapterShape>,
 ): Model {
   const graph = new GraphBuilder("modulation", lookup, target);
-  const context = { graph, adapted };
+  const context = { graph, adapted, cuts: uncut };
   const time = toCompute(context, graph.input("time", "f32", ["steps", timeVectorDim]));
   const hidden = silu(context, adaptedLinear(context, time, "t_embedder.mlp.0", { bias: true }));
   const embedded = adaptedLinear(context, hidden, "t_embedder.mlp.2", { bias: true });

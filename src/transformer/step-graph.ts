@@ -9,6 +9,7 @@ import type { BlockScales, Packing } from "./block.ts";
 import { transformerBlock } from "./block.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize } from "./config.ts";
+import type { Cuts } from "./cuts.ts";
 import { scalesPerBlock } from "./modulation-graph.ts";
 import { appendPads } from "./patches.ts";
 import { finalLayer, modulatedBlocks, patchEmbedder } from "./weight-shapes.ts";
@@ -37,9 +38,10 @@ export function buildStepGraph(
   target: Target,
   adapted: ReadonlyMap<string, AdapterShape>,
   captions: 1 | 2,
+  cuts: Cuts,
 ): Model {
   const graph = new GraphBuilder("step", lookup, target);
-  const context = { graph, adapted };
+  const context = { graph, adapted, cuts };
   const { dim, headDim } = config;
   const patchDim = patchSize * patchSize * config.inChannels;
 
@@ -57,25 +59,21 @@ export function buildStepGraph(
   });
   const imagePacking = packing("image_tokens", "image_");
   const joinedPacking = packing("tokens", "");
-  const packed = (value: Value, tokens: string) =>
-    graph.declare(value, target.compute, [1, tokens, dim]);
 
   const embedded = adaptedLinear(context, patches, patchEmbedder, { bias: true });
   const padded = appendPads(context, embedded, weight(context, "x_pad_token"), pads, dim);
-  const image = reshape(context, padded, [1, -1, dim]);
-  let refined = captions === 1 ? image : graph.op("Concat", [image, image], { axis: 1 });
-  refined = packed(refined, "image_tokens");
+  let refined = captions === 1 ? padded : graph.op("Concat", [padded, padded], { axis: 0 });
   for (const [i, block] of blocks.slice(0, config.refinerLayers).entries()) {
     refined = transformerBlock(context, config, block, refined, scales[i]!, imagePacking);
   }
 
   const images =
-    captions === 1 ? [refined] : graph.ops("Split", [refined], 2, { axis: 1, num_outputs: 2 });
+    captions === 1 ? [refined] : graph.ops("Split", [refined], 2, { axis: 0, num_outputs: 2 });
   const joined = images.flatMap((value, i) => {
     const caption = graph.input(`caption.${i}`, "f32", [`caption_tokens.${i}`, dim]);
-    return [value, reshape(context, toCompute(context, caption), [1, -1, dim])];
+    return [value, toCompute(context, caption)];
   });
-  let x = packed(graph.op("Concat", joined, { axis: 1 }), "tokens");
+  let x = graph.op("Concat", joined, { axis: 0 });
   for (const [i, block] of blocks.slice(config.refinerLayers).entries()) {
     x = transformerBlock(
       context,
@@ -90,12 +88,11 @@ export function buildStepGraph(
   const sequences =
     joinedPacking.lengths === undefined
       ? [x]
-      : graph.ops("Split", [x, joinedPacking.lengths], captions, { axis: 1 });
+      : graph.ops("Split", [x, joinedPacking.lengths], captions, { axis: 0 });
   const imageTokens = graph.op("Shape", [patches], { start: 0, end: 1 });
-  const rows = sequences.map((sequence) => {
-    const image = graph.op("Slice", [sequence, graph.ints([0]), imageTokens, graph.ints([1])]);
-    return reshape(context, image, [-1, dim]);
-  });
+  const rows = sequences.map((sequence) =>
+    graph.op("Slice", [sequence, graph.ints([0]), imageTokens, graph.ints([0])]),
+  );
   const all = rows.length === 1 ? rows[0]! : graph.op("Concat", rows, { axis: 0 });
   const predictions = finalPrediction(context, config, all, finalScale);
   const split = reshape(context, toF32(context, predictions), [captions, -1, patchDim]);

@@ -11,6 +11,7 @@ import type { AdapterModules } from "./adapter.ts";
 import { buildCaptionGraph } from "./caption-graph.ts";
 import type { TransformerConfig } from "./config.ts";
 import { patchSize, sequenceMultiple } from "./config.ts";
+import { cutsFor } from "./cuts.ts";
 import { buildModulationGraph, timeVectors } from "./modulation-graph.ts";
 import { patchify, unpatchify } from "./patches.ts";
 import type { RopeTable } from "./rope.ts";
@@ -36,6 +37,7 @@ export type PredictStep = (latents: Tensor, stepIndex: number) => Promise<Tensor
 /** A loaded transformer: three graphs over the same weights, split by what each depends on. */
 export class Transformer {
   readonly #config: TransformerConfig;
+  readonly #target: Target;
   readonly #memory: DeviceMemory | null;
   readonly #weights: ResidentWeights | undefined;
   readonly #copies: DeviceCopies;
@@ -45,12 +47,13 @@ export class Transformer {
 
   constructor(config: TransformerConfig, lookup: WeightLookup, target: Target) {
     this.#config = config;
+    this.#target = target;
     this.#memory = target.weights === "resident" ? new DeviceMemory(target) : null;
     this.#weights = this.#memory === null ? undefined : new ResidentWeights(this.#memory);
     this.#copies = new DeviceCopies(this.#memory);
     const shared = { target, weights: this.#weights, copies: this.#copies };
     this.#caption = new AdaptableSession(
-      (adapted) => buildCaptionGraph(config, lookup, target, adapted),
+      (adapted, { cuts }) => buildCaptionGraph(config, lookup, target, adapted, cuts),
       (module) => graphOf(module) === "caption",
       shared,
     );
@@ -60,7 +63,8 @@ export class Transformer {
       shared,
     );
     this.#step = new AdaptableSession(
-      (adapted, captions) => buildStepGraph(config, lookup, target, adapted, captions),
+      (adapted, { captions, cuts }) =>
+        buildStepGraph(config, lookup, target, adapted, captions, cuts),
       (module) => graphOf(module) === "step",
       shared,
     );
@@ -119,6 +123,9 @@ export class Transformer {
           }),
     };
     await this.#copies.hold({ ...adapterValues, ...fixed });
+    const count = captions.length === 1 ? 1 : 2;
+    const longest = imageTokens + Math.max(...captions.map((caption) => caption.shape[0]!));
+    const form = { captions: count, cuts: cutsFor(this.#target, config, longest, count) } as const;
 
     return async (latents, stepIndex) => {
       const results = await this.#step.run(
@@ -129,7 +136,7 @@ export class Transformer {
           ...(scales === undefined ? {} : { scales: rowOf(scales, stepIndex) }),
         },
         adapter,
-        captions.length === 1 ? 1 : 2,
+        form,
       );
       const predictions = results.predictions!;
       return captions.map((_, i) => unpatchify(rowOf(predictions, i), latentShape));
@@ -146,7 +153,8 @@ export class Transformer {
   async #refineCaption(embeds: Tensor, rope: RopeTable, adapter: AdapterModules): Promise<Tensor> {
     const pads = ints([padsOf(embeds.shape[0]!)]);
     const feeds = { prompt_embeds: embeds, pads, cos: rope.cos, sin: rope.sin };
-    const { caption } = await this.#caption.run(feeds, adapter);
+    const cuts = cutsFor(this.#target, this.#config, rope.cos.shape[0]!, 1);
+    const { caption } = await this.#caption.run(feeds, adapter, { cuts });
     return caption!;
   }
 }

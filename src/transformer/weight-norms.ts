@@ -45,11 +45,11 @@ export async function rowNorms(
   };
   const rowSum = (value: Value) => graph.op("ReduceSum", [value, graph.ints([1])], { keepdims: 0 });
   const dot = (a: Value, b: Value) => rowSum(graph.op("Mul", [a, b]));
-  const { name, cross, squared } = deltaProducts(graph, delta, feed, dot);
-  const own = wholeMatrix(context, name, `${module}.weight`);
+  const { cross, squared } = deltaProducts(graph, delta, feed, dot);
+  const own = wholeMatrix(context, `${module}.weight`);
   const weight = merged.reduce((sum, { delta: added, factor }, i) => {
     const feedOf = (part: string, tensor: Tensor) => feed(`merged.${i}.${part}`, tensor);
-    const [, whole] = wholeDelta(graph, added, feedOf);
+    const whole = wholeDelta(graph, added, feedOf);
     return graph.op("Add", [sum, graph.op("Mul", [whole, graph.floats([factor])])]);
   }, own);
   const outDim = graph.span(`${module}.weight`).shape[0]!;
@@ -68,8 +68,6 @@ export async function rowNorms(
 }
 
 interface DeltaProducts {
-  /** An input, for what must wait for one. */
-  readonly name: Value;
   readonly cross: (weight: Value) => Value;
   readonly squared: Value;
 }
@@ -86,30 +84,27 @@ function deltaProducts(
     const [loraA, loraB] = [feed("loraA", delta.loraA), feed("loraB", delta.loraB)];
     const transposedA = graph.op("Transpose", [loraA], { perm: [1, 0] });
     return {
-      name: loraA,
       cross: (weight) => dot(product(weight, transposedA), loraB),
       squared: dot(product(loraB, product(loraA, transposedA)), loraB),
     };
   }
-  const [name, whole] = wholeDelta(graph, delta, feed);
-  return { name, cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
+  const whole = wholeDelta(graph, delta, feed);
+  return { cross: (weight) => dot(weight, whole), squared: dot(whole, whole) };
 }
 
-/** An input, and the matrix. */
 function wholeDelta(
   graph: GraphBuilder,
   delta: WeightDelta,
   feed: (name: string, tensor: Tensor) => Value,
-): [Value, Value] {
+): Value {
   const product = (a: Value, b: Value) => graph.op("MatMul", [a, b]);
   if (delta.kind === "lora") {
     const loraA = feed("loraA", delta.loraA);
-    return [loraA, product(feed("loraB", delta.loraB), loraA)];
+    return product(feed("loraB", delta.loraB), loraA);
   }
   if (delta.kind === "lokr") return kroneckerMatrix(graph, delta, feed, product);
   if (delta.kind === "loha") return hadamardMatrix(graph, delta, feed, product);
-  const whole = feed("whole", delta.whole);
-  return [whole, whole];
+  return feed("whole", delta.whole);
 }
 
 function hadamardMatrix(
@@ -117,11 +112,10 @@ function hadamardMatrix(
   { w1a, w1b, w2a, w2b }: LohaDelta,
   feed: (name: string, tensor: Tensor) => Value,
   product: (a: Value, b: Value) => Value,
-): [Value, Value] {
-  const first = feed("w1a", w1a);
-  const left = product(first, feed("w1b", w1b));
+): Value {
+  const left = product(feed("w1a", w1a), feed("w1b", w1b));
   const right = product(feed("w2a", w2a), feed("w2b", w2b));
-  return [first, graph.op("Mul", [left, right])];
+  return graph.op("Mul", [left, right]);
 }
 
 function kroneckerMatrix(
@@ -129,14 +123,14 @@ function kroneckerMatrix(
   { w1, w2, rows }: LokrDelta,
   feed: (name: string, tensor: Tensor) => Value,
   product: (a: Value, b: Value) => Value,
-): [Value, Value] {
+): Value {
   const first = feed("w1", w1);
   const second = w2.map((factor, i) => feed(`w2.${i}`, factor)).reduce(product);
   const [l, m, k, n] = [w1.shape[0]!, w1.shape[1]!, w2[0]!.shape[0]!, w2.at(-1)!.shape[1]!];
   const left = graph.op("Reshape", [first, graph.ints([l, 1, m, 1])]);
   const right = graph.op("Reshape", [second, graph.ints([1, k, 1, n])]);
   const whole = graph.op("Reshape", [graph.op("Mul", [left, right]), graph.ints([l * k, m * n])]);
-  if (rows === null) return [first, whole];
+  if (rows === null) return whole;
   const [start, end] = [graph.ints([rows.start]), graph.ints([rows.start + rows.count])];
-  return [first, graph.op("Slice", [whole, start, end, graph.ints([0])])];
+  return graph.op("Slice", [whole, start, end, graph.ints([0])]);
 }

@@ -107,9 +107,10 @@ function midAttention(context: GraphContext, config: VaeConfig, x: Value): Value
   const name = "decoder.mid_block.attentions.0";
   const channels = midChannels(config);
   const normed = groupNorm(context, config, x, `${name}.group_norm`);
-  const flat = reshape(context, normed, [1, channels, -1]);
-  const places = graph.op("Transpose", [flat], { perm: [0, 2, 1] });
-  const project = (part: string) => linear(context, places, `${name}.${part}`, { bias: true });
+  const flat = reshape(context, normed, [channels, -1]);
+  const places = graph.op("Transpose", [flat], { perm: [1, 0] });
+  const project = (part: string) =>
+    reshape(context, linear(context, places, `${name}.${part}`, { bias: true }), [1, -1, channels]);
   const attended = graph.declare(
     graph.op(
       "MultiHeadAttention",
@@ -120,8 +121,10 @@ function midAttention(context: GraphContext, config: VaeConfig, x: Value): Value
     graph.target.compute,
     [1, "places", channels],
   );
-  const out = linear(context, attended, `${name}.to_out.0`, { bias: true });
-  const back = graph.op("Transpose", [out], { perm: [0, 2, 1] });
+  const out = linear(context, reshape(context, attended, [-1, channels]), `${name}.to_out.0`, {
+    bias: true,
+  });
+  const back = graph.op("Transpose", [out], { perm: [1, 0] });
   return graph.op("Add", [x, graph.op("Reshape", [back, graph.op("Shape", [x])])]);
 }
 
