@@ -6,13 +6,20 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { z } from "zod";
 
-/** What both sides print. */
+/** What the peer prints. */
 const figuresSchema = z.object({
   stepSeconds: z.number(),
   requestSeconds: z.number(),
   peakMiB: z.number(),
 });
 type Figures = z.output<typeof figuresSchema>;
+
+/** What `retake bench --json` prints, as far as it is compared. */
+const benchSchema = z.object({
+  open_seconds: z.number(),
+  sizes: z.tuple([z.object({ step_seconds: z.number(), request_seconds: z.number() })]),
+  peak_bytes: z.number(),
+});
 
 interface Case {
   readonly name: string;
@@ -65,6 +72,19 @@ function figures(command: string, args: readonly string[]): Figures {
   return figuresSchema.parse(JSON.parse(run(command, args).trim().split("\n").at(-1)!));
 }
 
+/** In a process of its own: it measures its memory. */
+function ours(store: string, { model, size, steps, guidance }: Case): Figures {
+  const args = ["--model", model, "--size", size, "--steps", steps, "--guidance", guidance];
+  const command = ["bench", "--json", "--device", "cpu", "--weights", store, ...args].map(String);
+  const printed = run(process.execPath, [join(root, "src", "cli", "main.ts"), ...command]);
+  const { open_seconds, sizes, peak_bytes } = benchSchema.parse(JSON.parse(printed));
+  return {
+    stepSeconds: sizes[0].step_seconds,
+    requestSeconds: open_seconds + sizes[0].request_seconds,
+    peakMiB: peak_bytes / 2 ** 20,
+  };
+}
+
 function storeFor({ checkpoint }: Case): string {
   if (checkpoint === undefined) return join(root, "demo", "weights");
   const store = join(options.work, "real-width");
@@ -75,24 +95,25 @@ function storeFor({ checkpoint }: Case): string {
 }
 
 const rows = cases.map((item) => {
-  const args = [storeFor(item), item.model, item.size, item.steps, item.guidance].map(String);
-  const ours = figures(process.execPath, [join(root, "bench", "ours.ts"), ...args]);
+  const store = storeFor(item);
+  const args = [store, item.model, item.size, item.steps, item.guidance].map(String);
+  const own = ours(store, item);
   const peer = (dtype: string) =>
     figures(options.python, [join(root, "reference", "bench_peer.py"), ...args, dtype]);
   const f32 = peer("f32");
   const bf16 = peer("bf16");
   const ratios = {
-    stepToF32: ours.stepSeconds / f32.stepSeconds,
-    requestToF32: ours.requestSeconds / f32.requestSeconds,
-    stepToBf16: ours.stepSeconds / bf16.stepSeconds,
+    stepToF32: own.stepSeconds / f32.stepSeconds,
+    requestToF32: own.requestSeconds / f32.requestSeconds,
+    stepToBf16: own.stepSeconds / bf16.stepSeconds,
   };
   process.stdout.write(
-    `${item.name}\n  step ${ours.stepSeconds.toFixed(3)} s: ${ratios.stepToF32.toFixed(2)} of diffusers f32, ` +
-      `${ratios.stepToBf16.toFixed(2)} of diffusers bf16; request ${ours.requestSeconds.toFixed(2)} s: ` +
-      `${ratios.requestToF32.toFixed(2)} of f32; peak ${ours.peakMiB.toFixed(0)} MiB against ` +
+    `${item.name}\n  step ${own.stepSeconds.toFixed(3)} s: ${ratios.stepToF32.toFixed(2)} of diffusers f32, ` +
+      `${ratios.stepToBf16.toFixed(2)} of diffusers bf16; request ${own.requestSeconds.toFixed(2)} s: ` +
+      `${ratios.requestToF32.toFixed(2)} of f32; peak ${own.peakMiB.toFixed(0)} MiB against ` +
       `${f32.peakMiB.toFixed(0)} (f32), ${bf16.peakMiB.toFixed(0)} (bf16)\n`,
   );
-  return { case: item.name, ours, diffusersF32: f32, diffusersBf16: bf16, ratios };
+  return { case: item.name, ours: own, diffusersF32: f32, diffusersBf16: bf16, ratios };
 });
 mkdirSync(join(options.out, ".."), { recursive: true });
 const machine = {

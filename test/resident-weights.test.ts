@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { modelById } from "../src/models/registry.ts";
+import { countFedBytes } from "../src/onnx/fed-bytes.ts";
 import type { Target } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
 import type { ActiveLora } from "../src/pipeline/compose-adapters.ts";
@@ -8,7 +9,6 @@ import { composeAdapters } from "../src/pipeline/compose-adapters.ts";
 import { bytesOf, openLora } from "../src/pipeline/loaded-lora.ts";
 import { randn } from "../src/sampler/noise.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
-import { countFedBytes } from "./device-traffic.ts";
 import { f32Target, openHeld, testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 

@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   export: async () => (await import("./export.ts")).addExportCommand,
   pull: async () => (await import("./pull.ts")).addPullCommand,
   models: async () => (await import("./models.ts")).addModelsCommand,
+  bench: async () => (await import("./bench.ts")).addBenchCommand,
   doctor: async () => (await import("./doctor.ts")).addDoctorCommand,
   lora: async () => (await import("./lora.ts")).addLoraCommand,
   compare: async () => (await import("./compare.ts")).addCompareCommand,

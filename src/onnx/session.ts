@@ -2,6 +2,7 @@ import * as ort from "onnxruntime-node";
 import { messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { DeviceError, DeviceLostError, providerFor } from "./device.ts";
+import { addFed } from "./fed-bytes.ts";
 import type { Model } from "./graph.ts";
 import type { ResidentWeights } from "./resident-weights.ts";
 import type { Target } from "./target.ts";
@@ -185,6 +186,7 @@ async function run(
   { device }: Target,
   feeds: Record<string, ort.Tensor>,
 ): Promise<ort.InferenceSession.OnnxValueMapType> {
+  addFed(feeds);
   try {
     return await session.run(feeds);
   } catch (error) {

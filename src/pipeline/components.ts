@@ -162,7 +162,7 @@ async function openTransformer(
   };
 }
 
-interface Part<Config> {
+export interface Part<Config> {
   readonly name: string;
   readonly stem: string;
   readonly parse: (json: unknown, file: string) => Config;
