@@ -111,8 +111,10 @@ def write_exact(options) -> None:
 
 
 def write_vae() -> None:
-    for path in golden_vae.write(ROOT):
+    for path in golden_vae.write_large(ROOT / "vae-large"):
         record(path, "a decode of 1024 x 1024 latents: every 4099th value", "f32", 1e-5, 0)
+    for path in golden_vae.write_shapes(ROOT / "vae-shapes"):
+        record(path, "decodes of latents of several heights and widths", "f32", 1e-5, 0)
 
 
 def write_shapes() -> None:

@@ -20,8 +20,8 @@ PROVIDERS = {"CUDAExecutionProvider": "cuda", "DmlExecutionProvider": "dml"}
 DOMAINS = {"ai.onnx": "", "com.microsoft": "com.microsoft."}
 # What Retake's graphs use, and near relations that a change of theirs may use.
 OPERATORS = """
-Add BitShift BitwiseAnd Cast Clip Concat Conv Div Expand Gather Gemm Identity InstanceNormalization
-LayerNormalization MatMul Mul Neg Pad RMSNormalization ReduceMax ReduceMean ReduceSum ReduceSumSquare Reshape Resize
+Add BitShift BitwiseAnd Cast Clip Concat Conv Div Exp Expand Gather Gemm Identity InstanceNormalization
+LayerNormalization MatMul Max Mul Neg Pad RMSNormalization ReduceMax ReduceMean ReduceSum ReduceSumSquare Reshape Resize
 Shape Sigmoid SimplifiedLayerNormalization Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where
 com.microsoft.MatMulNBits com.microsoft.MultiHeadAttention com.microsoft.RotaryEmbedding
 """.split()

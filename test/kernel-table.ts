@@ -42,7 +42,21 @@ const typeOfResult: Readonly<
 > = {
   ...Object.fromEntries(
     [
-      ...["Add", "Sub", "Mul", "Div", "MatMul", "Gemm", "Conv", "Neg", "Sigmoid", "Tanh", "Sqrt"],
+      ...[
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "MatMul",
+        "Gemm",
+        "Conv",
+        "Neg",
+        "Sigmoid",
+        "Tanh",
+        "Sqrt",
+        "Exp",
+        "Max",
+      ],
       ...["Softmax", "Concat", "Split", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Slice"],
       ...["Expand", "Gather", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceMax", "Resize"],
       ...["Clip", "Identity", "LayerNormalization", "InstanceNormalization", "Pad", "Tile"],

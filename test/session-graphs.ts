@@ -8,7 +8,14 @@ import type { Cuts } from "../src/transformer/cuts.ts";
 import { buildModulationGraph } from "../src/transformer/modulation-graph.ts";
 import { buildStepGraph } from "../src/transformer/step-graph.ts";
 import { adaptableModules } from "../src/transformer/weight-shapes.ts";
-import { buildVaeDecoder } from "../src/vae/graph.ts";
+import {
+  buildAttended,
+  buildFusedAttend,
+  buildPlainAttend,
+  buildQueries,
+} from "../src/vae/attention-graph.ts";
+import { buildStage, buildWhole } from "../src/vae/graph.ts";
+import { stagesAfterAttention, stagesBeforeAttention } from "../src/vae/stages.ts";
 
 const nothing: AdapterShape = {
   lora: false,
@@ -77,10 +84,29 @@ export function sessionGraphs(
   target: Target,
   cuts: Cuts,
 ): Record<string, Model> {
-  const { textEncoder, vae } = components;
+  const { textEncoder } = components;
   return {
     text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
     ...transformerGraphs(components, target, cuts),
-    vae_decoder: buildVaeDecoder(vae.config, vae.lookup, target),
+    ...vaeGraphs(components, target),
+  };
+}
+
+/** The VAE computes in f32 whatever the target says. */
+function vaeGraphs({ vae: { config, lookup } }: Components, device: Target): Record<string, Model> {
+  const target: Target = { ...device, compute: "f32" };
+  const after = stagesAfterAttention(config);
+  const attend = target.attention === "fused" ? buildFusedAttend : buildPlainAttend;
+  return {
+    ...Object.fromEntries(
+      [...stagesBeforeAttention(config), ...after].map((stage) => [
+        `vae_${stage.conv}`,
+        buildStage(config, lookup, target, stage),
+      ]),
+    ),
+    vae_queries: buildQueries(config, lookup, target),
+    vae_attend: attend(config, target),
+    vae_attended: buildAttended(config, lookup, target),
+    vae_whole: buildWhole(config, lookup, target, after),
   };
 }
