@@ -4,6 +4,7 @@ import { modelById } from "../src/models/registry.ts";
 import type { Target } from "../src/onnx/target.ts";
 import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
+import { buildEmbeddings } from "../src/text-encoder/graph.ts";
 import type { Cuts } from "../src/transformer/cuts.ts";
 import { uncut } from "../src/transformer/cuts.ts";
 import { sessionGraphs } from "../test/session-graphs.ts";
@@ -24,6 +25,8 @@ const variants: Record<string, { target: Target; cuts: Cuts }> = {
   "opset-21": { target: { ...cpuTarget, attention: "plain", opset: 21 }, cuts: uncut },
 };
 mkdirSync(out, { recursive: true });
+const { config, lookup } = components.textEncoder;
+writeFileSync(join(out, "embeddings.f32.onnx"), buildEmbeddings(config, lookup).bytes);
 for (const [variant, { target, cuts }] of Object.entries(variants)) {
   for (const [name, { bytes }] of Object.entries(sessionGraphs(components, target, cuts)))
     writeFileSync(join(out, `${name}.${variant}.onnx`), bytes);

@@ -78,7 +78,7 @@ function transformerGraphs(
   );
 }
 
-/** Every graph that a session is made of. */
+/** Every graph that a session on a device is made of. */
 export function sessionGraphs(
   components: Components,
   target: Target,

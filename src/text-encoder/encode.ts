@@ -2,9 +2,10 @@ import { InputError } from "../errors.ts";
 import type { WeightLookup } from "../onnx/graph.ts";
 import { openSession } from "../onnx/session.ts";
 import type { Target } from "../onnx/target.ts";
+import { cpuTarget } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { TextEncoderConfig } from "./config.ts";
-import { buildTextEncoder } from "./graph.ts";
+import { buildEmbeddings, buildTextEncoder } from "./graph.ts";
 
 const { fround } = Math;
 
@@ -25,7 +26,13 @@ export async function openTextEncoder(
 ): Promise<TextEncoder> {
   // One session alone has them, so it may as well own them.
   const own: Target = { ...target, weights: "mapped" };
-  const session = await openSession(buildTextEncoder(config, lookup, own), own);
+  const embeddings = await openSession(buildEmbeddings(config, lookup), cpuTarget);
+  const layers = await openSession(buildTextEncoder(config, lookup, own), own).catch(
+    async (error: unknown) => {
+      await embeddings.release();
+      throw error;
+    },
+  );
   return {
     async encode(inputIds) {
       const unknown = inputIds.find((id) => id >= config.vocabularySize);
@@ -36,14 +43,20 @@ export async function openTextEncoder(
         );
       }
       const length = inputIds.length;
-      const { prompt_embeds } = await session.run({
+      const { embeds } = await embeddings.run({
         input_ids: { data: BigInt64Array.from(inputIds, BigInt), shape: [length] },
+      });
+      const { prompt_embeds } = await layers.run({
+        embeds: embeds!,
         ...ropeTables(config, length),
         mask: causalMask(length),
       });
       return prompt_embeds!;
     },
-    release: () => session.release(),
+    async release() {
+      await layers.release();
+      await embeddings.release();
+    },
   };
 }
 

@@ -4,13 +4,30 @@ import type { GraphContext } from "../onnx/layers.ts";
 import { inCompute, reshape, rmsNorm, silu, toCompute, toF32, weight } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
 import type { Target } from "../onnx/target.ts";
+import { cpuTarget } from "../onnx/target.ts";
 import type { TextEncoderConfig } from "./config.ts";
 import { layersRead } from "./config.ts";
 
 /**
+ * The rows of the table of tokens. On the CPU for every device: a request reads a few hundred rows
+ * of a table that is larger than what some devices take, and a tenth of the network's weights.
+ *
+ * Input: `input_ids` int64 [length]. Output: `embeds` [length, hiddenSize].
+ */
+export function buildEmbeddings({ hiddenSize }: TextEncoderConfig, lookup: WeightLookup): Model {
+  const graph = new GraphBuilder("embeddings", lookup, cpuTarget);
+  const ids = graph.input("input_ids", "i64", ["length"]);
+  const table = graph.weight("model.embed_tokens.weight");
+  // Rows are picked before they are widened.
+  const rows = graph.op("Gather", [table.value, ids], { axis: 0 });
+  graph.output("embeds", "f32", ["length", hiddenSize], inCompute({ graph }, rows, table.type));
+  return graph.finish();
+}
+
+/**
  * Qwen3 up to the output of its last layer but one.
  *
- * Inputs: `input_ids` int64 [length], `cos` and `sin` [length, headDim], `mask`
+ * Inputs: `embeds` [length, hiddenSize], `cos` and `sin` [length, headDim], `mask`
  * [length, length] with 0 where a token may look and a very low number where it
  * may not. Output: `prompt_embeds` [length, hiddenSize].
  */
@@ -21,18 +38,13 @@ export function buildTextEncoder(
 ): Model {
   const graph = new GraphBuilder("text_encoder", lookup, target);
   const context = { graph };
-  const ids = graph.input("input_ids", "i64", ["length"]);
   const fed = (name: string, width: number | string) => graph.input(name, "f32", ["length", width]);
   const rope = {
     cos: toCompute(context, fed("cos", config.headDim)),
     sin: toCompute(context, fed("sin", config.headDim)),
   };
   const mask = fed("mask", "length");
-
-  // Rows are picked before they are widened: the table is large.
-  const table = graph.weight("model.embed_tokens.weight");
-  const rows = graph.op("Gather", [table.value, ids], { axis: 0 });
-  let x = inCompute(context, rows, table.type);
+  let x = toCompute(context, fed("embeds", config.hiddenSize));
   for (let i = 0; i < layersRead(config); i++) {
     x = decoderLayer(context, config, `model.layers.${i}`, x, rope, mask);
   }
@@ -77,7 +89,7 @@ function decoderLayer(
   return graph.op("Add", [afterAttention, project("mlp.down_proj", gated)]);
 }
 
-/** Causal attention in plain operators: at most 512 tokens, so the scores are small. */
+/** Causal attention in plain operators: of at most 512 tokens, so that the scores of 128 heads fit any device. */
 function attention(
   context: GraphContext,
   config: TextEncoderConfig,
