@@ -107,16 +107,18 @@ describe.each(testDevices)(
 
 test("what is quantised is not quantised again; the fingerprint tells of rounding", async () => {
   const transformer = join(quantised, "gguf/mixed.gguf");
+  const own = join(folder, "refused");
   const twice = openPipeline({
     model: turbo.id,
     weights: store,
     transformer,
     storage: "int8",
-    cacheFolder: folder,
+    cacheFolder: own,
   });
   await expect(twice).rejects.toThrow(
     /storage int8 on cpu: mixed\.gguf is quantised already \(gguf Q4_0.*Leave --storage/,
   );
+  expect(existsSync(own)).toBe(false);
   const plain = await fingerprintWeights(await openComponents(store, turbo));
   const rounded = await fingerprintWeights(
     await openHeld(store, turbo, { device: "cpu", storage: "int8" }, { cacheFolder: folder }),

@@ -67,8 +67,13 @@ export async function roundComponents(
   };
 }
 
-/** What the rounded transformer will be like: every weight in the training's dtype, none of them there yet. */
+/**
+ * What the rounded transformer will be like: every weight in the training's dtype, none of them there yet.
+ *
+ * @throws InputError if it is stored in less than 16 bits
+ */
 export function roundedOutline(components: Components, { dtype }: Rounding): Components {
+  requireWhole(components.transformer);
   const stored = storedAs[dtype];
   const weights = new Map(
     [...components.transformer.weights].map(([name, span]): [string, WeightSpan] => [
@@ -94,12 +99,7 @@ async function roundPart<Config>(
   { matrices, method, dtype, merged, adapter }: PartRounding,
   { cacheFolder, ...options }: AsTrainedOptions,
 ): Promise<Component<Config>> {
-  if (part.quantization !== null) {
-    throw new InputError(
-      `${part.sources.join(", ")} is quantised already (${part.quantization}), and the trainer rounded ` +
-        "whole weights: leave rounding as in training away (--as-trained, as_trained), or use weights in bf16, f16 or f32.",
-    );
-  }
+  requireWhole(part);
   const weights = await roundAsTrained(
     {
       weights: part.weights,
@@ -113,4 +113,13 @@ async function roundPart<Config>(
     options,
   );
   return withWeights(part, weights);
+}
+
+function requireWhole({ sources, quantization }: Component<unknown>): void {
+  if (quantization !== null) {
+    throw new InputError(
+      `${sources.join(", ")} is quantised already (${quantization}), and the trainer rounded ` +
+        "whole weights: leave rounding as in training away (--as-trained, as_trained), or use weights in bf16, f16 or f32.",
+    );
+  }
 }

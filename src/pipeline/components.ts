@@ -16,7 +16,6 @@ import { transformerWeights } from "../transformer/weight-shapes.ts";
 import type { VaeConfig } from "../vae/config.ts";
 import { parseVaeConfig, vaeWeights } from "../vae/config.ts";
 import { openComponent, requireWeights } from "../weights/component.ts";
-import type { DeriveOptions } from "../weights/derived-file.ts";
 import {
   fetchAgain,
   findRepository,
@@ -24,6 +23,7 @@ import {
   repositoryFolder,
   type Source,
 } from "../weights/store.ts";
+import type { TransformerFileOptions } from "./transformer-file.ts";
 import { openTransformerFile } from "./transformer-file.ts";
 import type { HeldStorage } from "./weight-forms.ts";
 
@@ -42,11 +42,9 @@ export interface Component<Config> {
 }
 
 /** What is not as the repositories have it. */
-export interface ComponentOptions extends DeriveOptions {
+export interface ComponentOptions extends TransformerFileOptions {
   /** One file to take the transformer from. */
   readonly transformer?: string;
-  /** Where files are kept that weights are made into. */
-  readonly cacheFolder: string;
 }
 
 /** All that one model needs, found and checked. */
@@ -132,8 +130,8 @@ export function sourcesOf({ id, repository, transformerRepository }: ModelDefini
   };
 }
 
-/** The transformer, and where it is from in words. */
-async function openTransformer(
+/** The transformer alone, and where it is from in words. @throws as `openComponents` */
+export async function openTransformer(
   weights: string,
   model: ModelDefinition,
   options: ComponentOptions | undefined,

@@ -23,7 +23,7 @@ import type { DeriveOptions } from "../weights/derived-file.ts";
 import { roundComponents, roundedOutline } from "./as-trained.ts";
 import type { StorageChoice } from "./choose-storage.ts";
 import { chooseStorage } from "./choose-storage.ts";
-import { openComponents } from "./components.ts";
+import { openComponents, openTransformer } from "./components.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
 import {
   fingerprintWeights,
@@ -115,15 +115,18 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     ...(signal === undefined ? {} : { signal }),
     ...(onStart === undefined ? {} : { onStart }),
   };
-  const opened = await openComponents(weights, definition, {
-    ...deriving,
-    ...(transformer === undefined ? {} : { transformer }),
-  });
+  const own = { ...deriving, ...(transformer === undefined ? {} : { transformer }) };
+  const outlined = await openComponents(weights, definition, { ...own, outline: true });
   const target = await targetFor(device);
   const facts = storageDeviceOf(target);
-  const outline = asTrained === undefined ? opened : roundedOutline(opened, asTrained);
+  const outline = asTrained === undefined ? outlined : roundedOutline(outlined, asTrained);
   const storage = chooseStorage(asked, storageNeed(outline, facts, keepOpen), facts);
   onStorage?.(storage);
+  // Only now is anything made: a refusal costs no minutes.
+  const opened =
+    transformer === undefined
+      ? outlined
+      : { ...outlined, transformer: await openTransformer(weights, definition, own) };
   const rounded =
     asTrained === undefined
       ? opened

@@ -16,7 +16,7 @@ import { requireWeights } from "../weights/component.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import { attachScales, isFp8 } from "../weights/fp8-scales.ts";
 import { readGguf } from "../weights/gguf.ts";
-import { openGgufTensors } from "../weights/repack-gguf.ts";
+import { openGgufTensors, outlineGgufTensors } from "../weights/repack-gguf.ts";
 import { readSafetensors } from "../weights/safetensors.ts";
 import { readJson } from "../weights/store.ts";
 
@@ -25,6 +25,12 @@ export interface TransformerFile {
   readonly config: TransformerConfig;
   readonly weights: ReadonlyMap<string, WeightSpan>;
   readonly quantization: string | null;
+}
+
+export interface TransformerFileOptions extends DeriveOptions {
+  readonly cacheFolder: string;
+  /** Nothing is made in the cache: weights that would be are outlines, of which nothing can be read. */
+  readonly outline?: boolean;
 }
 
 /**
@@ -37,7 +43,7 @@ export interface TransformerFile {
 export async function openTransformerFile(
   path: string,
   storeConfig: string | undefined,
-  options: { readonly cacheFolder: string } & DeriveOptions,
+  options: TransformerFileOptions,
 ): Promise<TransformerFile> {
   if (await isGguf(path)) return openGgufTransformer(path, storeConfig, options);
   const { tensors } = await readSafetensors(path);
@@ -50,16 +56,14 @@ export async function openTransformerFile(
 async function openGgufTransformer(
   path: string,
   storeConfig: string | undefined,
-  { cacheFolder, ...options }: { readonly cacheFolder: string } & DeriveOptions,
+  { cacheFolder, outline = false, ...options }: TransformerFileOptions,
 ): Promise<TransformerFile> {
   const { tensors } = await readGguf(path);
   const part = transformerPart(tensors, path);
   // All of it is checked before the cache is filled with gigabytes.
-  const outlines = new Map(
-    [...part].map(([name, tensor]) => [name, { ...tensor, dtype: "F32" } as const]),
-  );
+  const outlines = outlineGgufTensors(part, path);
   const config = await checkedConfig(path, withDiffusersNames(outlines, path), storeConfig);
-  const spans = await openGgufTensors(part, path, cacheFolder, options);
+  const spans = outline ? outlines : await openGgufTensors(part, path, cacheFolder, options);
   const kinds = [...part.values()].flatMap(({ storage }) =>
     typeof storage === "string" ? [] : [storage.name],
   );

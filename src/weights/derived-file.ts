@@ -7,12 +7,10 @@ import { LockLostError, withLock } from "../files/lock.ts";
 import { makeFolders } from "../files/make-folders.ts";
 import { identityOf } from "../files/read.ts";
 import { makeWhole, writeAt, writeNew } from "../files/whole.ts";
-import { dtypeBytes } from "../tensor/dtype.ts";
-import { sizeOf } from "../tensor/tensor.ts";
 import type { SafetensorsFile } from "./safetensors.ts";
 import { readSafetensors } from "./safetensors.ts";
 import type { TensorLayout } from "./write-safetensors.ts";
-import { encodeHeader } from "./write-safetensors.ts";
+import { byteLengthOf, encodeHeader } from "./write-safetensors.ts";
 
 /** Counted up when what is written changes: older files are then not used any more. */
 const formatVersion = 2;
@@ -126,10 +124,6 @@ async function removeParts(path: string): Promise<void> {
 /** The derived file that a file of the cache folder belongs to: itself, its parts, its lock. Undefined for others'. */
 export function derivedOf(name: string): string | undefined {
   return /^([a-z0-9]+-[0-9a-f]{32}\.safetensors)(?:\.lock|\.[0-9a-f-]{36}\.part)?$/.exec(name)?.[1];
-}
-
-function byteLengthOf({ dtype, shape }: TensorLayout): number {
-  return sizeOf(shape) * dtypeBytes[dtype];
 }
 
 async function requireRoom({ cacheFolder, tensors, sources }: Derivation): Promise<number> {

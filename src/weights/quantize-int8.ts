@@ -4,13 +4,13 @@ import { CanceledError, InputError } from "../errors.ts";
 import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
-import { sizeOf } from "../tensor/tensor.ts";
 import type { BlockLayout } from "./block-spans.ts";
 import { blockSpan, blockTensors } from "./block-spans.ts";
 import { converter } from "./convert.ts";
 import type { DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
 import { readF32 } from "./safetensors.ts";
+import { byteLengthOf } from "./write-safetensors.ts";
 
 /** Values that share a scale: as in Q8_0, small enough that one large value harms few others. */
 const blockSize = 32;
@@ -61,7 +61,7 @@ export async function quantizeInt8(
 /** Bytes of a matrix [out, in] in 8 bits. */
 export function int8Bytes(shape: readonly number[]): number {
   return blockTensors("", layoutOf(shape)).reduce(
-    (bytes, [, layout]) => bytes + sizeOf(layout.shape) * dtypeBytes[layout.dtype],
+    (bytes, [, layout]) => bytes + byteLengthOf(layout),
     0,
   );
 }

@@ -11,6 +11,7 @@ import type { Derivation, DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
 import type { GgufTensor } from "./gguf.ts";
 import type { TensorLayout } from "./write-safetensors.ts";
+import { byteLengthOf } from "./write-safetensors.ts";
 
 /** About how many bytes of a tensor are in memory at a time. */
 const pieceBytes = 4 * 2 ** 20;
@@ -30,13 +31,39 @@ export async function openGgufTensors(
   cacheFolder: string,
   options: DeriveOptions,
 ): Promise<Map<string, WeightSpan>> {
-  const inBlocks = [...tensors].filter((entry): entry is [string, BlockTensor] => {
+  const inBlocks = blockTensorsOf(tensors);
+  if (inBlocks.length === 0) return spansOf(tensors, new Map());
+  const { tensors: derived } = await openDerived(
+    derivationOf(inBlocks, source, cacheFolder),
+    options,
+  );
+  return spansOf(tensors, derived);
+}
+
+/** What `openGgufTensors` will give, as far as shapes and sizes go: nothing is written, and nothing can be read from it. */
+export function outlineGgufTensors(
+  tensors: ReadonlyMap<string, GgufTensor>,
+  source: string,
+): Map<string, WeightSpan> {
+  const outlined = layoutsOf(blockTensorsOf(tensors)).map(
+    ([name, layout]): [string, WeightSpan] => [
+      name,
+      { ...layout, file: source, offset: 0, byteLength: byteLengthOf(layout) },
+    ],
+  );
+  return spansOf(tensors, new Map(outlined));
+}
+
+function blockTensorsOf(tensors: ReadonlyMap<string, GgufTensor>): [string, BlockTensor][] {
+  return [...tensors].filter((entry): entry is [string, BlockTensor] => {
     return typeof entry[1].storage !== "string";
   });
-  const derived =
-    inBlocks.length === 0
-      ? new Map<string, WeightSpan>()
-      : (await openDerived(derivationOf(inBlocks, source, cacheFolder), options)).tensors;
+}
+
+function spansOf(
+  tensors: ReadonlyMap<string, GgufTensor>,
+  derived: ReadonlyMap<string, WeightSpan>,
+): Map<string, WeightSpan> {
   const spans = new Map<string, WeightSpan>();
   for (const [name, { storage, ...place }] of tensors) {
     if (typeof storage === "string") spans.set(name, { dtype: storage, ...place });
@@ -57,21 +84,24 @@ function layoutOf(format: BlockFormat, shape: readonly number[]): BlockLayout {
   return { shape, bits, size: group, hasOffsets };
 }
 
+function layoutsOf(tensors: readonly (readonly [string, BlockTensor])[]): [string, TensorLayout][] {
+  return tensors.flatMap(([name, { storage, shape }]): [string, TensorLayout][] =>
+    isMatrix(shape)
+      ? blockTensors(name, layoutOf(storage, shape))
+      : [[name, { dtype: "F32", shape }]],
+  );
+}
+
 function derivationOf(
   tensors: readonly (readonly [string, BlockTensor])[],
   source: string,
   cacheFolder: string,
 ): Derivation {
-  const layouts = tensors.flatMap(([name, { storage, shape }]): [string, TensorLayout][] =>
-    isMatrix(shape)
-      ? blockTensors(name, layoutOf(storage, shape))
-      : [[name, { dtype: "F32", shape }]],
-  );
   return {
     cacheFolder,
     kind: "gguf",
     sources: [source],
-    tensors: new Map(layouts),
+    tensors: new Map(layoutsOf(tensors)),
     async fill(write, signal) {
       const handle = await open(source, "r");
       try {

@@ -50,6 +50,10 @@ export interface TensorLayout {
   readonly shape: readonly number[];
 }
 
+export function byteLengthOf({ dtype, shape }: TensorLayout): number {
+  return sizeOf(shape) * dtypeBytes[dtype];
+}
+
 /** The bytes before a safetensors file's data: the tensors follow each other in their order. */
 export function encodeHeader(
   tensors: ReadonlyMap<string, TensorLayout>,
@@ -58,7 +62,7 @@ export function encodeHeader(
   const entries: [string, unknown][] = [["__metadata__", metadata]];
   let offset = 0;
   for (const [name, { dtype, shape }] of tensors) {
-    const end = offset + sizeOf(shape) * dtypeBytes[dtype];
+    const end = offset + byteLengthOf({ dtype, shape });
     entries.push([name, { dtype, shape, data_offsets: [offset, end] }]);
     offset = end;
   }
