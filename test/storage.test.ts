@@ -233,7 +233,7 @@ test("a cancel ends it at the next piece, and leaves nothing", async () => {
     const held = holdWeights(await open("demo"), storage, cpu, {
       cacheFolder: own,
       signal: stop.signal,
-      onStart: () => stop.abort(),
+      onStart: () => void stop.abort(),
     });
     await expect(held).rejects.toThrow(CanceledError);
     expect(readdirSync(own)).toEqual([]);

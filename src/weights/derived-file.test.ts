@@ -52,10 +52,18 @@ function derivation(changes: Partial<Derivation> = {}): Derivation {
 test("it is made once, by whoever comes first, and used from then on", async () => {
   fills = 0;
   const started: number[] = [];
-  const onStart = ({ bytes }: { bytes: number }) => void started.push(bytes);
+  const told: (number | "stop")[] = [];
+  const onStart = ({ bytes }: { bytes: number }) => {
+    started.push(bytes);
+    return {
+      update: (written: number) => void told.push(written),
+      stop: () => void told.push("stop"),
+    };
+  };
   const files = await Promise.all([1, 2, 3].map(() => openDerived(derivation(), { onStart })));
   expect(fills).toBe(1);
   expect(started).toEqual([12]);
+  expect(told).toEqual([4, 8, 12, "stop"]);
   for (const { tensors } of files) {
     expect([...(await readF32(tensors.get("a")!)).data]).toEqual([1, 2]);
     expect([...(await readF32(tensors.get("b")!)).data]).toEqual([3]);

@@ -34,14 +34,22 @@ export interface Derivation {
   readonly fill: (write: WriteInto, signal: AbortSignal) => Promise<void>;
 }
 
+/** Follows a file while it is made. */
+export interface DeriveProgress {
+  /** @param written bytes of the file so far */
+  update(written: number): void;
+  /** Called once, whether the file was made or not. */
+  stop(): void;
+}
+
 /** What a caller may want to know and to stop. */
 export interface DeriveOptions {
   readonly signal?: AbortSignal;
-  /** Called before the work begins, if there is any. */
+  /** Called before the work begins, if there is any; what it returns is told how far it is. */
   readonly onStart?: (what: {
     readonly sources: readonly string[];
     readonly bytes: number;
-  }) => void;
+  }) => DeriveProgress | undefined;
 }
 
 /**
@@ -82,13 +90,17 @@ async function makeOnce(
     if (made !== undefined) return made;
     await removeParts(path);
     const bytes = await requireRoom(derivation);
-    onStart?.({ sources: derivation.sources, bytes });
+    const progress = onStart?.({ sources: derivation.sources, bytes });
     const part = `${path}.${randomUUID()}.part`;
     const write = async () => {
-      await writeNew(part, (handle) => fillFile(handle, derivation, lockedSignal));
+      await writeNew(part, (handle) => fillFile(handle, derivation, lockedSignal, progress));
       lock.requireHeld();
     };
-    await makeWhole(path, write, part);
+    try {
+      await makeWhole(path, write, part);
+    } finally {
+      progress?.stop();
+    }
     return await readSafetensors(path);
   });
 }
@@ -142,6 +154,7 @@ async function fillFile(
   handle: FileHandle,
   { kind, sources, tensors, fill }: Derivation,
   signal: AbortSignal,
+  progress: DeriveProgress | undefined,
 ): Promise<void> {
   const names = sources.map((file) => basename(file)).join(", ");
   const header = encodeHeader(tensors, { kind, sources: names });
@@ -152,7 +165,13 @@ async function fillFile(
     starts.set(name, end);
     end += byteLengthOf(layout);
   }
-  await fill((name, at, bytes) => writeAt(handle, bytes, starts.get(name)! + at), signal);
+  let written = 0;
+  const write: WriteInto = async (name, at, bytes) => {
+    await writeAt(handle, bytes, starts.get(name)! + at);
+    written += bytes.length;
+    progress?.update(written);
+  };
+  await fill(write, signal);
 }
 
 function notWritable(path: string, error: unknown): InputError {

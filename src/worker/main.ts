@@ -52,7 +52,11 @@ async function start(options: WorkerOptions): Promise<void> {
   const { outputFolder: folder, pixelSteps: most, ...own } = options;
   pixelSteps = most;
   outputFolder = folder;
-  pipelines = new Pipelines({ ...own, transformers: Object.fromEntries(files) });
+  pipelines = new Pipelines({
+    ...own,
+    transformers: Object.fromEntries(files),
+    log: (fields, message) => send({ type: "log", level: "info", fields, message }),
+  });
   results = await openResults(outputFolder);
   send({ type: "ready" });
 }
@@ -71,7 +75,12 @@ async function run({ job, paths }: Extract<ToWorker, { type: "run" }>): Promise<
       onStage: (stage) => send({ type: "stage", stage }),
       log: (error, text) => {
         const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        send({ type: "log", fields: { request_id: job.id, error: what }, message: text });
+        send({
+          type: "log",
+          level: "warn",
+          fields: { request_id: job.id, error: what },
+          message: text,
+        });
       },
     };
     const result = await (job.kind === "pictures"

@@ -38,6 +38,7 @@ export const fromWorkerSchema = z.discriminatedUnion("type", [
   /** A line for the server's log, never for a client. */
   z.strictObject({
     type: z.literal("log"),
+    level: z.enum(["info", "warn"]),
     fields: z.record(z.string(), z.json()),
     message: z.string(),
   }),

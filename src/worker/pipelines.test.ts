@@ -10,11 +10,13 @@ const model = "zimage_turbo";
 let folder: string;
 let repository: string;
 let pipelines: Pipelines;
+let lines: object[];
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "retake-pipelines-"));
   cpSync(join(goldenFolder, "tiny/store"), folder, { recursive: true, dereference: true });
   repository = join(folder, "Tongyi-MAI/Z-Image-Turbo");
   for (const file of filesIn(repository)) ageFile(file);
+  lines = [];
   pipelines = new Pipelines({
     weights: folder,
     transformers: {},
@@ -23,6 +25,7 @@ beforeEach(() => {
     device: "cpu",
     keepOpen: true,
     memoryBudget: 2 ** 30,
+    log: (fields, message) => void lines.push({ ...fields, message }),
   });
 });
 afterEach(() => rmSync(folder, { recursive: true }));
@@ -41,6 +44,36 @@ test("the next job reads no file of a model that has not changed", async () => {
   const again = await pipelines.get(model, null);
   expect(again.fresh).toBe(false);
   expect(again.pipeline).toBe(pipeline);
+  expect(lines).toEqual([
+    {
+      model,
+      storage: "original",
+      reason: "the CPU takes weights as stored",
+      needs_bytes: expect.any(Number),
+      message: "a model's weights are opened",
+    },
+  ]);
+});
+
+test("8 bits that the operator wants are not for what must be unrounded", async () => {
+  const own = new Pipelines({
+    weights: folder,
+    transformers: {},
+    storage: "int8",
+    cacheFolder: join(folder, "cache"),
+    device: "cpu",
+    keepOpen: true,
+    memoryBudget: 2 ** 30,
+    log: (fields) => void lines.push(fields),
+  });
+  const rounded = await own.get(model, null);
+  const { fingerprint } = await own.get(model, null, undefined, { unrounded: true });
+  expect(rounded.fingerprint.transformer).toBe(`${fingerprint.transformer}+int8`);
+  expect(lines).toMatchObject([
+    { storage: "int8" },
+    { bytes: expect.any(Number) },
+    { storage: "original" },
+  ]);
 });
 
 test.each([

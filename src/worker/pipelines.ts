@@ -9,6 +9,8 @@ export interface PipelinesOptions extends ModelOptions {
   readonly transformers: Readonly<Record<string, string>>;
   /** Bytes of weights that may be loaded together; the newest pipeline may exceed it alone. */
   readonly memoryBudget: number;
+  /** A line for the operator. */
+  readonly log: (fields: Record<string, string | number | null>, message: string) => void;
 }
 
 interface Loaded {
@@ -50,12 +52,19 @@ export class Pipelines {
     }
     // Its files were exchanged on disk: nothing asks for the old ones any more.
     await known?.pipeline[Symbol.asyncDispose]();
-    const { transformers, memoryBudget: _, ...options } = this.#options;
+    const { transformers, memoryBudget: _, log, ...options } = this.#options;
     const file = Object.hasOwn(transformers, model) ? transformers[model] : undefined;
     const pipeline = await openPipeline({
       ...options,
       model,
       storage,
+      onStart: ({ bytes }) =>
+        void log({ model, bytes }, "a copy of the weights is made, this once only"),
+      onStorage: (choice) =>
+        log(
+          { model, storage: choice.storage, reason: choice.reason, needs_bytes: choice.needBytes },
+          "a model's weights are opened",
+        ),
       ...(rounding === null ? {} : { asTrained: rounding }),
       ...(signal === undefined ? {} : { signal }),
       ...(file === undefined ? {} : { transformer: file }),

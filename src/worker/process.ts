@@ -269,7 +269,7 @@ export class WorkerProcess {
     if (message.type === "ready") {
       this.#become("idle");
     } else if (message.type === "log") {
-      this.#log.warn({ device: this.#device, ...message.fields }, message.message);
+      this.#log[message.level]({ device: this.#device, ...message.fields }, message.message);
     } else if (run === undefined) {
       this.#end(`it sent ${message.type} without a run`);
     } else if (message.type === "stage") {
