@@ -35,7 +35,7 @@ export interface Derivation {
 }
 
 /** Follows a file while it is made. */
-export interface DeriveProgress {
+interface DeriveProgress {
   /** @param written bytes of the file so far */
   update(written: number): void;
   /** Called once, whether the file was made or not. */
