@@ -28,6 +28,8 @@ mkdirSync(out, { recursive: true });
 const { config, lookup } = components.textEncoder;
 writeFileSync(join(out, "embeddings.f32.onnx"), buildEmbeddings(config, lookup).bytes);
 for (const [variant, { target, cuts }] of Object.entries(variants)) {
-  for (const [name, { bytes }] of Object.entries(sessionGraphs(components, target, cuts)))
+  for (const [name, { bytes }] of Object.entries(
+    sessionGraphs(components, target, cuts, "each kind too"),
+  ))
     writeFileSync(join(out, `${name}.${variant}.onnx`), bytes);
 }

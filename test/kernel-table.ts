@@ -59,7 +59,16 @@ const typeOfResult: Readonly<
       ],
       ...["Softmax", "Concat", "Split", "Reshape", "Transpose", "Unsqueeze", "Squeeze", "Slice"],
       ...["Expand", "Gather", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceMax", "Resize"],
-      ...["Clip", "Identity", "LayerNormalization", "InstanceNormalization", "Pad", "Tile"],
+      ...[
+        "Clip",
+        "Identity",
+        "LayerNormalization",
+        "InstanceNormalization",
+        "Max",
+        "Exp",
+        "Pad",
+        "Tile",
+      ],
       ...["BitShift", "BitwiseAnd", "com.microsoft.MultiHeadAttention"],
       ...["com.microsoft.MatMulNBits", "com.microsoft.RotaryEmbedding"],
     ].map((operator) => [operator, ([first]: Types) => first ?? null]),
@@ -103,6 +112,11 @@ function typedNodes(model: OnnxModel): TypedNode[] {
     for (const name of node.outputs) types.set(name, output);
     return { node, operator, inputs, output };
   });
+}
+
+/** All types of a graph's values. */
+export function elementTypes(model: OnnxModel): Set<ElementType> {
+  return new Set([...model.types.values(), ...typedNodes(model).map(({ output }) => output)]);
 }
 
 /** Why each node of a graph has no kernel on a device, in words; none if all have one. */

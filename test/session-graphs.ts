@@ -14,6 +14,7 @@ import {
   buildPlainAttend,
   buildQueries,
 } from "../src/vae/attention-graph.ts";
+import { decoderTarget } from "../src/vae/decode.ts";
 import { buildStage, buildWhole } from "../src/vae/graph.ts";
 import { stagesAfterAttention, stagesBeforeAttention } from "../src/vae/stages.ts";
 
@@ -48,11 +49,15 @@ const everything: AdapterShape = {
   full: 1,
 };
 
-/** What the transformer's sessions are made of, with each kind of adapter on every module. */
+/** Which adapters stand on every module: none, all kinds together, and each kind alone. */
+export type Adapters = "none and all" | "each kind too";
+
+/** What the transformer's sessions are made of. */
 function transformerGraphs(
   { transformer: { config, lookup } }: Components,
   target: Target,
   cuts: Cuts,
+  which: Adapters,
 ): Record<string, Model> {
   const onAll = (shape: AdapterShape) =>
     new Map(
@@ -61,12 +66,11 @@ function transformerGraphs(
         inDim === null ? { ...nothing, norm: true } : shape,
       ]),
     );
+  const alone = which === "none and all" ? [] : Object.entries(kinds);
   const adapters = {
     "": new Map<string, AdapterShape>(),
     _adapted: onAll(everything),
-    ...Object.fromEntries(
-      Object.entries(kinds).map(([name, shape]) => [`_${name}`, onAll(shape)] as const),
-    ),
+    ...Object.fromEntries(alone.map(([name, shape]) => [`_${name}`, onAll(shape)] as const)),
   };
   return Object.fromEntries(
     Object.entries(adapters).flatMap(([name, adapted]) => [
@@ -83,18 +87,21 @@ export function sessionGraphs(
   components: Components,
   target: Target,
   cuts: Cuts,
+  which: Adapters,
 ): Record<string, Model> {
   const { textEncoder } = components;
   return {
     text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
-    ...transformerGraphs(components, target, cuts),
-    ...vaeGraphs(components, target),
+    ...transformerGraphs(components, target, cuts, which),
+    ...vaeGraphs(components, decoderTarget(target)),
   };
 }
 
-/** The VAE computes in f32 whatever the target says. */
-function vaeGraphs({ vae: { config, lookup } }: Components, device: Target): Record<string, Model> {
-  const target: Target = { ...device, compute: "f32" };
+/** The VAE's, in stages and in one. */
+export function vaeGraphs(
+  { vae: { config, lookup } }: Components,
+  target: Target,
+): Record<string, Model> {
   const after = stagesAfterAttention(config);
   const attend = target.attention === "fused" ? buildFusedAttend : buildPlainAttend;
   return {

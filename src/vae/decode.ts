@@ -26,17 +26,12 @@ const bandBytes = 128 * 2 ** 20;
 const wholeBytes = 2 * 2 ** 30;
 
 /**
- * Loads the decoder. Release it: it holds native memory.
- *
- * It computes in f32 on every device: a picture takes a few percent of its time, and bf16 has
- * no kernels for it on CUDA and too few digits for 8 bits of colour anywhere.
+ * What the decoder's graphs are built for. They compute in f32 on every device: a picture takes a few
+ * percent of its time, and bf16 has no kernels for it on CUDA and too few digits for 8 bits of colour
+ * anywhere.
  */
-export async function openVaeDecoder(
-  config: VaeConfig,
-  lookup: WeightLookup,
-  device: Target,
-): Promise<VaeDecoder> {
-  const target: Target = {
+export function decoderTarget(device: Target): Target {
+  return {
     ...device,
     compute: "f32",
     // Each weight is in one session alone, so it may as well own it.
@@ -44,6 +39,15 @@ export async function openVaeDecoder(
     // For its one head of 512 WebGPU's fused operator asks for 8 GB at 1024x1024.
     attention: device.device === "webgpu" ? "plain" : device.attention,
   };
+}
+
+/** Loads the decoder. Release it: it holds native memory. */
+export async function openVaeDecoder(
+  config: VaeConfig,
+  lookup: WeightLookup,
+  device: Target,
+): Promise<VaeDecoder> {
+  const target = decoderTarget(device);
   const before = stagesBeforeAttention(config);
   const after = stagesAfterAttention(config);
   const limit = target.maxBufferBytes ?? Number.POSITIVE_INFINITY;
