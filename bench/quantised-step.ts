@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { generateRequestSchema } from "../src/job/request.ts";
 import { modelById } from "../src/models/registry.ts";
+import { chooseDevice } from "../src/onnx/choose-device.ts";
 import { cpuTarget } from "../src/onnx/target.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { weightBytes } from "../src/pipeline/fingerprint.ts";
@@ -37,7 +38,9 @@ const opened = await openComponents(store, modelById("zimage_turbo"), {
   ...(storage === undefined || narrow ? {} : { transformer: storage }),
 });
 const components = narrow
-  ? await holdWeights(opened, "int8", storageDeviceOf(cpuTarget), { cacheFolder })
+  ? await holdWeights(opened, "int8", storageDeviceOf("cpu", (await chooseDevice("cpu")).facts), {
+      cacheFolder,
+    })
   : opened;
 const openSeconds = (performance.now() - openedAt) / 1000;
 const pipeline = new Pipeline(components, {

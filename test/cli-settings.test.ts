@@ -44,7 +44,7 @@ test("`generate` takes the weights, the transformer and the device that a server
   expect(transformer).toMatchObject({ code: 2, stdout: "" });
   expect(transformer.stderr).toContain(join(folder, "own.gguf"));
 
-  const device = process.platform === "darwin" ? "dml" : "coreml";
+  const device = process.platform === "win32" ? "cuda" : "dml";
   const other = await retake(generate, { DEVICE: device });
   expect(other.stderr).toContain(`--device ${device} is not in this installation`);
 });

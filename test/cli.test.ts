@@ -220,7 +220,9 @@ describe("bad input: one paragraph, exit code 2, nothing left behind", () => {
       /lora-mixed-ranks\.safetensors is not a Z-Image transformer: .*--lora/,
     ],
     [["--quantize", "int4"], /Allowed choices are none, int8/],
-    [["--device", "coreml"], /coreml is not in this installation.*It needs macOS/s],
+    [["--device", "coreml"], /coreml is not offered.*take webgpu/s],
+    [["--device", "webgp"], /no device "webgp" \(did you mean webgpu\?\): take auto, cpu, cuda/],
+    [["--device", "gpu"], /no device "gpu": take auto, cpu, cuda, webgpu, dml/],
     [["--promt", "x"], /unknown option.*--prompt/s],
   ];
   test.each(cases)("%j", async (args, reason) => {

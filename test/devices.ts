@@ -2,6 +2,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Device, devices } from "../src/config/model-options.ts";
 import type { ModelDefinition } from "../src/models/registry.ts";
+import { chooseDevice } from "../src/onnx/choose-device.ts";
 import type { Target } from "../src/onnx/target.ts";
 import { targetFor } from "../src/onnx/target.ts";
 import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
@@ -53,7 +54,12 @@ export async function openHeld(
 ): Promise<Components> {
   const own = { cacheFolder: join(tmpdir(), "retake-held"), ...options };
   const components = await openComponents(weights, model, own);
-  return holdWeights(components, storage, storageDeviceOf(await targetFor(device)), own);
+  return holdWeights(
+    components,
+    storage,
+    storageDeviceOf(device, (await chooseDevice(device)).facts),
+    own,
+  );
 }
 
 /**

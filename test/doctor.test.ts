@@ -76,7 +76,9 @@ test("the demonstration can run, and the machine is described", async () => {
   expect(stdout).toMatch(
     /memory {8}4\.3 MB of weights, 836\.9 MB to work with at 1024x1024: fits\n/,
   );
-  expect(stdout).toMatch(/device {8}cpu: works\n/);
+  expect(stdout).toMatch(
+    /device {8}auto takes \w+: .+\n +device {8}cpu: works; .+ GB shared with the processor\n/,
+  );
   expect(stdout).toMatch(/ONNX Runtime 1\.\d+\.\d+\n/);
   expect(stdout).toMatch(/, with a token\n/);
   expect(stdout).not.toContain(token);
@@ -92,7 +94,8 @@ test("what was pulled is whole, also when every byte is read", async () => {
     expect(models[0].memory.weight_bytes).toBeGreaterThan(2_300_000);
     expect(models[0].memory.weight_bytes).toBeLessThan(2_469_700);
     expect(machine.available_bytes).toBeLessThanOrEqual(machine.memory_bytes);
-    expect(machine.devices[0]).toEqual({ name: "cpu", problem: null });
+    expect(machine.devices[0]).toMatchObject({ name: "cpu", problem: null, is_software: false });
+    expect(machine.device.reason).toMatch(/./);
   }
 });
 

@@ -8,7 +8,7 @@ import type { Device } from "../src/config/model-options.ts";
 import { modelById } from "../src/models/registry.ts";
 import type { ElementType, Model } from "../src/onnx/graph.ts";
 import { GraphBuilder, noWeights } from "../src/onnx/graph.ts";
-import { cpuTarget, targetFor } from "../src/onnx/target.ts";
+import { cpuTarget, untestedTarget } from "../src/onnx/target.ts";
 import type { Components } from "../src/pipeline/components.ts";
 import { openComponents } from "../src/pipeline/components.ts";
 import { holdWeights } from "../src/pipeline/hold-weights.ts";
@@ -71,7 +71,7 @@ describe.each(checks)("$device has a kernel for every node in $compute", (check)
     );
 
   test.each(storages)(`${stored} held as %s`, async (storage) => {
-    const target = { ...(await targetFor(device)), compute };
+    const target = { ...untestedTarget(device), compute };
     const held = await holdWeights(await files[stored]!(), storage, canHold(device), {
       cacheFolder,
     });
@@ -95,7 +95,7 @@ describe.each(checks)("$device has a kernel for every node in $compute", (check)
 test.each(Object.keys(files))(
   "no graph for WebGPU has a number that it lacks: %s",
   async (stored) => {
-    const target = await targetFor("webgpu");
+    const target = untestedTarget("webgpu");
     const opened = await files[stored]!();
     for (const storage of storages) {
       const held = await holdWeights(opened, storage, canHold("webgpu"), { cacheFolder });
@@ -119,7 +119,7 @@ function isSlowOnly(line: string): boolean {
 const modelOf = (model: { readonly bytes: Uint8Array }) => readOnnxModel(model.bytes);
 
 test("without its decision for f32 the VAE has nodes without kernels on CUDA", async () => {
-  const inBf16 = vaeGraphs(await openComponents(tiny, turbo), await targetFor("cuda"));
+  const inBf16 = vaeGraphs(await openComponents(tiny, turbo), untestedTarget("cuda"));
   const lines = Object.values(inBf16).flatMap((graph) => withoutKernels(modelOf(graph), "cuda"));
   expect(lines).not.toEqual([]);
 });

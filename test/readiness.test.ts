@@ -9,7 +9,7 @@ import { TestServer } from "./test-server.ts";
 const turbo = "Tongyi-MAI/Z-Image-Turbo";
 const store = join(goldenFolder, "tiny/store");
 /** One that no installation of this system has. */
-const absent = process.platform === "darwin" ? "dml" : "coreml";
+const absent = process.platform === "win32" ? "cuda" : "dml";
 
 let folder: string;
 beforeAll(() => {

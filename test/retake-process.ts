@@ -23,7 +23,8 @@ export interface RetakeProcess {
 }
 
 /**
- * Starts the command line in a process of its own, as a person does.
+ * Starts the command line in a process of its own, as a person does, but on the CPU unless `env` has
+ * another DEVICE: tests say the same on a machine with a GPU.
  *
  * @param cwd is its home too: nothing of this machine's settings reaches it
  * @param program the command line's file, if not the sources'
@@ -38,7 +39,7 @@ export function startRetake(
 ): RetakeProcess {
   const child = spawn(process.execPath, [program, ...args], {
     cwd,
-    env: { PATH: process.env.PATH, HOME: cwd, ...env },
+    env: { PATH: process.env.PATH, HOME: cwd, DEVICE: "cpu", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const output = { stdout: "", stderr: "" };

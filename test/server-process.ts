@@ -11,6 +11,7 @@ import { startRetake } from "./retake-process.ts";
 export function environmentIn(folder: string): Record<string, string> {
   return {
     PORT: "0",
+    DEVICE: "cpu",
     OUTPUT_BASE_PATH: join(folder, "out"),
     LORA_DOWNLOAD_CACHE_DIR: join(folder, "loras"),
     RETAKE_DATA: join(folder, "data"),

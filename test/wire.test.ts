@@ -51,6 +51,7 @@ beforeAll(async () => {
     arrivals: new Arrivals(contents),
     seal: new TokenSeal(undefined),
     notReady: async () => [],
+    devices: [],
     keys: undefined,
     pace: bodyPace,
     metrics: new Metrics(queue),

@@ -47,6 +47,7 @@ export function workerIn(
 ): WorkerSlot {
   const options: WorkerOptions = {
     device: "cpu",
+    deviceReason: null,
     weights: "demo",
     transformers: {},
     storage: "auto",

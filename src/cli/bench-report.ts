@@ -1,5 +1,6 @@
 import type { Device } from "../config/model-options.ts";
 import { sizeText } from "../files/space.ts";
+import type { DeviceFacts } from "../onnx/probe-answer.ts";
 import type { Difference, Measured } from "../pipeline/measure.ts";
 import { realBlocks, realLayers } from "../pipeline/random-store.ts";
 
@@ -19,6 +20,7 @@ export interface BenchReport {
     readonly memoryBytes: number;
   };
   readonly device: Device;
+  readonly card: DeviceFacts;
   readonly model: string;
   /** Of random weights; null: the weights are the model's own. */
   readonly randomLayers: number | null;
@@ -70,7 +72,7 @@ export function benchText(report: BenchReport): string {
   return [
     `retake ${versions.retake}, ONNX Runtime ${versions.onnxruntime}, Node ${machine.node}, ${machine.system}`,
     `processor   ${machine.processor}, ${machine.cores} cores, ${sizeText(machine.memoryBytes)}`,
-    `device      ${device}`,
+    `device      ${device}${device === "cpu" ? "" : `: ${cardText(report.card)}`}`,
     `model       ${report.model}, ${weightsText(report)}, held as ${storage}: ${sizeText(report.weightBytes)}`,
     `request     ${report.steps} steps, ${report.guidance > 0 ? "two captions" : "one caption"}`,
     ...tableOf([heads, ...rows]),
@@ -83,6 +85,11 @@ export function benchText(report: BenchReport): string {
         ]),
     "",
   ].join("\n");
+}
+
+function cardText({ name, driver, memoryBytes }: DeviceFacts): string {
+  const memory = memoryBytes === null ? "memory not known" : sizeText(memoryBytes);
+  return `${name ?? "name not known"}, driver ${driver ?? "not known"}, ${memory}`;
 }
 
 /** What crosses to the device. */
@@ -120,6 +127,10 @@ export function wireForm(report: BenchReport) {
     cores: machine.cores,
     memory_bytes: machine.memoryBytes,
     device: report.device,
+    card: report.card.name,
+    driver: report.card.driver,
+    is_software: report.card.isSoftware,
+    device_memory_bytes: report.card.memoryBytes,
     model: report.model,
     random_layers: report.randomLayers,
     weight_bytes: report.weightBytes,

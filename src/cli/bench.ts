@@ -1,12 +1,12 @@
 import { availableParallelism, cpus, totalmem } from "node:os";
 import type { Command } from "commander";
-import { InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError } from "commander";
 import { env } from "onnxruntime-node";
-import type { Device, Storage } from "../config/model-options.ts";
-import { devices } from "../config/model-options.ts";
+import type { DeviceChoice, Storage } from "../config/model-options.ts";
 import type { ModelSettings } from "../config/settings.ts";
 import { bounds } from "../job/request.ts";
 import { models } from "../models/registry.ts";
+import { chooseDevice } from "../onnx/choose-device.ts";
 import type { StorageChoice } from "../pipeline/choose-storage.ts";
 import type { Difference } from "../pipeline/measure.ts";
 import { differenceOf, measurePicture, ownBytes } from "../pipeline/measure.ts";
@@ -18,6 +18,7 @@ import type { BenchReport, SizeFigures } from "./bench-report.ts";
 import { benchText, wireForm } from "./bench-report.ts";
 import type { WeightFlags } from "./bench-weights.ts";
 import { layersOfRandom, withRandomStore } from "./bench-weights.ts";
+import { deviceOption, sayDevice } from "./device.ts";
 import { parseNumber } from "./options.ts";
 import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
@@ -27,7 +28,7 @@ import type { StorageFlags } from "./storage-flags.ts";
 import { addStorageOptions, sayStorage, storageVariables } from "./storage-flags.ts";
 
 interface BenchFlags extends StorageFlags, WeightFlags {
-  readonly device?: Device;
+  readonly device?: DeviceChoice;
   readonly size: readonly number[];
   readonly steps: number;
   readonly guidance: number;
@@ -45,9 +46,7 @@ export function addBenchCommand(program: Command): void {
     .option("--model <id>", `one of ${models.map(({ id }) => id).join(", ")}`, randomStoreModel)
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
     .option("--transformer <file>", "take the transformer from this .safetensors or .gguf file")
-    .addOption(
-      new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
-    )
+    .addOption(deviceOption())
     .option(
       "--size <pixels>",
       "sides of the pictures",
@@ -78,11 +77,13 @@ function wholeNumber(least: number, most: number): (text: string) => number {
 }
 
 async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
-  const settings = readModelSettings({
+  const given = readModelSettings({
     RETAKE_WEIGHTS: flags.weights,
     ...storageVariables(flags),
     DEVICE: flags.device,
   });
+  // Before random weights are made: that takes minutes.
+  const settings = { ...given, devices: [await sayDevice(given)] };
   const layers = layersOfRandom(flags, settings.weights);
   const report =
     layers === null
@@ -142,6 +143,7 @@ async function measure(
       memoryBytes: totalmem(),
     },
     device: pipeline.storage.device,
+    card: (await chooseDevice(pipeline.storage.device)).facts,
     model,
     randomLayers,
     weightBytes: pipeline.weightBytes,

@@ -1,8 +1,6 @@
 import { extname } from "node:path";
 import type { Command } from "commander";
-import { Option } from "commander";
-import type { Device } from "../config/model-options.ts";
-import { devices } from "../config/model-options.ts";
+import type { DeviceChoice } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import { comparePictures } from "../preview/compare-pictures.ts";
 import { compareTraces } from "../preview/compare-traces.ts";
@@ -11,6 +9,7 @@ import type { Renderer } from "../preview/renderer.ts";
 import { openRenderer } from "../preview/renderer.ts";
 import type { Shot } from "../preview/shot.ts";
 import { pictureJson, pictureText, traceText } from "./comparison-text.ts";
+import { deviceOption, sayDevice } from "./device.ts";
 import { parseNumber } from "./options.ts";
 import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
@@ -22,7 +21,7 @@ import { addStorageOptions, sayStorage, storageVariables } from "./storage-flags
 interface CompareFlags extends StorageFlags {
   readonly weights?: string;
   readonly lora?: string[];
-  readonly device?: Device;
+  readonly device?: DeviceChoice;
   readonly limit?: number;
   readonly draw: boolean;
   readonly json?: boolean;
@@ -42,9 +41,7 @@ export function addCompareCommand(program: Command): void {
       "model store, hub cache folder, hub, or demo: draw what the pictures' settings mean (RETAKE_WEIGHTS)",
     )
     .option("--lora <file...>", "files that the pictures' settings may name, beside the job's")
-    .addOption(
-      new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
-    )
+    .addOption(deviceOption())
     .option("--limit <seconds>", "begin no further picture after this time", parseNumber)
     .option("--no-draw", "compare what is written only")
     .option("--json", "print the result as JSON")
@@ -77,7 +74,7 @@ async function compare(
     await readComparedPicture(second, loras),
   ] as const;
   const canDraw = flags.draw && pictures.some(({ shots }) => shots.length > 0);
-  await using renderer = canDraw ? renderOptions(flags, signal) : null;
+  await using renderer = canDraw ? await renderOptions(flags, signal) : null;
   const progress = startProgress("{bar} step {value}/{total}");
   try {
     const draw = async ({ model, rounding, request, meaning }: Shot) => {
@@ -98,14 +95,14 @@ async function compare(
   }
 }
 
-function renderOptions(flags: CompareFlags, signal: AbortSignal): Renderer {
+async function renderOptions(flags: CompareFlags, signal: AbortSignal): Promise<Renderer> {
   const settings = readModelSettings({
     RETAKE_WEIGHTS: flags.weights,
     ...storageVariables(flags),
     DEVICE: flags.device,
   });
   const { weights, storage, cacheFolder, transformers } = settings;
-  const device = settings.devices[0] ?? "cpu";
+  const device = await sayDevice(settings);
   const saying = { onStart: sayPreparing, onStorage: sayStorage };
   return openRenderer({ weights, storage, cacheFolder, transformers, device, signal, ...saying });
 }

@@ -10,6 +10,7 @@ import { openComponents } from "../pipeline/components.ts";
 import { type ComponentReport, inspectModel } from "../pipeline/inspect.ts";
 import { type MemoryFit, type MemoryNeed, memoryFit, memoryNeed } from "../pipeline/memory-need.ts";
 import { findNonFinite } from "../weights/nonfinite.ts";
+import { deviceJson, deviceLines } from "./device-lines.ts";
 import { inspectMachine, type Machine } from "./machine.ts";
 import { readSettings, readStoreSettings } from "./settings.ts";
 
@@ -153,10 +154,7 @@ function modelText({ model, canRun, components, memory, problem }: Diagnosis): s
 }
 
 function machineText(weights: string, machine: Machine): string {
-  const { memoryBytes, availableBytes, diskFreeBytes, devices, folders, settingsProblem } = machine;
-  const deviceLines = devices.map(
-    ({ name, problem }) => `  device        ${name}: ${problem === null ? "works" : problem}\n`,
-  );
+  const { memoryBytes, availableBytes, diskFreeBytes, folders, settingsProblem } = machine;
   const folderLines = folders.map(
     ({ setting, path, writable }) =>
       `  folder        ${setting} ${path}: ${writable ? "can be written to" : "can't be written to; give this user access, or set another"}\n`,
@@ -167,7 +165,7 @@ function machineText(weights: string, machine: Machine): string {
     `  disk          ${sizeText(diskFreeBytes)} free at ${weights}\n` +
     `  hub           ${machine.hub.endpoint}, ${machine.hub.hasToken ? "with a token" : "without a token"}${machine.hub.offline ? ", offline" : ""}\n` +
     `  versions      Node ${machine.node}, ONNX Runtime ${machine.onnxruntime}\n` +
-    deviceLines.join("") +
+    deviceLines(machine) +
     folderLines.join("") +
     (settingsProblem === null ? "" : `  settings      ${settingsProblem}\n`)
   );
@@ -208,7 +206,8 @@ function wireForm(weights: string, diagnoses: readonly Diagnosis[], machine: Mac
         has_token: machine.hub.hasToken,
         offline: machine.hub.offline,
       },
-      devices: machine.devices,
+      device: machine.automatic,
+      devices: deviceJson(machine),
       settings_problem: machine.settingsProblem,
       folders: machine.folders,
     },

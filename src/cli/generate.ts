@@ -1,14 +1,11 @@
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { Option } from "commander";
-import type { Device } from "../config/model-options.ts";
-import { devices } from "../config/model-options.ts";
+import type { DeviceChoice } from "../config/model-options.ts";
 import type { ModelSettings } from "../config/settings.ts";
 import { InputError, oneLine } from "../errors.ts";
 import { checkWritable, formatOf, writeImage } from "../image/write-image.ts";
 import type { GenerateRequest } from "../job/request.ts";
-import { providerFor } from "../onnx/device.ts";
 import type { GenerateOptions } from "../pipeline/generate.ts";
 import type { OpenOptions } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
@@ -16,6 +13,7 @@ import { Trace } from "../pipeline/trace.ts";
 import { version } from "../version.ts";
 import type { AsTrainedFlags } from "./as-trained.ts";
 import { addAsTrainedOptions, roundingOfFlags } from "./as-trained.ts";
+import { deviceOption, sayDevice } from "./device.ts";
 import { loraFile } from "./lora-file.ts";
 import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
@@ -30,7 +28,7 @@ interface GenerateFlags extends AsTrainedFlags, RequestFlags, StorageFlags {
   readonly from?: string;
   readonly weights?: string;
   readonly transformer?: string;
-  readonly device?: Device;
+  readonly device?: DeviceChoice;
   readonly out?: string;
   readonly trace?: string;
   readonly json?: boolean;
@@ -50,9 +48,7 @@ export function addGenerateCommand(program: Command): void {
       "--transformer <file>",
       "take the transformer from this .safetensors or .gguf file (RETAKE_TRANSFORMERS)",
     )
-    .addOption(
-      new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
-    )
+    .addOption(deviceOption())
     .option("--out <file>", "picture to write, .png, .jpg or .webp (default <model>-<seed>.png)")
     .option("--trace <file>", "write every stage's tensors to this .safetensors file")
     .option("--json", "print the result as JSON")
@@ -74,13 +70,12 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     ...storageVariables(flags),
     DEVICE: flags.device,
   });
-  const openWith = openOptions(flags, model, settings, signal);
-  providerFor(openWith.device);
   if (flags.out !== undefined) {
     formatOf(flags.out);
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
+  const openWith = openOptions(flags, model, settings, await sayDevice(settings), signal);
   for (const warning of asked.warnings) process.stderr.write(`warning: ${oneLine(warning)}\n`);
   const request = await withLoraFiles(asked.request, signal);
   const asTrained =
@@ -157,16 +152,16 @@ async function withLoraFiles(
 function openOptions(
   { transformer }: GenerateFlags,
   model: string,
-  { weights, transformers, storage, cacheFolder, devices: named }: ModelSettings,
+  { weights, transformers, storage, cacheFolder }: ModelSettings,
+  device: DeviceChoice,
   signal: AbortSignal,
-): OpenOptions & { readonly device: Device } {
+): OpenOptions {
   return {
     model,
     weights,
     storage,
     cacheFolder,
-    // A server with DEVICE=none leaves the work to others; here nobody else would do it.
-    device: named[0] ?? "cpu",
+    device,
     keepOpen: false,
     signal,
     onStart: sayPreparing,

@@ -8,7 +8,9 @@ import { InputError } from "../errors.ts";
 import { existingPart, freeBytes } from "../files/space.ts";
 import { readHubToken } from "../hub/connection.ts";
 import { redactUrl } from "../net/redact.ts";
-import { deviceProblem } from "../onnx/probe-device.ts";
+import { chooseDevice } from "../onnx/choose-device.ts";
+import type { ProbeAnswer } from "../onnx/probe-answer.ts";
+import { probeDevice } from "../onnx/probe-device.ts";
 
 export interface Machine {
   readonly node: string;
@@ -25,7 +27,9 @@ export interface Machine {
     readonly offline: boolean;
   };
   /** problem: null if the device can be used. */
-  readonly devices: readonly { readonly name: Device; readonly problem: string | null }[];
+  readonly devices: readonly (ProbeAnswer & { readonly name: Device })[];
+  /** What DEVICE=auto comes to. */
+  readonly automatic: { readonly device: Device; readonly reason: string };
   /** Why the server would not start with these settings. */
   readonly settingsProblem: string | null;
   /** Folders that the server writes to, by their setting. */
@@ -41,6 +45,7 @@ export async function inspectMachine(
   { weights, hub }: StoreSettings,
   server: Settings | InputError,
 ): Promise<Machine> {
+  const { device, reason } = await chooseDevice("auto");
   // Without a limit it tells a number far above any machine's memory.
   const limit = process.constrainedMemory();
   const memoryBytes = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
@@ -56,8 +61,9 @@ export async function inspectMachine(
       offline: hub.offline,
     },
     devices: await Promise.all(
-      devices.map(async (name) => ({ name, problem: await deviceProblem(name) })),
+      devices.map(async (name) => ({ name, ...(await probeDevice(name)) })),
     ),
+    automatic: { device, reason: reason ?? "it was named" },
     settingsProblem: server instanceof InputError ? server.message : null,
     folders: await Promise.all(
       foldersOf(server).map(async ({ setting, path }) => ({

@@ -1,12 +1,10 @@
 import { dirname, join, relative, resolve } from "node:path";
 import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
-import type { Device } from "../config/model-options.ts";
-import { devices } from "../config/model-options.ts";
+import type { DeviceChoice } from "../config/model-options.ts";
 import { InputError } from "../errors.ts";
 import { openRegular } from "../files/read.ts";
 import { models } from "../models/registry.ts";
-import { providerFor } from "../onnx/device.ts";
 import type { JobFolder } from "../preview/job-folder.ts";
 import { readJobFolder } from "../preview/job-folder.ts";
 import type { Plan } from "../preview/plan.ts";
@@ -14,6 +12,7 @@ import { planRetakes } from "../preview/plan.ts";
 import { openRenderer } from "../preview/renderer.ts";
 import { retakeJob } from "../preview/retake.ts";
 import { writeJson } from "../wire/python-json.ts";
+import { deviceOption, sayDevice } from "./device.ts";
 import { parseNumber } from "./options.ts";
 import { sayPreparing } from "./preparing.ts";
 import { summaryOf } from "./preview-summary.ts";
@@ -34,7 +33,7 @@ interface PreviewFlags extends StorageFlags {
   readonly limit?: number;
   readonly weights?: string;
   readonly transformer?: string;
-  readonly device?: Device;
+  readonly device?: DeviceChoice;
   readonly json?: boolean;
 }
 
@@ -66,9 +65,7 @@ export function addPreviewCommand(program: Command): void {
       "--transformer <file>",
       "take the transformer from this .safetensors or .gguf file (RETAKE_TRANSFORMERS)",
     )
-    .addOption(
-      new Option("--device <name>", "what computes (the first of DEVICE)").choices(devices),
-    )
+    .addOption(deviceOption())
     .option("--json", "print report.json")
     .action((job: string, flags: PreviewFlags) =>
       stoppable((signal) => takePreviews(job, flags, signal)),
@@ -86,8 +83,6 @@ async function takePreviews(
     ...storageVariables(flags),
     DEVICE: flags.device,
   });
-  const device = settings.devices[0] ?? "cpu";
-  providerFor(device);
   const job = await readJobFolder(target, {
     environment: process.env,
     ...(flags.config === undefined ? {} : { config: flags.config }),
@@ -103,6 +98,7 @@ async function takePreviews(
     ...(flags.sample === undefined ? {} : { samples: flags.sample }),
   });
   requirePictures(plan);
+  const device = await sayDevice(settings);
   const folder = flags.report ?? reportFolder(job);
   await using renderer = openRenderer({
     weights: settings.weights,

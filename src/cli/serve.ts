@@ -89,7 +89,7 @@ async function runWorker(flags: NodeFlags): Promise<void> {
   const { Metrics, observe } = await import("../node/observe.ts");
   await runNode(settings, log, stop, async (node) => {
     node.startWorkers(observe(new Metrics(node.queue), log));
-    process.stdout.write(`Retake works on ${settings.devices.join(", ")}\n`);
+    process.stdout.write(`Retake works on ${node.devices.map(({ name }) => name).join(", ")}\n`);
     return { close: async () => {} };
   });
 }

@@ -1,8 +1,21 @@
 import { z } from "zod";
 
 /** What computes: execution providers of ONNX Runtime. */
-export const devices = ["cpu", "cuda", "webgpu", "coreml", "dml"] as const;
+export const devices = ["cpu", "cuda", "webgpu", "dml"] as const;
 export type Device = (typeof devices)[number];
+
+/** `auto` is the best of them that can be used. */
+export const deviceChoices = ["auto", ...devices] as const;
+export type DeviceChoice = (typeof deviceChoices)[number];
+
+/** What a person reads who named no device. */
+export function noDevice(name: string): string {
+  if (name === "coreml")
+    return "coreml is not offered, as nobody has run Retake on it: take webgpu, which computes on a Mac's GPU through Metal";
+  const meant = deviceChoices.find((known) => known.startsWith(name) || name.startsWith(known));
+  const hint = name === "" || meant === undefined ? "" : ` (did you mean ${meant}?)`;
+  return `there is no device ${JSON.stringify(name)}${hint}: take ${deviceChoices.join(", ")}`;
+}
 
 /**
  * How a transformer's weights are held: `original` as their file has them, the others in a copy
@@ -39,7 +52,7 @@ export const modelOptionsSchema = z.strictObject({
   storage: z.enum(storages),
   /** Folder for files that weights are made into; they can be made again at any time. */
   cacheFolder: z.string().min(1),
-  device: z.enum(devices),
+  device: z.enum(deviceChoices, { error: ({ input }) => noDevice(String(input)) }),
   /** Networks stay open between pictures; otherwise each is open only while it works. */
   keepOpen: z.boolean(),
 });

@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type HubSettings, hubCacheFolder, hubTokenFile, userCacheFolder } from "./hub.ts";
-import { contradict, type Device, type ModelOptions, storageOf } from "./model-options.ts";
+import { contradict, type DeviceChoice, type ModelOptions, storageOf } from "./model-options.ts";
 import type { LoraSourceSettings, NetworkPolicy, WebhookSettings } from "./network.ts";
 import {
   cacheVariables,
@@ -27,7 +27,7 @@ export interface ModelSettings
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
   /** One worker each; none for a server that leaves the work to others. */
-  readonly devices: readonly Device[];
+  readonly devices: readonly DeviceChoice[];
 }
 
 /** Where weights lie and come from. */

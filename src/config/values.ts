@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { homedir } from "node:os";
 import { resolve } from "node:path";
 import { z } from "zod";
-import { type Device, devices } from "./model-options.ts";
+import { type DeviceChoice, deviceChoices, devices, noDevice } from "./model-options.ts";
 
 // How the text of an environment variable is read. Each kind says what it takes and what counts
 // without it; errors and the documentation's tables repeat these words.
@@ -260,7 +260,7 @@ export const transformerList = z
 /** More worker processes than anybody has devices. */
 const mostWorkers = 64;
 
-/** `none` is an empty list: such a server leaves the work to others. */
+/** `none` is an empty list: such a server leaves the work to others. `auto` is one worker on the best device. */
 export const deviceList = z
   .string()
   .transform((given, context) => {
@@ -268,18 +268,18 @@ export const deviceList = z
     const names = given.split(",").map((name) => name.trim());
     if (names.includes("")) return refuse(context, "one of its names is empty");
     if (names.includes("none")) return refuse(context, "none stands alone");
+    if (names.includes("auto") && names.length > 1) return refuse(context, "auto stands alone");
     if (names.length > mostWorkers) return refuse(context, `it has ${names.length}`);
-    const chosen: Device[] = [];
+    const chosen: DeviceChoice[] = [];
     for (const name of names) {
-      const device = devices.find((known) => known === name);
-      if (device === undefined)
-        return refuse(context, `there is no device ${JSON.stringify(name)}`);
+      const device = deviceChoices.find((known) => known === name);
+      if (device === undefined) return refuse(context, noDevice(name));
       chosen.push(device);
     }
     return chosen;
   })
-  .default(["cpu"])
+  .default(["auto"])
   .register(variableTexts, {
-    takes: `up to ${mostWorkers} of ${devices.join(", ")} with commas between them, or none`,
-    unset: "cpu",
+    takes: `auto, or up to ${mostWorkers} of ${devices.join(", ")} with commas between them, or none`,
+    unset: "auto",
   });

@@ -24,6 +24,8 @@ export interface AppContext {
   readonly seal: TokenSeal;
   /** What keeps the node from serving. */
   readonly notReady: WorkNode["notReady"];
+  /** What its workers compute on. */
+  readonly devices: WorkNode["devices"];
   /** Undefined lets everybody in. */
   readonly keys: ApiKeys | undefined;
   readonly pace: BodyPace;

@@ -6,7 +6,10 @@ import { ApiError } from "./api-error.ts";
 import type { AppContext } from "./context.ts";
 
 /** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
-export function addOperationsRoutes(app: FastifyInstance, { notReady, metrics }: AppContext): void {
+export function addOperationsRoutes(
+  app: FastifyInstance,
+  { notReady, devices, metrics }: AppContext,
+): void {
   app.get("/health", async (): Promise<Health> => ({ status: "healthy" }));
 
   app.get("/ready", async (): Promise<Readiness> => {
@@ -28,6 +31,7 @@ export function addOperationsRoutes(app: FastifyInstance, { notReady, metrics }:
   app.get(
     "/v1/models",
     async (): Promise<ModelList> => ({
+      devices: devices.map(({ name, adapter, reason }) => ({ name, adapter, reason })),
       models: models.map((model) => ({
         id: model.id,
         base_model: model.repository,

@@ -17,6 +17,7 @@ import { WorkerSlot } from "../worker/slot.ts";
 import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
 import { findFiles } from "./find-files.ts";
+import { type NodeDevice, nodeDevices } from "./node-devices.ts";
 import type { NotReady } from "./readiness.ts";
 import { watchReadiness } from "./readiness.ts";
 import { forgetOld } from "./retention.ts";
@@ -44,6 +45,8 @@ export interface WorkNode {
   readonly uploads: Uploads;
   readonly jobUploads: JobUploads;
   readonly seal: TokenSeal;
+  /** What its workers compute on, one each. */
+  readonly devices: readonly NodeDevice[];
   /** What keeps it from serving, as of now. */
   notReady(): Promise<readonly NotReady[]>;
   /** Starts the workers; without it this machine only answers requests. */
@@ -64,6 +67,7 @@ export async function openNode(
   stop: AbortSignal,
 ): Promise<WorkNode> {
   await makeCacheFolder(settings.loraSource.cacheDir);
+  const devices = await nodeDevices(settings.devices, log);
   const results = await openResults(settings.outputFolder);
   const onError = (error: unknown) => log.error({ err: error }, "the queue had an error");
   const database =
@@ -105,13 +109,19 @@ export async function openNode(
     uploads,
     jobUploads,
     seal,
-    notReady: watchReadiness(settings, { database, log, stop: untilStop }),
+    notReady: watchReadiness(settings, {
+      devices: devices.map(({ name }) => name),
+      database,
+      log,
+      stop: untilStop,
+    }),
+    devices,
     startWorkers(observer) {
-      const memoryBudget = Math.floor((totalmem() * memoryShare) / settings.devices.length);
-      const workers = settings.devices.map((device) => {
+      const memoryBudget = Math.floor((totalmem() * memoryShare) / devices.length);
+      const workers = devices.map(({ name: device, reason: deviceReason }) => {
         const { weights, transformers, storage, cacheFolder, outputFolder, keepOpen } = settings;
         const { pixelSteps } = settings.limits;
-        const own = { device, outputFolder, keepOpen, memoryBudget, pixelSteps };
+        const own = { device, deviceReason, outputFolder, keepOpen, memoryBudget, pixelSteps };
         return new WorkerSlot({ ...own, weights, transformers, storage, cacheFolder }, log);
       });
       const fetched = openModels(settings, {

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
+import type { Device } from "../config/model-options.ts";
 import type { Settings } from "../config/settings.ts";
 import { messageOf } from "../errors.ts";
 import { models } from "../models/registry.ts";
-import { deviceProblem } from "../onnx/probe-device.ts";
+import { probeDevice } from "../onnx/probe-device.ts";
 import { inspectModel } from "../pipeline/inspect.ts";
 import type { Database } from "../queue/database.ts";
 import type { WorkerLog } from "../worker/process.ts";
@@ -26,20 +27,27 @@ const lookMilliseconds = 10_000;
 
 type ReadinessSettings = Pick<
   Settings,
-  "devices" | "loraFolder" | "weights" | "transformers" | "autoPull" | "hub"
+  "loraFolder" | "weights" | "transformers" | "autoPull" | "hub"
 >;
+
+interface NodeState {
+  /** Of its workers. */
+  readonly devices: readonly Device[];
+  readonly database: Database;
+  readonly log: WorkerLog;
+  /** Ends what looks. */
+  readonly stop: AbortSignal;
+}
 
 /**
  * What keeps this node from serving, looked at now and whenever somebody asks. What is new is
  * logged.
- *
- * @param stop ends what looks
  */
 export function watchReadiness(
   settings: ReadinessSettings,
-  { database, log, stop }: { database: Database; log: WorkerLog; stop: AbortSignal },
+  { devices, database, log, stop }: NodeState,
 ): () => Promise<readonly NotReady[]> {
-  const look = lookAtMachine(settings, stop);
+  const look = lookAtMachine(settings, devices, stop);
   let looked: { readonly at: number; readonly found: Promise<readonly NotReady[]> } | undefined;
   let logged = "";
   const ask = async () => {
@@ -71,15 +79,16 @@ async function queueProblem(database: Database): Promise<NotReady[]> {
 
 function lookAtMachine(
   settings: ReadinessSettings,
+  devices: readonly Device[],
   stop: AbortSignal,
 ): () => Promise<readonly NotReady[]> {
   // This process has loaded the runtime already, and with it the CPU's part.
-  const probed = new Set(settings.devices.filter((device) => device !== "cpu"));
-  const modelsProblem = lookAtModels(settings);
+  const probed = new Set(devices.filter((device) => device !== "cpu"));
+  const modelsProblem = lookAtModels(settings, devices);
   return async () => {
     const reasons = [...(await loraFolderProblem(settings)), ...(await modelsProblem())];
     for (const device of probed) {
-      const problem = await deviceProblem(device, stop);
+      const { problem } = await probeDevice(device, stop);
       // It worked once: what happens to it later, its worker says.
       if (problem === null) probed.delete(device);
       else
@@ -110,13 +119,10 @@ async function loraFolderProblem({ loraFolder }: ReadinessSettings): Promise<Not
 }
 
 /** One model that can run is enough; without workers, or where missing ones are fetched, none is needed. */
-function lookAtModels({
-  devices,
-  weights,
-  transformers,
-  autoPull,
-  hub,
-}: ReadinessSettings): () => Promise<NotReady[]> {
+function lookAtModels(
+  { weights, transformers, autoPull, hub }: ReadinessSettings,
+  devices: readonly Device[],
+): () => Promise<NotReady[]> {
   if (devices.length === 0 || (autoPull && !hub.offline)) return async () => [];
   /** Files of a model that was found whole: to look for them costs less than to read headers. */
   let whole: readonly string[] | undefined;

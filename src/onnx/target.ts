@@ -1,5 +1,6 @@
 import type { Device } from "../config/model-options.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
+import { chooseDevice } from "./choose-device.ts";
 
 /** What a graph is built for and runs on. */
 export interface Target {
@@ -34,11 +35,25 @@ const targets: Readonly<Record<Device, Target>> = {
   cpu: cpuTarget,
   cuda: { ...cpuTarget, device: "cuda", compute: "bf16" },
   webgpu: { ...cpuTarget, device: "webgpu", attention: "plain", weights: "resident" },
-  coreml: { ...cpuTarget, device: "coreml", attention: "plain" },
   dml: { ...cpuTarget, device: "dml", attention: "plain", opset: 21 },
 };
 
-/** Asks a device once in a process what holds there. */
-export async function targetFor(device: Device): Promise<Target> {
+/** For what asks a device what it can do. */
+export function untestedTarget(device: Device): Target {
   return targets[device];
+}
+
+/**
+ * Asks a device, once in a process, what holds there.
+ *
+ * @throws DeviceError if it can't be opened or computes wrong numbers
+ */
+export async function targetFor(device: Device): Promise<Target> {
+  if (device === "cpu") return cpuTarget;
+  const { facts } = await chooseDevice(device);
+  return {
+    ...targets[device],
+    attention: facts.fusedAttention ? "fused" : "plain",
+    maxBufferBytes: facts.maxBufferBytes,
+  };
 }

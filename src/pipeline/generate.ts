@@ -114,6 +114,7 @@ export async function generate(
   const schedule = meaning.sigmas === undefined ? decided.schedule : scheduleOf(meaning.sigmas);
   const noise = drawNoise(effective.seed, latentShape, meaning.noise, schedule);
   const parameters = describeResult(components, request, {
+    device: pipeline.device,
     effective,
     profileReason: decided.reason,
     schedule,

@@ -16,7 +16,7 @@ import type { Rounding } from "../job/rounding.ts";
 import { roundingSchema } from "../job/rounding.ts";
 import type { ModelDefinition } from "../models/registry.ts";
 import { modelById } from "../models/registry.ts";
-import { providerFor } from "../onnx/device.ts";
+import { chooseDevice } from "../onnx/choose-device.ts";
 import { cpuTarget, targetFor } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
@@ -51,6 +51,8 @@ export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
   readonly asTrained?: Rounding;
   /** Told how weights are held, before any is loaded or made into anything. */
   readonly onStorage?: (choice: StorageChoice) => void;
+  /** Why `device` was taken, for results, where not Retake but the caller chose it. */
+  readonly deviceReason?: string | null;
 }
 
 /** One model, ready to draw. Dispose of it to free its memory (`await using`). */
@@ -81,7 +83,8 @@ export interface OpenPipeline extends AsyncDisposable {
  * @throws InputError naming the option or the file that can't be used
  */
 export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> {
-  const { model, transformer, asTrained, quantize, signal, onStart, onStorage, ...rest } = options;
+  const { model, transformer, asTrained, quantize, signal, onStart, onStorage, ...given } = options;
+  const { deviceReason, ...rest } = given;
   const older = z.enum(quantizeKinds).optional().safeParse(quantize);
   if (!older.success) throw unusable(older.error, "quantize");
   if (contradict({ storage: rest.storage, quantize })) {
@@ -92,20 +95,20 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   const parsed = modelOptionsSchema.safeParse({
     weights: "demo",
     cacheFolder: rest.cacheFolder ?? parseCacheFolder(process.env),
-    device: "cpu",
+    device: "auto",
     keepOpen: true,
     ...rest,
     storage: storageOf({ storage: rest.storage, quantize }),
   });
   if (!parsed.success) throw unusable(parsed.error);
-  const { storage: asked, cacheFolder, device, keepOpen } = parsed.data;
+  const { storage: asked, cacheFolder, keepOpen } = parsed.data;
   const rounding = roundingSchema.optional().safeParse(asTrained);
   if (!rounding.success) throw unusable(rounding.error, "asTrained");
   const weights =
     parsed.data.weights === "hub"
       ? parseStoreSettings({ ...process.env, RETAKE_WEIGHTS: "hub" }).weights
       : parsed.data.weights;
-  providerFor(device);
+  const { device, facts, reason } = await chooseDevice(parsed.data.device);
   const definition = modelById(model);
   // Before they are opened: a change meanwhile is seen later.
   const sourcesNow = () => sourcesIdentity(weights, definition, transformer);
@@ -118,9 +121,13 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   const own = { ...deriving, ...(transformer === undefined ? {} : { transformer }) };
   const outlined = await openComponents(weights, definition, { ...own, outline: true });
   const target = await targetFor(device);
-  const facts = storageDeviceOf(target);
+  const storageDevice = storageDeviceOf(device, facts);
   const outline = asTrained === undefined ? outlined : roundedOutline(outlined, asTrained);
-  const storage = chooseStorage(asked, storageNeed(outline, facts, keepOpen), facts);
+  const storage = chooseStorage(
+    asked,
+    storageNeed(outline, storageDevice, keepOpen),
+    storageDevice,
+  );
   onStorage?.(storage);
   // Only now is anything made: a refusal costs no minutes.
   const opened =
@@ -131,11 +138,17 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     asTrained === undefined
       ? opened
       : await roundComponents(opened, adapterStores(weights), asTrained, deriving);
-  const components = await holdWeights(rounded, storage.storage, facts, deriving);
+  const components = await holdWeights(rounded, storage.storage, storageDevice, deriving);
   const openedWeights = await weightsIdentity(components);
   const pipeline = new Pipeline(components, {
     target,
     textTarget: storage.textOnDevice ? target : cpuTarget,
+    device: {
+      name: device,
+      // Whoever gets a picture need not know of its maker's processor.
+      adapter: device === "cpu" ? null : facts.name,
+      reason: deviceReason ?? reason,
+    },
     keepOpen,
   });
   let disposed = false;

@@ -64,12 +64,14 @@ export function describeResult(
   { model, transformer, asTrained, held }: Components,
   request: GenerateRequest,
   {
+    device,
     effective,
     profileReason,
     schedule,
     prompt,
     loras,
   }: {
+    readonly device: Description["device"];
     readonly effective: Effective;
     readonly profileReason: string | null;
     readonly schedule: Schedule;
@@ -85,6 +87,7 @@ export function describeResult(
     transformer: { file: transformer.fileName, quantization: transformer.quantization },
     storage: held.storage,
     as_trained: describeRounding(asTrained),
+    device,
     profile: effective.profile.name,
     profile_asked: request.profile,
     profile_reason: profileReason,

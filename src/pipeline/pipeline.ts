@@ -10,6 +10,7 @@ import type { MergedDelta, RowNorms } from "../transformer/weight-norms.ts";
 import { rowNorms } from "../transformer/weight-norms.ts";
 import type { VaeDecoder } from "../vae/decode.ts";
 import { openVaeDecoder } from "../vae/decode.ts";
+import type { EffectiveAnswer } from "../wire/answers.ts";
 import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { requireFinite } from "./finite.ts";
@@ -17,11 +18,16 @@ import type { LoadedLora, LoadedModule } from "./loaded-lora.ts";
 import { bytesOf, openLora } from "./loaded-lora.ts";
 import { withMergedLengths } from "./merged-lengths.ts";
 
+/** What computed a picture, as results say it. */
+export type UsedDevice = NonNullable<EffectiveAnswer["device"]>;
+
 export interface PipelineOptions {
   /** Of the transformer and the VAE. */
   readonly target: Target;
   /** Of the text encoder. */
   readonly textTarget: Target;
+  /** For results; without it, the target's name alone. */
+  readonly device?: UsedDevice;
   /** Networks stay open between requests; otherwise each is open only while it works. */
   readonly keepOpen: boolean;
 }
@@ -41,6 +47,7 @@ const loraCacheBytes = 2 * 2 ** 30;
 export class Pipeline {
   readonly components: Components;
   readonly target: Target;
+  readonly device: UsedDevice;
   readonly #textTarget: Target;
   readonly #textEncoder: Opened<TextEncoder>;
   readonly #transformer: Opened<Transformer>;
@@ -57,10 +64,11 @@ export class Pipeline {
     { readonly merged: readonly MergedDelta[]; readonly norms: RowNorms }
   >();
 
-  constructor(components: Components, { target, textTarget, keepOpen }: PipelineOptions) {
+  constructor(components: Components, { target, textTarget, device, keepOpen }: PipelineOptions) {
     const { textEncoder, transformer, vae } = components;
     this.components = components;
     this.target = target;
+    this.device = device ?? { name: target.device, adapter: null, reason: null };
     this.#textTarget = textTarget;
     this.#textEncoder = new Opened(keepOpen, () =>
       openTextEncoder(textEncoder.config, textEncoder.lookup, textTarget),

@@ -1,6 +1,6 @@
 import type { Device, Storage } from "../config/model-options.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import type { Target } from "../onnx/target.ts";
+import type { DeviceFacts } from "../onnx/probe-answer.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import { dtypeBytes } from "../tensor/dtype.ts";
 import { sizeOf } from "../tensor/tensor.ts";
@@ -24,9 +24,16 @@ export interface StorageDevice {
   readonly maxBufferBytes: number | null;
 }
 
-/** What is known of a device without its memory. */
-export function storageDeviceOf({ device, maxBufferBytes }: Target): StorageDevice {
-  return { device, memoryBytes: null, hasF16: null, maxBufferBytes };
+/** Of memory that a GPU shares with the processor, systems leave it about so much (Metal's recommended working set). */
+const sharedPart = 0.75;
+
+/** What of a device decides it. */
+export function storageDeviceOf(
+  device: Device,
+  { memoryBytes, isShared, f16, maxBufferBytes }: DeviceFacts,
+): StorageDevice {
+  const own = isShared && memoryBytes !== null ? Math.floor(memoryBytes * sharedPart) : memoryBytes;
+  return { device, memoryBytes: own, hasF16: f16, maxBufferBytes };
 }
 
 /** What a weight is made into; `stored`: it is used where it lies. */

@@ -84,6 +84,12 @@ export const asTrained = orNull(
   }),
 );
 
+const usedDevice = object({
+  name: string,
+  adapter: documented(orNull(string), { description: "the card; null: the CPU, or not known" }),
+  reason: documented(orNull(string), { description: "why auto took it; null: it was named" }),
+});
+
 /** What decided how a picture looks, but for its seed. */
 const effectiveFields = {
   software: string,
@@ -96,6 +102,9 @@ const effectiveFields = {
   }),
   as_trained: documented(asTrained, {
     description: "how the weights were rounded as in training; null: they were not",
+  }),
+  device: documented(usedDevice, {
+    description: "what computed; the last bits differ between them",
   }),
   profile: string,
   profile_asked: documented(string, {
@@ -170,6 +179,9 @@ export const event: Shape<unknown> = {
 };
 
 export const modelList = object({
+  devices: documented(arrayOf(usedDevice), {
+    description: "what this server's workers compute on, one each; none: others do its work",
+  }),
   profiles: documented(arrayOf(profileFacts), { description: "what numbers mean, by name" }),
   models: arrayOf(
     object({

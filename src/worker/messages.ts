@@ -1,10 +1,13 @@
 import { z } from "zod";
-import { modelOptionsSchema } from "../config/model-options.ts";
+import { devices, modelOptionsSchema } from "../config/model-options.ts";
 import { jobEventSchema, jobFailureSchema, jobResultSchema, jobSchema } from "../job/job.ts";
 import { stages } from "./stages.ts";
 
 /** What a worker process needs to know when it starts; it gets no other environment of ours. */
 const workerOptionsSchema = modelOptionsSchema.extend({
+  device: z.enum(devices),
+  /** Why that device, for results; null: the operator named it. */
+  deviceReason: z.string().nullable(),
   /** Files to take transformers from, by model id. */
   transformers: z.record(z.string(), z.string()),
   outputFolder: z.string(),

@@ -5,6 +5,8 @@ import type { OpenPipeline } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
 
 export interface PipelinesOptions extends ModelOptions {
+  /** Why the device was taken, for results; null: it was named. */
+  readonly deviceReason: string | null;
   /** Files to take transformers from, by model id. */
   readonly transformers: Readonly<Record<string, string>>;
   /** Bytes of weights that may be loaded together; the newest pipeline may exceed it alone. */
