@@ -1,10 +1,11 @@
-// The project's commands, self-sufficient on a fresh clone: `node scripts/run.mjs start|test|check|build|bench`.
+// The project's commands, self-sufficient on a fresh clone: `node scripts/run.mjs start|test|test:devices|check|build|bench`.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { findNode, installDependencies, root, run } from "./runtime.mjs";
 
 const tool = (...path) => join(root, "node_modules", ...path);
 const build = [tool("typescript", "bin", "tsc"), "-p", "tsconfig.build.json"];
+const devices = join(root, "scripts", "test-devices.ts");
 const checks = [
   [tool("@biomejs", "biome", "bin", "biome"), "ci", "."],
   [tool("typescript", "bin", "tsc")],
@@ -17,7 +18,13 @@ const commands = {
   start: () => [[join(root, "src", "cli", "main.ts"), "serve"]],
   check: () => checks,
   build: () => [build],
-  test: () => [...checks, [tool("vitest", "vitest.mjs"), "run"]],
+  // A part of the tests, given by its files, has no part on a software device.
+  test: (rest) => [
+    ...checks,
+    ...(rest.length === 0 ? [[devices, "--quick"]] : []),
+    [tool("vitest", "vitest.mjs"), "run"],
+  ],
+  "test:devices": () => [[devices]],
   bench: () => [[join(root, "bench", "main.ts")]],
 };
 
@@ -29,7 +36,7 @@ if (!Object.hasOwn(commands, name)) {
 process.chdir(root);
 installDependencies({ withDev: name !== "start" });
 const node = findNode();
-const programs = commands[name]();
+const programs = commands[name](rest);
 // What a file that is gone was compiled to must not stay in the package.
 if (programs.includes(build)) rmSync(join(root, "dist"), { recursive: true, force: true });
 if (name === "test" && rest.length === 0) {

@@ -40,6 +40,17 @@ export const testRuns: readonly TestRun[] = testDevices.flatMap((device) =>
   testStorages.map((storage) => ({ device, storage })),
 );
 
+/**
+ * A suite's cases: all of them, or where RETAKE_TEST_FEW is set, those that stand for its kinds. A
+ * software device takes seconds for each.
+ */
+export function few<Case>(cases: readonly Case[], standsForMore: (one: Case) => boolean): Case[] {
+  const chosen =
+    process.env.RETAKE_TEST_FEW === undefined ? [...cases] : cases.filter(standsForMore);
+  if (chosen.length === 0) throw new Error("RETAKE_TEST_FEW: none of the suite's cases is chosen");
+  return chosen;
+}
+
 /** A device as it is used, but in f32: what the references are in. */
 export async function f32Target(device: Device): Promise<Target> {
   return { ...(await targetFor(device)), compute: "f32" };

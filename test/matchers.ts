@@ -1,3 +1,4 @@
+import { appendFileSync } from "node:fs";
 import { expect } from "vitest";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
@@ -31,13 +32,16 @@ expect.extend({
     const values = Array.from(reference.data);
     const scale = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
     let worst = { index: -1, ratio: 0, difference: 0 };
+    let largest = 0;
     for (const [index, value] of values.entries()) {
       const difference = Math.abs(actual.data[index]! - value);
+      largest = Math.max(largest, difference);
       const ratio = difference / (atol + rtol * (of === "scale" ? scale : Math.abs(value)));
       // Written so that NaN on either side counts as the worst difference.
       if (!(ratio <= worst.ratio)) worst = { index, ratio, difference };
       if (Number.isNaN(ratio)) break;
     }
+    note(this.testPath, scale === 0 ? largest : largest / scale);
     return {
       pass: worst.ratio <= 1,
       message: () =>
@@ -46,3 +50,11 @@ expect.extend({
     };
   },
 });
+
+/** For scripts/test-devices.ts: largest differences, of the reference's largest value, as lines of JSON. */
+const notes = process.env.RETAKE_TEST_DIFFERENCES;
+
+function note(file: string | undefined, difference: number): void {
+  if (notes === undefined) return;
+  appendFileSync(notes, `${JSON.stringify({ file, difference: String(difference) })}\n`);
+}
