@@ -24,14 +24,38 @@ export function cutRows(height: number, most: number): number[] {
   );
 }
 
+/** Fewer places in a band are slow to multiply with each other in the attention. */
+const fewestPlaces = 512;
+
 /**
- * The most rows of latents that a band may have, so that no tensor of any stage passes `bytes`.
+ * How many rows of latents a band should have at most.
  *
  * @param width of the latents
- * @throws InputError if one row passes them
+ * @param wanted bytes of the largest tensor; a band of one row, or of a few places, may pass them
+ * @param limit bytes that no tensor may pass
+ * @throws InputError if one row passes the limit
  */
-export function mostRows(stages: readonly Stage[], width: number, bytes: number): number {
-  let most = Number.POSITIVE_INFINITY;
+export function rowsPerBand(
+  stages: readonly Stage[],
+  width: number,
+  wanted: number,
+  limit: number,
+): number {
+  const allowed = rowsWithin(stages, width, limit);
+  if (allowed < 1) {
+    throw new InputError(
+      `a picture of ${width * stages.at(-1)!.pixels} pixels' width needs larger buffers than the device takes ` +
+        `(${limit} bytes). Use a smaller width, or --device cpu.`,
+    );
+  }
+  const enough = Math.ceil(fewestPlaces / width);
+  return Math.min(allowed, Math.max(enough, rowsWithin(stages, width, wanted)));
+}
+
+/** The most rows of latents in a band of which no tensor of any stage passes so many bytes. */
+function rowsWithin(stages: readonly Stage[], width: number, bytes: number): number {
+  // The attention's scores of a band of places by another.
+  let most = Math.floor(Math.sqrt(bytes / 4) / width);
   for (const { pixels, entry, inChannels, outChannels } of stages) {
     const row = 4 * pixels * width;
     // The convolution reads a row above and one below; of a halo that is enlarged four rows come.
@@ -40,13 +64,7 @@ export function mostRows(stages: readonly Stage[], width: number, bytes: number)
     const byOutput = Math.floor(bytes / (row * outChannels * pixels));
     most = Math.min(most, byInput, byOutput);
   }
-  // The attention's scores of a band of places by another.
-  most = Math.min(most, Math.floor(Math.sqrt(bytes / 4) / width));
-  if (most >= 1) return most;
-  throw new InputError(
-    `a picture of this width needs larger buffers than the device takes (${bytes} bytes). ` +
-      "Use a smaller width, or --device cpu.",
-  );
+  return most;
 }
 
 /** Mean and deviation of each channel's group over all bands, as the next norm takes them. */

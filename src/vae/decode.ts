@@ -4,7 +4,7 @@ import type { Target } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { openMidAttention } from "./attention.ts";
 import type { Bands } from "./bands.ts";
-import { cutRows, joinRows, mostRows, runLastStage, runStage, splitRows } from "./bands.ts";
+import { cutRows, joinRows, rowsPerBand, runLastStage, runStage, splitRows } from "./bands.ts";
 import type { VaeConfig } from "./config.ts";
 import { buildStage, buildWhole } from "./graph.ts";
 import type { Stage } from "./stages.ts";
@@ -16,28 +16,37 @@ export interface VaeDecoder {
   release(): Promise<void>;
 }
 
-/**
- * The largest tensor of a band, in bytes. WebGPU promises buffers of this size everywhere; larger
- * ones gain no speed.
- */
-const bandBytes = 128 * 2 ** 20;
+/** What the decoder's graphs are built for and how they are run. */
+export interface DecoderTarget extends Target {
+  /** Whether a graph's results stay where the next one takes them from. */
+  readonly resultsStay: boolean;
+  /** What the largest tensor of a band should have at most, in bytes; one row of latents it always has. */
+  readonly bandBytes: number;
+}
+
+const mebi = 2 ** 20;
 
 /** The largest tensor of a picture that is decoded in one run; three or four are there at once. */
-const wholeBytes = 2 * 2 ** 30;
+const wholeBytes = 2048 * mebi;
 
 /**
- * What the decoder's graphs are built for. They compute in f32 on every device: a picture takes a few
- * percent of its time, and bf16 has no kernels for it on CUDA and too few digits for 8 bits of colour
- * anywhere.
+ * The decoder computes in f32 on every device: a picture takes a few percent of its time, and bf16
+ * has no kernels for it on CUDA and too few digits for 8 bits of colour anywhere.
  */
-export function decoderTarget(device: Target): Target {
+export function decoderTarget(device: Target): DecoderTarget {
+  const onCpu = device.device === "cpu";
   return {
     ...device,
     compute: "f32",
     // Each weight is in one session alone, so it may as well own it.
     weights: "mapped",
-    // For its one head of 512 WebGPU's fused operator asks for 8 GB at 1024x1024.
-    attention: device.device === "webgpu" ? "plain" : device.attention,
+    // CUDA has no ReduceMax of these opsets. Elsewhere bands win: on a CPU 1.7 s against 4.1 s of the
+    // fused operator at 1024x1024, and WebGPU's asks for 8 GB there for one head of 512.
+    attention: device.device === "cuda" ? "fused" : "plain",
+    resultsStay: onCpu || device.device === "webgpu",
+    // A CPU is fastest with small ones (38 s against 47 s with 64 MiB and 66 s in one run, at 1024x1024).
+    // A GPU wants much to do at once, and WebGPU promises buffers of 128 MiB.
+    bandBytes: (onCpu ? 32 : 128) * mebi,
   };
 }
 
@@ -47,11 +56,17 @@ export async function openVaeDecoder(
   lookup: WeightLookup,
   device: Target,
 ): Promise<VaeDecoder> {
-  const target = decoderTarget(device);
+  return openDecoderOn(config, lookup, decoderTarget(device));
+}
+
+export async function openDecoderOn(
+  config: VaeConfig,
+  lookup: WeightLookup,
+  target: DecoderTarget,
+): Promise<VaeDecoder> {
   const before = stagesBeforeAttention(config);
   const after = stagesAfterAttention(config);
   const limit = target.maxBufferBytes ?? Number.POSITIVE_INFINITY;
-  const staysThere = target.device === "cpu" || target.device === "webgpu";
   const open = new Map<string, { release(): Promise<void> }>();
   const once = async <Part extends { release(): Promise<void> }>(
     name: string,
@@ -82,13 +97,16 @@ export async function openVaeDecoder(
   return {
     async decode(latents) {
       const [, , height, width] = latents.shape as [number, number, number, number];
-      const rows = mostRows([...before, ...after], width, Math.min(bandBytes, limit));
+      const rows = rowsPerBand([...before, ...after], width, target.bandBytes, limit);
       let x = await runStages(before, inBands(latents, cutRows(height, rows)));
       if (config.midAttention) {
         const attention = await once("attention", () => openMidAttention(config, lookup, target));
         x = await attention.run(x);
       }
-      if (!staysThere && largestBytes(after, height, width) <= Math.min(wholeBytes, limit)) {
+      if (
+        !target.resultsStay &&
+        largestBytes(after, height, width) <= Math.min(wholeBytes, limit)
+      ) {
         const whole = await once("whole", () =>
           openSession(buildWhole(config, lookup, target, after), target),
         );
