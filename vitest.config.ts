@@ -1,3 +1,4 @@
+import type { ProvidedContext } from "vitest";
 import type { ViteUserConfig } from "vitest/config";
 import type { TestSpecification } from "vitest/node";
 import { BaseSequencer } from "vitest/node";
@@ -14,14 +15,29 @@ class SlowFirst extends BaseSequencer {
   }
 }
 
+/** A variable for the tests. It is none of the program's, which refuses names that it doesn't know. */
+function take(name: string): string | null {
+  const text = process.env[name] ?? null;
+  delete process.env[name];
+  return text;
+}
+
+const asked: ProvidedContext["asked"] = {
+  devices: take("RETAKE_TEST_DEVICES"),
+  storages: take("RETAKE_TEST_STORAGES"),
+  few: take("RETAKE_TEST_FEW"),
+  differences: take("RETAKE_TEST_DIFFERENCES"),
+};
+
 /** Against tests that hang, not slow ones. A device that is a program takes minutes for a large picture. */
-const limitMs = process.env.RETAKE_TEST_DEVICES === undefined ? 120_000 : 1_200_000;
+const limitMs = asked.devices === null ? 120_000 : 1_200_000;
 
 const config: ViteUserConfig = {
   test: {
     include: ["{src,test,bench}/**/*.test.ts"],
     globalSetup: ["test/temporary-folder.ts"],
     setupFiles: ["test/matchers.ts"],
+    provide: { asked },
     sequence: { sequencer: SlowFirst },
     // A session of the runtime uses all cores, but tests of servers wait for most of their time.
     maxWorkers: 4,

@@ -21,8 +21,8 @@ const commands = {
   // A part of the tests, given by its files, has no part on a software device.
   test: (rest) => [
     ...checks,
-    ...(rest.length === 0 ? [[devices, "--quick"]] : []),
     [tool("vitest", "vitest.mjs"), "run"],
+    ...(rest.length === 0 ? [[devices, "--quick"]] : []),
   ],
   "test:devices": () => [[devices]],
   bench: () => [[join(root, "bench", "main.ts")]],

@@ -133,12 +133,14 @@ function suites(): string[] {
       ),
     )
     .filter((file) => file.endsWith(".test.ts"))
-    .filter((file) => /\btest(?:Devices|Runs)\b|golden-loras\.ts"/.test(textOf(file)))
+    .filter((file) =>
+      /\b(?:testDevices|testRuns|unroundedRuns)\b|golden-loras\.ts"/.test(textOf(file)),
+    )
     .toSorted();
 }
 
 function readsStorage(file: string): boolean {
-  return /\btestRuns\b|golden-loras\.ts"/.test(textOf(file));
+  return /\b(?:testRuns|unroundedRuns)\b|golden-loras\.ts"/.test(textOf(file));
 }
 
 function textOf(file: string): string {

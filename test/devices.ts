@@ -1,5 +1,6 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inject } from "vitest";
 import { type Device, devices } from "../src/config/model-options.ts";
 import type { ModelDefinition } from "../src/models/registry.ts";
 import { chooseDevice } from "../src/onnx/choose-device.ts";
@@ -19,25 +20,38 @@ export interface TestRun {
   readonly storage: HeldStorage;
 }
 
+const asked = inject("asked");
+
 /** The words of a variable, as in `cpu,cuda`. */
-function named<Word extends string>(variable: string, known: readonly Word[], unset: Word): Word[] {
-  return (process.env[variable] ?? unset).split(",").map((name) => {
+function named<Word extends string>(
+  variable: "devices" | "storages",
+  known: readonly Word[],
+  unset: Word,
+): Word[] {
+  return (asked[variable] ?? unset).split(",").map((name) => {
     const word = known.find((one) => one === name.trim());
     if (word === undefined) {
-      throw new Error(`${variable}: there is no ${name}; take ${known.join(", ")}, as in a,b`);
+      throw new Error(
+        `RETAKE_TEST_${variable.toUpperCase()}: there is no ${name}; take ${known.join(", ")}, as in a,b`,
+      );
     }
     return word;
   });
 }
 
 /** The CPU, or the devices that RETAKE_TEST_DEVICES names. */
-export const testDevices: readonly Device[] = named("RETAKE_TEST_DEVICES", devices, "cpu");
+export const testDevices: readonly Device[] = named("devices", devices, "cpu");
 
-const testStorages = named("RETAKE_TEST_STORAGES", storages, "original");
+const testStorages = named("storages", storages, "original");
 
 /** Each device with each storage of RETAKE_TEST_STORAGES; without it, with the weights as files have them. */
 export const testRuns: readonly TestRun[] = testDevices.flatMap((device) =>
   testStorages.map((storage) => ({ device, storage })),
+);
+
+/** Those whose weights are as the trainer had them: blocks of 8 bits round, where no trainer's picture tells how far. */
+export const unroundedRuns: readonly TestRun[] = testRuns.filter(
+  ({ storage }) => storage !== "int8",
 );
 
 /**
@@ -45,8 +59,7 @@ export const testRuns: readonly TestRun[] = testDevices.flatMap((device) =>
  * software device takes seconds for each.
  */
 export function few<Case>(cases: readonly Case[], standsForMore: (one: Case) => boolean): Case[] {
-  const chosen =
-    process.env.RETAKE_TEST_FEW === undefined ? [...cases] : cases.filter(standsForMore);
+  const chosen = asked.few === null ? [...cases] : cases.filter(standsForMore);
   if (chosen.length === 0) throw new Error("RETAKE_TEST_FEW: none of the suite's cases is chosen");
   return chosen;
 }

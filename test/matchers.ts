@@ -1,5 +1,5 @@
 import { appendFileSync } from "node:fs";
-import { expect } from "vitest";
+import { expect, inject } from "vitest";
 import type { Tensor } from "../src/tensor/tensor.ts";
 
 export interface Tolerance {
@@ -15,6 +15,10 @@ interface Expected {
 }
 
 declare module "vitest" {
+  interface ProvidedContext {
+    /** Of RETAKE_TEST_DEVICES, RETAKE_TEST_STORAGES, RETAKE_TEST_FEW and RETAKE_TEST_DIFFERENCES; null: not given. */
+    asked: Readonly<Record<"devices" | "storages" | "few" | "differences", string | null>>;
+  }
   interface Assertion {
     /** |actual - reference| <= atol + rtol * |reference| everywhere, same shape, no NaN. */
     toBeAllclose(reference: Expected, tolerance: Tolerance): void;
@@ -52,9 +56,9 @@ expect.extend({
 });
 
 /** For scripts/test-devices.ts: largest differences, of the reference's largest value, as lines of JSON. */
-const notes = process.env.RETAKE_TEST_DIFFERENCES;
+const notes = inject("asked").differences;
 
 function note(file: string | undefined, difference: number): void {
-  if (notes === undefined) return;
+  if (notes === null) return;
   appendFileSync(notes, `${JSON.stringify({ file, difference: String(difference) })}\n`);
 }
