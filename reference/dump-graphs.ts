@@ -7,7 +7,7 @@ import { openComponents } from "../src/pipeline/components.ts";
 import { buildEmbeddings } from "../src/text-encoder/graph.ts";
 import type { Cuts } from "../src/transformer/cuts.ts";
 import { uncut } from "../src/transformer/cuts.ts";
-import { sessionGraphs } from "../test/session-graphs.ts";
+import { sessionGraphs, textEncoderGraph } from "../test/session-graphs.ts";
 
 // Writes every graph as each kind of device takes it, for check_graphs.py. usage: dump-graphs.ts STORE OUT
 const [store, out] = process.argv.slice(2);
@@ -28,8 +28,10 @@ mkdirSync(out, { recursive: true });
 const { config, lookup } = components.textEncoder;
 writeFileSync(join(out, "embeddings.f32.onnx"), buildEmbeddings(config, lookup).bytes);
 for (const [variant, { target, cuts }] of Object.entries(variants)) {
-  for (const [name, { bytes }] of Object.entries(
-    sessionGraphs(components, target, cuts, "each kind too"),
-  ))
+  const graphs = {
+    text_encoder: textEncoderGraph(components, target),
+    ...sessionGraphs(components, target, cuts, "each kind too"),
+  };
+  for (const [name, { bytes }] of Object.entries(graphs))
     writeFileSync(join(out, `${name}.${variant}.onnx`), bytes);
 }

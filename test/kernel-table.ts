@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import type { ElementType } from "../src/onnx/graph.ts";
+import type { ElementType } from "../src/onnx/model-proto.ts";
 import type { OnnxModel, OnnxNode } from "./onnx-model.ts";
 import { elementTypeOf } from "./onnx-model.ts";
 

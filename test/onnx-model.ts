@@ -1,4 +1,4 @@
-import type { ElementType } from "../src/onnx/graph.ts";
+import type { ElementType } from "../src/onnx/model-proto.ts";
 
 /** `TensorProto.DataType`, by number. Source: onnx.proto, ONNX 1.23. */
 const elementTypes: Readonly<Record<number, ElementType>> = {

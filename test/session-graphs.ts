@@ -82,16 +82,19 @@ function transformerGraphs(
   );
 }
 
-/** Every graph that a session on a device is made of. */
+/** Where a device can't read its weights, it runs on the CPU. */
+export function textEncoderGraph({ textEncoder }: Components, target: Target): Model {
+  return buildTextEncoder(textEncoder.config, textEncoder.lookup, target);
+}
+
+/** Every graph that a session on a device is made of, but for the text encoder's. */
 export function sessionGraphs(
   components: Components,
   target: Target,
   cuts: Cuts,
   which: Adapters,
 ): Record<string, Model> {
-  const { textEncoder } = components;
   return {
-    text_encoder: buildTextEncoder(textEncoder.config, textEncoder.lookup, target),
     ...transformerGraphs(components, target, cuts, which),
     ...vaeGraphs(components, decoderTarget(target)),
   };

@@ -1,8 +1,8 @@
 import * as ort from "onnxruntime-node";
 import { messageOf } from "../errors.ts";
 import { DeviceError } from "./device.ts";
-import type { ElementType } from "./graph.ts";
 import { GraphBuilder, noWeights } from "./graph.ts";
+import type { ElementType } from "./model-proto.ts";
 import type { KeepingSession } from "./session.ts";
 import { KeptTensor, openKeepingSession } from "./session.ts";
 import type { Target } from "./target.ts";

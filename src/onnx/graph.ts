@@ -1,25 +1,12 @@
+import type { Device } from "../config/model-options.ts";
+import { InputError } from "../errors.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 import type { ExternalPlace } from "./external.ts";
 import { commonRoot, externalPlace } from "./external.ts";
+import type { Attribute, Dim, ElementType } from "./model-proto.ts";
+import { externalTensor, nodeProto, tensorHeader, valueInfo } from "./model-proto.ts";
 import { ProtobufWriter } from "./protobuf.ts";
 import type { Target } from "./target.ts";
-
-/** `TensorProto.DataType`. Source: onnx.proto, ONNX 1.23. */
-const elementType = {
-  f32: 1,
-  u8: 2,
-  i8: 3,
-  i32: 6,
-  i64: 7,
-  bool: 9,
-  f16: 10,
-  f64: 11,
-  bf16: 16,
-  f8e4m3: 17,
-  f8e5m2: 19,
-} as const;
-
-export type ElementType = keyof typeof elementType;
 
 const elementTypeOf: Partial<Record<Dtype, ElementType>> = {
   F32: "f32",
@@ -32,9 +19,6 @@ const elementTypeOf: Partial<Record<Dtype, ElementType>> = {
 
 /** The name of a tensor inside a graph. */
 export type Value = string & { readonly __value: unique symbol };
-
-/** A dimension: fixed, or a name for one that is known at run time. */
-export type Dim = number | string;
 
 /** Where one weight lies: a byte range of a file, as the header of that file gives it. */
 export interface WeightSpan {
@@ -74,17 +58,7 @@ export function noWeights(name: string): never {
   throw new RangeError(`no weight ${name}: this graph has none`);
 }
 
-export type Attribute =
-  | number
-  | string
-  | readonly number[]
-  | { readonly float: number }
-  | { readonly element: ElementType };
-
 const irVersion = 11;
-
-/** Attribute kinds in `AttributeProto.AttributeType`. */
-const attributeKind = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 /** A weight that a graph takes as an input, since it lies on the device. */
 export interface ResidentWeight {
@@ -182,6 +156,7 @@ export class GraphBuilder {
   ): { value: Value; type: ElementType; shape: readonly number[] } {
     const type = elementTypeOf[span.dtype];
     if (type === undefined) throw new RangeError(`weight ${name} is ${span.dtype}: not computed`);
+    requireKernels(name, type, this.target);
     let value = this.#weights.get(name);
     if (value === undefined) {
       value = name as Value;
@@ -273,69 +248,18 @@ export class GraphBuilder {
   }
 }
 
-function nodeProto(
-  type: string,
-  domain: string,
-  inputs: readonly string[],
-  outputs: readonly string[],
-  attributes: Readonly<Record<string, Attribute>>,
-): ProtobufWriter {
-  const node = new ProtobufWriter();
-  for (const input of inputs) node.string(1, input);
-  for (const output of outputs) node.string(2, output);
-  node.string(3, outputs[0] ?? type).string(4, type);
-  for (const [name, value] of Object.entries(attributes)) node.message(5, attribute(name, value));
-  if (domain !== "") node.string(7, domain);
-  return node;
-}
+/** What weights can be on a device that hasn't kernels for all types; each step would widen others on the CPU. */
+const heldTypes: Partial<Record<Device, readonly ElementType[]>> = {
+  webgpu: ["f32", "f16", "u8"],
+  dml: ["f32", "f16", "u8"],
+};
 
-function attribute(name: string, value: Attribute): ProtobufWriter {
-  const proto = new ProtobufWriter().string(1, name);
-  if (typeof value === "number") return proto.int(3, value).int(20, attributeKind.int);
-  if (typeof value === "string") {
-    return proto.string(4, value).int(20, attributeKind.string);
-  }
-  if ("float" in value) return proto.float(2, value.float).int(20, attributeKind.float);
-  if ("element" in value) {
-    return proto.int(3, elementType[value.element]).int(20, attributeKind.int);
-  }
-  for (const item of value) proto.int(8, item);
-  return proto.int(20, attributeKind.ints);
-}
-
-function tensorHeader(name: string, type: ElementType, shape: readonly number[]): ProtobufWriter {
-  const proto = new ProtobufWriter();
-  for (const dim of shape) proto.int(1, dim);
-  return proto.int(2, elementType[type]).string(8, name);
-}
-
-function externalTensor(
-  name: string,
-  type: ElementType,
-  { location, offset, byteLength, shape }: WeightSpan & ExternalPlace,
-): ProtobufWriter {
-  const proto = tensorHeader(name, type, shape);
-  const entries = {
-    location,
-    offset: String(offset),
-    length: String(byteLength),
-  };
-  for (const [key, value] of Object.entries(entries)) {
-    proto.message(13, new ProtobufWriter().string(1, key).string(2, value));
-  }
-  return proto.int(14, 1);
-}
-
-function valueInfo(name: string, type: ElementType, shape: readonly Dim[]): ProtobufWriter {
-  const shapeProto = new ProtobufWriter();
-  for (const dim of shape) {
-    const proto = new ProtobufWriter();
-    if (typeof dim === "number") proto.int(1, dim);
-    else proto.string(2, dim);
-    shapeProto.message(1, proto);
-  }
-  const tensorType = new ProtobufWriter().int(1, elementType[type]).message(2, shapeProto);
-  return new ProtobufWriter()
-    .string(1, name)
-    .message(2, new ProtobufWriter().message(1, tensorType));
+/** @throws InputError if a device can't compute with weights of a type */
+function requireKernels(name: string, type: ElementType, { device }: Target): void {
+  const held = heldTypes[device];
+  if (held === undefined || held.includes(type)) return;
+  throw new InputError(
+    `weight ${name} is ${type}, which ${device} does not compute with: ` +
+      "hold the weights as f16, f32 or int8 (--storage, RETAKE_STORAGE).",
+  );
 }

@@ -1,4 +1,5 @@
-import type { ElementType, GraphBuilder, Value } from "./graph.ts";
+import type { GraphBuilder, Value } from "./graph.ts";
+import type { ElementType } from "./model-proto.ts";
 
 /** A graph under construction. */
 export interface GraphContext {

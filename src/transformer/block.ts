@@ -1,6 +1,7 @@
 import { attention, joined, splitRows } from "../onnx/attention.ts";
-import type { Dim, Value } from "../onnx/graph.ts";
+import type { Value } from "../onnx/graph.ts";
 import { reshape, rmsNorm, silu, toCompute, toF32 } from "../onnx/layers.ts";
+import type { Dim } from "../onnx/model-proto.ts";
 import type { TransformerContext } from "./adapted-linear.ts";
 import { adaptedLinear, adaptedNorm } from "./adapted-linear.ts";
 import type { TransformerConfig } from "./config.ts";
