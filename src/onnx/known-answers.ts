@@ -1,8 +1,9 @@
 import type { Tensor } from "../tensor/tensor.ts";
 import { sizeOf } from "../tensor/tensor.ts";
-import type { Attribute, Value } from "./graph.ts";
+import type { Value } from "./graph.ts";
 import type { GraphContext } from "./layers.ts";
 import { rmsNorm, toCompute } from "./layers.ts";
+import type { Attribute } from "./model-proto.ts";
 
 // What every operator of the graphs that run on devices must say. Each answer is a closed form,
 // a whole number where it can be (bf16 holds those up to 256), and never what another device said.
