@@ -27,7 +27,7 @@ const help = `npm run test:devices [-- OPTIONS] [FILES]
 /** For `--quick`, so that each kind of graph is run, and each kind of weight in the graphs that read it. */
 const quick: Readonly<Record<string, readonly string[]>> = {
   f32: ["test/shapes.test.ts", "test/stages.test.ts"],
-  int8: ["test/lora-formats.test.ts", "test/stages.test.ts", "test/whole-path.test.ts"],
+  int8: ["test/lora-formats.test.ts", "test/whole-path.test.ts"],
 };
 
 /** Where tests run. */

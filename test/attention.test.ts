@@ -7,7 +7,8 @@ import type { Target } from "../src/onnx/target.ts";
 import { cpuTarget } from "../src/onnx/target.ts";
 import { randn } from "../src/sampler/noise.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
-import { f32Target, testDevices } from "./devices.ts";
+import { testDevices } from "./devices.ts";
+import { f32Target } from "./held.ts";
 
 const parts = ["q", "k", "v"] as const;
 

@@ -1,24 +1,9 @@
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { inject } from "vitest";
 import { type Device, devices } from "../src/config/model-options.ts";
-import type { ModelDefinition } from "../src/models/registry.ts";
-import { chooseDevice } from "../src/onnx/choose-device.ts";
-import type { Target } from "../src/onnx/target.ts";
-import { targetFor } from "../src/onnx/target.ts";
-import type { ComponentOptions, Components } from "../src/pipeline/components.ts";
-import { openComponents } from "../src/pipeline/components.ts";
-import { holdWeights } from "../src/pipeline/hold-weights.ts";
 import type { HeldStorage } from "../src/pipeline/weight-forms.ts";
-import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
+import type { TestRun } from "./held.ts";
 
 const storages = ["original", "f32", "f16", "int8"] as const satisfies readonly HeldStorage[];
-
-/** What a suite that computes runs with: a device, and how the transformer's weights are held. */
-export interface TestRun {
-  readonly device: Device;
-  readonly storage: HeldStorage;
-}
 
 const asked = inject("asked");
 
@@ -62,28 +47,6 @@ export function few<Case>(cases: readonly Case[], standsForMore: (one: Case) => 
   const chosen = asked.few === null ? [...cases] : cases.filter(standsForMore);
   if (chosen.length === 0) throw new Error("RETAKE_TEST_FEW: none of the suite's cases is chosen");
   return chosen;
-}
-
-/** A device as it is used, but in f32: what the references are in. */
-export async function f32Target(device: Device): Promise<Target> {
-  return { ...(await targetFor(device)), compute: "f32" };
-}
-
-/** A model with its transformer's weights held so. What they are made into goes with the run's other files. */
-export async function openHeld(
-  weights: string,
-  model: ModelDefinition,
-  { device, storage }: TestRun,
-  options: Partial<ComponentOptions> = {},
-): Promise<Components> {
-  const own = { cacheFolder: join(tmpdir(), "retake-held"), ...options };
-  const components = await openComponents(weights, model, own);
-  return holdWeights(
-    components,
-    storage,
-    storageDeviceOf(device, (await chooseDevice(device)).facts),
-    own,
-  );
 }
 
 /**

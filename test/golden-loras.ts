@@ -7,10 +7,11 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import type { TestRun } from "./devices.ts";
-import { f32Target, goldensFor, openHeld, testRuns } from "./devices.ts";
+import { goldensFor, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, requestFor, toleranceOf } from "./golden.ts";
+import type { TestRun } from "./held.ts";
+import { f32Target, openHeld } from "./held.ts";
 
 interface Cases {
   request: GoldenRequest;

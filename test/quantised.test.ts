@@ -22,9 +22,10 @@ import type { HeldStorage } from "../src/pipeline/weight-forms.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readGguf } from "../src/weights/gguf.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, openHeld, testDevices } from "./devices.ts";
+import { testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
+import { f32Target, openHeld } from "./held.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 

@@ -9,8 +9,9 @@ import { composeAdapters } from "../src/pipeline/compose-adapters.ts";
 import { bytesOf, openLora } from "../src/pipeline/loaded-lora.ts";
 import { randn } from "../src/sampler/noise.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
-import { f32Target, openHeld, testRuns } from "./devices.ts";
+import { testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
+import { f32Target, openHeld } from "./held.ts";
 
 const files = join(goldenFolder, "loras", "files");
 const steps = 3;

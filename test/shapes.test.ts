@@ -10,10 +10,11 @@ import { openTextEncoder } from "../src/text-encoder/encode.ts";
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, few, openHeld, testRuns } from "./devices.ts";
+import { few, testRuns } from "./devices.ts";
 import type { FormulaModel } from "./formula-store.ts";
 import { codes, inputValues, writeFormulaStore } from "./formula-store.ts";
 import { goldenFolder, readGolden, toleranceOf } from "./golden.ts";
+import { f32Target, openHeld } from "./held.ts";
 
 interface ShapeCase extends FormulaModel {
   readonly text_encoder: { readonly hidden_size: number };

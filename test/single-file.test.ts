@@ -11,9 +11,10 @@ import { generate } from "../src/pipeline/generate.ts";
 import { Pipeline } from "../src/pipeline/pipeline.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { readSafetensors } from "../src/weights/safetensors.ts";
-import type { TestRun } from "./devices.ts";
-import { f32Target, openHeld, testRuns } from "./devices.ts";
+import { testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
+import type { TestRun } from "./held.ts";
+import { f32Target, openHeld } from "./held.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 

@@ -22,8 +22,9 @@ import {
 import { Transformer } from "../src/transformer/transformer.ts";
 import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
-import { f32Target, goldensFor, openHeld, testRuns } from "./devices.ts";
+import { goldensFor, testRuns } from "./devices.ts";
 import { goldenFolder, toleranceOf } from "./golden.ts";
+import { f32Target, openHeld } from "./held.ts";
 import type { Tolerance } from "./matchers.ts";
 
 /** What the reference's stages took and gave. */
