@@ -255,11 +255,11 @@ const heldTypes: Partial<Record<Device, readonly ElementType[]>> = {
 };
 
 /** @throws InputError if a device can't compute with weights of a type */
-function requireKernels(name: string, type: ElementType, { device }: Target): void {
-  const held = heldTypes[device];
-  if (held === undefined || held.includes(type)) return;
+function requireKernels(name: string, type: ElementType, { device, f16 }: Target): void {
+  const held = heldTypes[device] ?? [type];
+  if (held.includes(type) && (type !== "f16" || f16)) return;
   throw new InputError(
     `weight ${name} is ${type}, which ${device} does not compute with: ` +
-      "hold the weights as f16, f32 or int8 (--storage, RETAKE_STORAGE).",
+      `hold the weights as ${f16 ? "f16, " : ""}f32 or int8 (--storage, RETAKE_STORAGE).`,
   );
 }

@@ -12,6 +12,8 @@ export interface Target {
   readonly weights: "mapped" | "resident";
   /** Version of ONNX's operators. */
   readonly opset: 21 | 23;
+  /** Whether weights can be f16 there. */
+  readonly f16: boolean;
   /** Bytes of the largest tensor that an operator of the device takes; null where none is known. */
   readonly maxBufferBytes: number | null;
 }
@@ -23,6 +25,7 @@ export const cpuTarget: Target = {
   attention: "fused",
   weights: "mapped",
   opset: 23,
+  f16: true,
   maxBufferBytes: null,
 };
 
@@ -54,6 +57,7 @@ export async function targetFor(device: Device): Promise<Target> {
   return {
     ...targets[device],
     attention: facts.fusedAttention ? "fused" : "plain",
+    f16: facts.f16,
     maxBufferBytes: facts.maxBufferBytes,
   };
 }
