@@ -11,10 +11,10 @@ import { Pipeline } from "../src/pipeline/pipeline.ts";
 import { storageDeviceOf } from "../src/pipeline/weight-forms.ts";
 
 // One request in a process of its own with a transformer in some storage. Prints JSON.
-// usage: quantised-step.ts STORE SIZE STEPS CACHE FIRST-PREDICTION.f32 [FILE|int8]
+// usage: quantised-step.ts STORE SIZE STEPS CACHE FIRST-PREDICTION.f32 [FILE|f16|int8]
 const [store, size, steps, cacheFolder, out, storage] = process.argv.slice(2);
 if (store === undefined || cacheFolder === undefined || out === undefined) {
-  throw new Error("usage: quantised-step.ts STORE SIZE STEPS CACHE OUT [FILE|int8]");
+  throw new Error("usage: quantised-step.ts STORE SIZE STEPS CACHE OUT [FILE|f16|int8]");
 }
 
 /** Memory that the system can't take back: without mapped files. */
@@ -32,16 +32,17 @@ const request = generateRequestSchema.parse({
   profile: "diffusers",
 });
 const openedAt = performance.now();
-const narrow = storage === "int8";
+const held = (["f16", "int8"] as const).find((kind) => kind === storage);
 const opened = await openComponents(store, modelById("zimage_turbo"), {
   cacheFolder,
-  ...(storage === undefined || narrow ? {} : { transformer: storage }),
+  ...(storage === undefined || held !== undefined ? {} : { transformer: storage }),
 });
-const components = narrow
-  ? await holdWeights(opened, "int8", storageDeviceOf("cpu", (await chooseDevice("cpu")).facts), {
-      cacheFolder,
-    })
-  : opened;
+const components =
+  held !== undefined
+    ? await holdWeights(opened, held, storageDeviceOf("cpu", (await chooseDevice("cpu")).facts), {
+        cacheFolder,
+      })
+    : opened;
 const openSeconds = (performance.now() - openedAt) / 1000;
 const pipeline = new Pipeline(components, {
   target: cpuTarget,

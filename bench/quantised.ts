@@ -128,6 +128,7 @@ try {
       { transformer: join(options.demoFiles, file) },
       (where) => [join(where, file)],
     ]),
+    ["f16", { storage: "f16" }, () => ["f16"]],
     ["int8", { storage: "int8" }, () => ["int8"]],
   ];
   const quality: Record<string, object> = {};

@@ -96,6 +96,13 @@ test("what was pulled is whole, also when every byte is read", async () => {
     expect(machine.available_bytes).toBeLessThanOrEqual(machine.memory_bytes);
     expect(machine.devices[0]).toMatchObject({ name: "cpu", problem: null, is_software: false });
     expect(machine.device.reason).toMatch(/./);
+    const working = machine.devices.filter(
+      ({ name, problem }: { name: string; problem: string | null }) =>
+        name !== "cpu" && problem === null,
+    );
+    expect(models[0].storages.map(({ device }: { device: string }) => device)).toEqual(
+      working.map(({ name }: { name: string }) => name),
+    );
   }
 });
 

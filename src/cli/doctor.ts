@@ -13,6 +13,8 @@ import { findNonFinite } from "../weights/nonfinite.ts";
 import { deviceJson, deviceLines } from "./device-lines.ts";
 import { inspectMachine, type Machine } from "./machine.ts";
 import { readSettings, readStoreSettings } from "./settings.ts";
+import type { DeviceStorage } from "./storage-lines.ts";
+import { deviceStorages, storageJson, storageLine } from "./storage-lines.ts";
 
 interface DoctorFlags {
   readonly weights?: string;
@@ -27,6 +29,8 @@ interface Diagnosis {
   readonly components: readonly ComponentReport[];
   /** null until all parts are there. */
   readonly memory: (MemoryNeed & { readonly fit: MemoryFit }) | null;
+  /** How each device but the CPU would hold its weights. */
+  readonly storages: readonly DeviceStorage[];
   /** Why parts that are well by themselves can't run together. */
   readonly problem: string | null;
 }
@@ -49,13 +53,14 @@ export function addDoctorCommand(program: Command): void {
 async function runDoctor(ids: string[], flags: DoctorFlags): Promise<void> {
   const asked = ids.length === 0 ? models : ids.map(modelById);
   const settings = readStoreSettings({ RETAKE_WEIGHTS: flags.weights });
-  const machine = await inspectMachine(settings, serverSettings(flags));
+  const server = serverSettings(flags);
+  const machine = await inspectMachine(settings, server);
   const verified = new Map<string, Promise<string | null>>();
   const diagnoses: Diagnosis[] = [];
   for (const model of asked) {
     const { components } = await inspectModel(settings.weights, model);
     const checked = flags.deep === true ? await readThrough(components, verified) : components;
-    diagnoses.push(await diagnose(model, checked, settings.weights, machine));
+    diagnoses.push(await diagnose(model, checked, settings.weights, machine, server));
   }
   const can = diagnoses.filter(({ canRun }) => canRun).length;
   process.exitCode = can === asked.length || (ids.length === 0 && can > 0) ? 0 : 2;
@@ -80,14 +85,19 @@ async function diagnose(
   model: ModelDefinition,
   components: readonly ComponentReport[],
   weights: string,
-  { availableBytes }: Machine,
+  { availableBytes, devices }: Machine,
+  server: Settings | InputError,
 ): Promise<Diagnosis> {
-  const unknown = { model: model.id, canRun: false, components, memory: null, problem: null };
+  const none = { memory: null, storages: [], problem: null };
+  const unknown = { model: model.id, canRun: false, components, ...none };
   if (!components.every(({ state }) => state === "there")) return unknown;
   try {
-    const need = memoryNeed(await openComponents(weights, model));
+    const opened = await openComponents(weights, model);
+    const need = memoryNeed(opened);
     const fit = memoryFit(need, availableBytes);
-    return { ...unknown, canRun: fit !== "too little", memory: { ...need, fit } };
+    const memory = { ...need, fit };
+    const storages = deviceStorages(opened, devices, server);
+    return { ...unknown, canRun: fit !== "too little", memory, storages };
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     return { ...unknown, problem: error.message };
@@ -133,7 +143,7 @@ const advice: Record<MemoryFit, string> = {
     "does not fit. Free memory, ask for smaller pictures (512x512 needs a quarter to work with), or use a machine with more",
 };
 
-function modelText({ model, canRun, components, memory, problem }: Diagnosis): string {
+function modelText({ model, canRun, components, memory, storages, problem }: Diagnosis): string {
   const parts = components.map(({ name, state, bytes, repository }) => {
     const size = bytes === 0 ? "" : sizeText(bytes);
     return `  ${name.padEnd(13)} ${state.padEnd(11)} ${size.padEnd(9)} ${repository}\n`;
@@ -150,6 +160,7 @@ function modelText({ model, canRun, components, memory, problem }: Diagnosis): s
     ...parts,
     ...[...distinct].map((text) => `  ${text}\n`),
     need,
+    ...storages.map(storageLine),
   ].join("");
 }
 
@@ -174,7 +185,7 @@ function machineText(weights: string, machine: Machine): string {
 function wireForm(weights: string, diagnoses: readonly Diagnosis[], machine: Machine) {
   return {
     weights,
-    models: diagnoses.map(({ model, canRun, components, memory, problem: together }) => ({
+    models: diagnoses.map(({ model, canRun, components, memory, storages, problem: together }) => ({
       model,
       can_run: canRun,
       problem: together,
@@ -194,6 +205,7 @@ function wireForm(weights: string, diagnoses: readonly Diagnosis[], machine: Mac
               largest_bytes: memory.largestBytes,
               working_bytes: memory.workingBytes,
             },
+      storages: storages.map(storageJson),
     })),
     machine: {
       node: machine.node,

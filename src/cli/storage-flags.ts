@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { Option } from "commander";
 import type { Quantize, Storage } from "../config/model-options.ts";
 import { quantizeKinds, storages } from "../config/model-options.ts";
+import { oneLine } from "../errors.ts";
 import type { OpenOptions } from "../pipeline/open.ts";
 
 export interface StorageFlags {
@@ -30,7 +31,12 @@ export function storageVariables({ storage, quantize }: StorageFlags) {
 }
 
 /** Says how weights are held before they are loaded; nothing where a CPU runs them as stored. */
-export const sayStorage: NonNullable<OpenOptions["onStorage"]> = ({ storage, device, reason }) => {
-  if (device === "cpu" && storage === "original") return;
-  process.stderr.write(`storage ${storage} on ${device}: ${reason}\n`);
+export const sayStorage: NonNullable<OpenOptions["onStorage"]> = ({
+  storage,
+  device,
+  reason,
+  insteadOf,
+}) => {
+  if (device === "cpu" && storage === "original" && insteadOf === null) return;
+  process.stderr.write(`storage ${storage} on ${device}: ${oneLine(insteadOf ?? reason)}\n`);
 };

@@ -9,6 +9,8 @@ export interface StorageChoice {
   readonly device: Device;
   readonly storage: HeldStorage;
   readonly reason: string;
+  /** Why the device that `auto` took does not hold the model; null: it does, or it was named. */
+  readonly insteadOf: string | null;
   /** Bytes on the device for a picture of 1024x1024. */
   readonly needBytes: number;
   readonly memoryBytes: number | null;
@@ -137,6 +139,7 @@ function choice(
     device: device.device,
     storage,
     reason,
+    insteadOf: null,
     needBytes: storageBytes(need, storage),
     memoryBytes: device.memoryBytes,
     textOnDevice: textFits(storage, need, device),
@@ -156,7 +159,7 @@ function textFits(
 }
 
 /** Bytes on a device for a picture of 1024x1024. */
-function storageBytes(
+export function storageBytes(
   { transformer, vae, lora, step, decode, keepOpen }: StorageNeed,
   storage: HeldStorage,
 ): number {

@@ -22,7 +22,6 @@ import type { Tensor } from "../tensor/tensor.ts";
 import type { DeriveOptions } from "../weights/derived-file.ts";
 import { roundComponents, roundedOutline } from "./as-trained.ts";
 import type { StorageChoice } from "./choose-storage.ts";
-import { chooseStorage } from "./choose-storage.ts";
 import { openComponents, openTransformer } from "./components.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
 import {
@@ -35,9 +34,8 @@ import type { Generated, GenerateOptions } from "./generate.ts";
 import { generate } from "./generate.ts";
 import { holdWeights } from "./hold-weights.ts";
 import { Pipeline } from "./pipeline.ts";
-import { storageNeed } from "./storage-need.ts";
+import { placeModel } from "./place-model.ts";
 import { findTrainingAdapter } from "./training-adapter.ts";
-import { storageDeviceOf } from "./weight-forms.ts";
 
 /** What `openPipeline` takes; only the model has to be said. */
 export interface OpenOptions extends Partial<ModelOptions>, DeriveOptions {
@@ -108,7 +106,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     parsed.data.weights === "hub"
       ? parseStoreSettings({ ...process.env, RETAKE_WEIGHTS: "hub" }).weights
       : parsed.data.weights;
-  const { device, facts, reason } = await chooseDevice(parsed.data.device);
+  const named = await chooseDevice(parsed.data.device);
   const definition = modelById(model);
   // Before they are opened: a change meanwhile is seen later.
   const sourcesNow = () => sourcesIdentity(weights, definition, transformer);
@@ -120,15 +118,13 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
   };
   const own = { ...deriving, ...(transformer === undefined ? {} : { transformer }) };
   const outlined = await openComponents(weights, definition, { ...own, outline: true });
-  const target = await targetFor(device);
-  const storageDevice = storageDeviceOf(device, facts);
   const outline = asTrained === undefined ? outlined : roundedOutline(outlined, asTrained);
-  const storage = chooseStorage(
-    asked,
-    storageNeed(outline, storageDevice, keepOpen),
-    storageDevice,
-  );
+  const { chosen, device, storage } = await placeModel(outline, asked, keepOpen, {
+    ...named,
+    reason: deviceReason ?? named.reason,
+  });
   onStorage?.(storage);
+  const target = await targetFor(chosen.device);
   // Only now is anything made: a refusal costs no minutes.
   const opened =
     transformer === undefined
@@ -138,16 +134,16 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
     asTrained === undefined
       ? opened
       : await roundComponents(opened, adapterStores(weights), asTrained, deriving);
-  const components = await holdWeights(rounded, storage.storage, storageDevice, deriving);
+  const components = await holdWeights(rounded, storage.storage, device, deriving);
   const openedWeights = await weightsIdentity(components);
   const pipeline = new Pipeline(components, {
     target,
     textTarget: storage.textOnDevice ? target : cpuTarget,
     device: {
-      name: device,
+      name: chosen.device,
       // Whoever gets a picture need not know of its maker's processor.
-      adapter: device === "cpu" ? null : facts.name,
-      reason: deviceReason ?? reason,
+      adapter: chosen.device === "cpu" ? null : chosen.facts.name,
+      reason: chosen.reason,
     },
     keepOpen,
   });
