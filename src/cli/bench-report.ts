@@ -81,7 +81,7 @@ export function benchText(report: BenchReport): string {
     ...(difference === null
       ? []
       : [
-          `difference  from the CPU, demonstration model held as ${difference.storage}: ${difference.prediction.toExponential(1)} of the first prediction's largest value, ${(255 * difference.picture).toFixed(2)} of 255 in the picture`,
+          `difference  from the CPU, demonstration model held as ${difference.storage}: ${difference.prediction.toExponential(1)} of the first prediction's largest value, ${(255 * difference.picture).toPrecision(2)} of 255 in the picture`,
         ]),
     "",
   ].join("\n");
