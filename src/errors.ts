@@ -63,6 +63,23 @@ export class CanceledError extends Error {
   }
 }
 
+/** Of what the runtime says, which may be a shader's whole source. */
+const longestCause = 500;
+
+/** A device failed in the middle of a run: its driver was reset, or its memory did not suffice. What lay on it is gone. */
+export class DeviceLostError extends Error {
+  override readonly name = "DeviceLostError";
+
+  constructor(device: string, cause: unknown) {
+    super(
+      `--device ${device}: the device failed in the middle of a run: its driver was reset, or its memory is too small ` +
+        "for this picture. Try again; then ask for a smaller one, or --storage int8. " +
+        `The runtime says: ${oneLine(messageOf(cause)).slice(0, longestCause)}`,
+      { cause },
+    );
+  }
+}
+
 /** The message of anything that can be thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

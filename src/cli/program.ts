@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { CanceledError, DeviceLostError, InputError, messageOf } from "../errors.ts";
 import { TransferError } from "../net/errors.ts";
 import { version } from "../version.ts";
 
@@ -52,8 +52,9 @@ try {
   // Commander has said what was wrong already.
   if (!(error instanceof CommanderError)) {
     process.stderr.write(`error: ${messageOf(error)}\n`);
-    // A network that does not work is no fault of the program.
-    const isFault = process.exitCode === exitCodes.failure && !(error instanceof TransferError);
+    // A network or a device that does not work is no fault of the program.
+    const isOthers = error instanceof TransferError || error instanceof DeviceLostError;
+    const isFault = process.exitCode === exitCodes.failure && !isOthers;
     if (isFault && error instanceof Error && error.stack) {
       process.stderr.write(
         `This is a fault in Retake; please report it with these lines:\n${error.stack}\n`,

@@ -88,7 +88,7 @@ function lookAtMachine(
   return async () => {
     const reasons = [...(await loraFolderProblem(settings)), ...(await modelsProblem())];
     for (const device of probed) {
-      const { problem } = await probeDevice(device, stop);
+      const { problem } = await probeDevice(device, { signal: stop });
       // It worked once: what happens to it later, its worker says.
       if (problem === null) probed.delete(device);
       else

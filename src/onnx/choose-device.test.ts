@@ -3,9 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ScriptProcess } from "../../test/processes.ts";
-
-// Each in a process of its own, as Vulkan reads its variables once.
+import { hasSwiftShader, onVulkan, swiftShader } from "../../test/vulkan-process.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -14,31 +12,16 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const hasGpu = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg"].some((path) => existsSync(path));
-const isBare = process.platform === "linux" && !hasGpu;
-const software = "/usr/lib/chromium/vk_swiftshader_icd.json";
 
-/** What `choice` comes to where a Vulkan driver is the one of a manifest. */
-async function chosen(
-  choice: string,
-  manifest: string | null,
-  call = `chooseDevice(${JSON.stringify(choice)})`,
-) {
-  const script = `
-    import { chooseDevice } from "./src/onnx/choose-device.ts";
-    import { probeDevice } from "./src/onnx/probe-device.ts";
-    const [manifest] = args;
-    for (const name of ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]) {
-      delete process.env[name];
-      if (manifest !== "") process.env[name] = manifest;
-    }
-    const answer = await ${call}.catch((error) => ({ error: error.message }));
-    process.stdout.write(JSON.stringify(answer));`;
-  const { stdout, stderr } = await new ScriptProcess(script, [manifest ?? ""]).ended();
-  expect(stderr).toBe("");
-  return JSON.parse(stdout);
-}
+/** What a choice comes to with a Vulkan driver. */
+const chosen = (choice: string, manifest: string | null) =>
+  onVulkan(
+    manifest,
+    `import { chooseDevice } from "./src/onnx/choose-device.ts";
+    const answer = () => chooseDevice("${choice}").catch(({ message }) => ({ error: message }));`,
+  );
 
-describe.runIf(isBare)("on a machine without a GPU", () => {
+describe.runIf(process.platform === "linux" && !hasGpu)("on a machine without a GPU", () => {
   test("auto is the CPU, and says why", async () => {
     expect(await chosen("auto", null)).toMatchObject({
       device: "cpu",
@@ -47,49 +30,63 @@ describe.runIf(isBare)("on a machine without a GPU", () => {
     });
   });
 
-  test("a manifest of no driver: auto is the CPU, and says what was tried", async () => {
-    const { device, reason } = await chosen("auto", join(folder, "none.json"));
-    expect(device).toBe("cpu");
-    expect(reason).toMatch(/^webgpu can't be taken: .*No supported adapters/);
+  test("with a manifest of no driver auto is the CPU, and says what was tried", async () => {
+    expect(await chosen("auto", join(folder, "none.json"))).toMatchObject({
+      device: "cpu",
+      reason: expect.stringMatching(/^webgpu can't be taken: .*No supported adapters/),
+    });
   });
 
   test("a driver that never answers is given up in time", async () => {
     const pipe = join(folder, "hangs.json");
     execFileSync("mkfifo", [pipe]);
-    expect(await chosen("", pipe, 'probeDevice("webgpu", undefined, 3000)')).toEqual({
+    const script = `import { probeDevice } from "./src/onnx/probe-device.ts";
+      const answer = () => probeDevice("webgpu", { mostSilent: 3000 });`;
+    expect(await onVulkan(pipe, script)).toEqual({
       problem: "its driver did not answer within 3 seconds",
       facts: null,
     });
   });
 
-  test.runIf(existsSync(software))(
-    "a software adapter: never by auto, by its name with a warning",
-    async () => {
-      const auto = await chosen("auto", software);
-      expect(auto.device).toBe("cpu");
-      expect(auto.reason).toMatch(
+  test.runIf(hasSwiftShader)("auto never takes a software adapter", async () => {
+    expect(await chosen("auto", swiftShader)).toMatchObject({
+      device: "cpu",
+      reason: expect.stringMatching(
         /^webgpu can't be taken: SwiftShader Device.* is a software adapter/,
-      );
-      const named = await chosen("webgpu", software);
-      expect(named).toMatchObject({
+      ),
+    });
+  });
+
+  test.runIf(hasSwiftShader)(
+    "a software adapter that is named computes, with a warning",
+    async () => {
+      expect(await chosen("webgpu", swiftShader)).toMatchObject({
         device: "webgpu",
         reason: null,
+        warning: expect.stringMatching(/SwiftShader Device.*--device cpu is faster/),
         facts: {
           name: expect.stringContaining("SwiftShader"),
+          driver: expect.stringContaining("libvk_swiftshader.so"),
           isSoftware: true,
           f16: false,
+          // The runtime's flash attention is wrong there.
           fusedAttention: false,
+          maxBufferBytes: 2 ** 28,
         },
       });
-      expect(named.warning).toMatch(/SwiftShader Device.*--device cpu is faster/);
     },
   );
 });
 
-test("CUDA's files: the command that fetches them is where they are missed", async () => {
-  const { device, error } = await chosen("cuda", null);
-  if (device === "cuda") return;
-  expect(error).toMatch(/^--device cuda/);
-  if (process.platform === "linux" && process.arch === "x64")
-    expect(error).toMatch(/script\/install --onnxruntime-node-install=cuda12|cuDNN/);
+test("whoever misses CUDA's files reads the command that fetches them", async () => {
+  const isThere = process.platform === "linux" && process.arch === "x64";
+  const answer = await chosen("cuda", null);
+  if (isThere && !("error" in (answer as object))) return;
+  expect(answer).toMatchObject({
+    error: expect.stringMatching(
+      isThere
+        ? /script\/install --onnxruntime-node-install=cuda12|libcu/
+        : /^--device cuda is not in this installation/,
+    ),
+  });
 });

@@ -2,6 +2,7 @@ import { readdirSync } from "node:fs";
 import type { Device, DeviceChoice } from "../config/model-options.ts";
 import { withoutPaths } from "../files/without-paths.ts";
 import { DeviceError, hasCudaFiles, providerFor } from "./device.ts";
+import { softwareProblem } from "./device-facts.ts";
 import type { DeviceFacts } from "./probe-answer.ts";
 import { probeDevice } from "./probe-device.ts";
 
@@ -54,8 +55,8 @@ async function best(): Promise<ChosenDevice> {
     const { problem, facts } =
       device === "cuda" && !hasCudaFiles()
         ? { problem: "ONNX Runtime's CUDA files are not here (see retake doctor)", facts: null }
-        : await probeDevice(device);
-    const unfit = problem ?? softwareProblem(facts);
+        : await probeDevice(device, { hardwareOnly: true });
+    const unfit = problem ?? (facts === null ? null : softwareProblem(facts));
     if (unfit !== null || facts === null) {
       passedOver.push(`${device} can't be taken: ${withoutPaths(unfit ?? "it is not known")}`);
       continue;
@@ -66,13 +67,6 @@ async function best(): Promise<ChosenDevice> {
   const { facts } = await probeDevice("cpu");
   const reason = passedOver.length === 0 ? "this machine shows no GPU" : passedOver.join("; ");
   return { device: "cpu", facts: facts!, reason, warning: null };
-}
-
-function softwareProblem(facts: DeviceFacts | null): string | null {
-  if (facts === null || facts.isSoftware === false) return null;
-  return facts.isSoftware === true
-    ? `${facts.name ?? "its adapter"} is a software adapter, slower than the CPU by itself`
-    : "its driver does not tell whether it is a software adapter; name the device if it is none";
 }
 
 /** What a look at the machine does not rule out: to open a device takes a second, and a driver may hang. */

@@ -62,6 +62,14 @@ export function adapterIn(
   };
 }
 
+/** Why an adapter is not one that anybody should get who named none; null: it is hardware. */
+export function softwareProblem({ name, isSoftware }: Adapter): string | null {
+  if (isSoftware === false) return null;
+  return isSoftware === true
+    ? `${name ?? "its adapter"} is a software adapter, slower than the CPU by itself`
+    : "its driver does not tell whether it is a software adapter; name the device if it is none";
+}
+
 /** The GPU that a provider takes, of those that the runtime found: DirectML the first, WebGPU the fastest. */
 function windowsGpu(
   log: string,

@@ -2,16 +2,17 @@ import { readFileSync } from "node:fs";
 import { env } from "onnxruntime-node";
 import { type Device, devices } from "../config/model-options.ts";
 import { messageOf } from "../errors.ts";
-import { type Adapter, adapterIn, memoryOf, nvidiaCard } from "./device-facts.ts";
+import { type Adapter, adapterIn, memoryOf, nvidiaCard, softwareProblem } from "./device-facts.ts";
 import { adds, largestBuffer } from "./largest-buffer.ts";
 import type { DeviceFacts, ProbeAnswer } from "./probe-answer.ts";
+import { alive, hardware } from "./probe-answer.ts";
 import { selfTest } from "./self-test.ts";
 import { untestedTarget } from "./target.ts";
 
 // A process of its own for each device: a driver may end its process or never answer, and writes
-// what it likes. Answers the process that started it. usage: device-probe.ts DEVICE FILE-OF-STDERR
+// what it likes. Answers the process that started it. usage: device-probe.ts DEVICE FILE-OF-STDERR [hardware]
 
-const [name, logFile = ""] = process.argv.slice(2);
+const [name, logFile = "", kind] = process.argv.slice(2);
 const device = devices.find((known) => known === name);
 if (device === undefined) throw new Error(`no device ${name}`);
 // The runtime then writes which GPUs it found.
@@ -31,11 +32,13 @@ async function probe(own: Device): Promise<ProbeAnswer> {
     own === "cuda"
       ? { name: card?.name ?? null, driver: card?.driver ?? null, isSoftware: false }
       : adapterIn(log, own);
+  const unfit = kind === hardware ? softwareProblem(adapter) : null;
+  if (unfit !== null) return { problem: unfit, facts: null };
   const memory =
     own === "cuda"
       ? { memoryBytes: card?.memoryBytes ?? null, isShared: false }
       : await memoryOf(adapter, own, log);
-  const { wrong, fusedAttention, f16 } = await selfTest(target);
+  const { wrong, fusedAttention, f16 } = await selfTest(target, () => process.send?.(alive));
   const maxBufferBytes = await largestBuffer(target, adapter.isSoftware);
   const facts: DeviceFacts = { ...adapter, ...memory, f16, fusedAttention, maxBufferBytes };
   const problem =

@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { listSupportedBackends } from "onnxruntime-node";
 import type { Device } from "../config/model-options.ts";
-import { InputError, messageOf, oneLine } from "../errors.ts";
+import { InputError } from "../errors.ts";
 
 /** What the CUDA files come with: a clone or a program that has Retake as a dependency, alike. */
 const cudaCommand =
@@ -17,18 +17,6 @@ const needs: Readonly<Record<Exclude<Device, "cpu">, string>> = {
 
 /** A device that is not here, can't be started, or computes wrong numbers. */
 export class DeviceError extends InputError {}
-
-/** A device failed in the middle of a run: its driver was reset, or its memory did not suffice. What lay on it is gone. */
-export class DeviceLostError extends Error {
-  override readonly name = "DeviceLostError";
-
-  constructor(device: Device, cause: unknown) {
-    super(
-      `--device ${device}: the device failed in the middle of a run. The runtime says: ${oneLine(messageOf(cause))}`,
-      { cause },
-    );
-  }
-}
 
 /** @throws DeviceError if this installation of ONNX Runtime has no such execution provider. */
 export function providerFor(device: Device): string {

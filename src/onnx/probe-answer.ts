@@ -21,6 +21,12 @@ const deviceFactsSchema = z.strictObject({
 });
 export type DeviceFacts = z.output<typeof deviceFactsSchema>;
 
+/** An argument of the probing process: software adapters are not worth more questions. */
+export const hardware = "hardware";
+
+/** What the probing process says meanwhile. */
+export const alive = "alive";
+
 export const probeAnswerSchema = z.strictObject({
   /** Why the device can't be used; null: it can. */
   problem: z.string().nullable(),

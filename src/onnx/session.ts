@@ -1,7 +1,7 @@
 import * as ort from "onnxruntime-node";
-import { messageOf } from "../errors.ts";
+import { DeviceLostError, messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { DeviceError, DeviceLostError, providerFor } from "./device.ts";
+import { DeviceError, providerFor } from "./device.ts";
 import { addFed } from "./fed-bytes.ts";
 import type { Model } from "./graph.ts";
 import type { ResidentWeights } from "./resident-weights.ts";

@@ -1,9 +1,19 @@
-import { InputError } from "../errors.ts";
+import type { Device } from "../config/model-options.ts";
+import { DeviceLostError, InputError } from "../errors.ts";
 import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { firstNonFinite } from "../tensor/tensor.ts";
 import { findNonFinite } from "../weights/nonfinite.ts";
 import type { Component } from "./components.ts";
+
+/**
+ * Refuses zeros alone: a device that was reset may answer them, and they would end as a picture
+ * of noise. No trained network predicts them.
+ */
+export function requireAnswer(prediction: Tensor, device: Device): void {
+  if (device !== "cpu" && prediction.data.every((value) => value === 0))
+    throw new DeviceLostError(device, "a step's prediction is zeros alone");
+}
 
 /**
  * Refuses a stage's result that holds NaN or infinity: it would end as a black

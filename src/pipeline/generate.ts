@@ -10,7 +10,7 @@ import type { Components } from "./components.ts";
 import type { ActiveLora } from "./compose-adapters.ts";
 import { composeAdapters } from "./compose-adapters.ts";
 import { decide } from "./decide.ts";
-import { requireFinite } from "./finite.ts";
+import { requireAnswer, requireFinite } from "./finite.ts";
 import type { Meaning } from "./meaning.ts";
 import { drawNoise, scheduleOf, zerosLike } from "./meaning.ts";
 import type { Effective } from "./parameters.ts";
@@ -220,6 +220,7 @@ function denoiseLatents(
           components.transformer,
           target.compute,
         );
+        requireAnswer(noisePred, target.device);
         return noisePred;
       },
       sampler,

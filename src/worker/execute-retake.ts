@@ -58,8 +58,8 @@ export async function executeRetake(job: RetakeJob, execution: Execution): Promi
       promptIndex: store.started ? 0 : null,
       images: [],
     };
-    const { failure } = failureOf(error, reached, execution);
-    throw new JobError({ ...failure, promptIndex: null, page }, false, { cause: error });
+    const { failure, retryable } = failureOf(error, reached, execution);
+    throw new JobError({ ...failure, promptIndex: null, page }, retryable, { cause: error });
   }
   const inferenceTime = (performance.now() - startedAt) / 1000;
   return { images: [], timings: { inference_total: inferenceTime }, inferenceTime };

@@ -1,9 +1,10 @@
-import { CanceledError, InputError, messageOf } from "../errors.ts";
+import { CanceledError, DeviceLostError, InputError, messageOf } from "../errors.ts";
 import { withoutPaths } from "../files/without-paths.ts";
 import type { JobImage } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import { DeviceError } from "../onnx/device.ts";
 import type { ResultStore } from "../storage/results.ts";
+import { deviceLost } from "./messages.ts";
 
 /** A result that can't be kept: not the client's fault. */
 class OutputError extends Error {
@@ -57,19 +58,26 @@ export function failureOf(
     });
   }
   const code = codeOf(error, promptIndex);
+  const isLost = code === deviceLost;
   const cause = code === "MODEL_NOT_AVAILABLE" ? `The server can't run ${model}: ` : where;
   const message =
     code === "DEVICE_NOT_AVAILABLE"
       ? "The device that the server computes on can't be used. Its operator finds the reason in the log."
-      : `${cause}${withoutPaths(messageOf(error), pathNames)}`;
+      : isLost
+        ? `${where}The device that the server computes on failed in the middle of the run: its driver was reset, or its memory is too small for this picture. Its operator finds the reason in the log.`
+        : `${cause}${withoutPaths(messageOf(error), pathNames)}`;
   // The client is told what went wrong; where in the code, is for the operator.
-  if (code === "INFERENCE_ERROR" || code === "DEVICE_NOT_AVAILABLE") log(error, "a run failed");
-  return new JobError({ code, message, ...kept }, false, { cause: error });
+  if (code === "INFERENCE_ERROR" || code === "DEVICE_NOT_AVAILABLE" || isLost)
+    log(error, "a run failed");
+  return new JobError({ code, message, ...kept }, isLost, { cause: error });
 }
 
 function codeOf(error: unknown, promptIndex: number | null): string {
   if (error instanceof OutputError) return "OUTPUT_NOT_WRITTEN";
-  if (error instanceof DeviceError) return "DEVICE_NOT_AVAILABLE";
+  if (error instanceof DeviceLostError) return deviceLost;
+  // It was tried when the model was opened: what fails later, is short of memory or was reset.
+  if (error instanceof DeviceError)
+    return promptIndex === null ? "DEVICE_NOT_AVAILABLE" : deviceLost;
   if (!(error instanceof InputError)) return "INFERENCE_ERROR";
   // Before the first prompt only the model was opened: the client has named one that there is.
   return promptIndex === null ? "MODEL_NOT_AVAILABLE" : "INVALID_INPUT";

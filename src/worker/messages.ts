@@ -18,6 +18,9 @@ const workerOptionsSchema = modelOptionsSchema.extend({
 });
 export type WorkerOptions = z.output<typeof workerOptionsSchema>;
 
+/** Code of a failure after which a run may be tried again, in another process: what lay on the device is gone. */
+export const deviceLost = "DEVICE_LOST";
+
 /** From the server to its worker process. */
 export const toWorkerSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("start"), options: workerOptionsSchema }),

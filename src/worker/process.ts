@@ -7,9 +7,10 @@ import type { Job, JobEvent, JobImage, JobResult } from "../job/job.ts";
 import { JobError } from "../job/job.ts";
 import { entryBeside } from "../paths.ts";
 import { workerEnvironment } from "./environment.ts";
+import { exitReason } from "./exit-reason.ts";
 import { HangWatch } from "./hang-watch.ts";
 import type { FromWorker, ToWorker, WorkerOptions } from "./messages.ts";
-import { fromWorkerSchema } from "./messages.ts";
+import { deviceLost, fromWorkerSchema } from "./messages.ts";
 import type { Patience } from "./stages.ts";
 import { StageClock } from "./stages.ts";
 
@@ -281,7 +282,11 @@ export class WorkerProcess {
       // A result that came while it was being killed is one.
       this.#become("idle");
       if (message.type === "result") run.result.resolve(message.result);
-      else run.result.reject(new JobError(message.failure, false));
+      else {
+        const isLost = message.failure.code === deviceLost;
+        run.result.reject(new JobError(message.failure, isLost));
+        if (isLost) this.#end("its device failed in the middle of a run");
+      }
     }
   }
 
@@ -289,11 +294,4 @@ export class WorkerProcess {
     // A process that is gone is noticed by its exit.
     this.#child?.send(message, () => {});
   }
-}
-
-function exitReason(device: string, code: number | null, signal: NodeJS.Signals | null): string {
-  const how = signal === null ? `exited with code ${code}` : `was ended by ${signal}`;
-  const memory =
-    signal === "SIGKILL" ? ", not by this server: the system does that when memory runs out" : "";
-  return `The worker on ${device} ${how}${memory}.`;
 }

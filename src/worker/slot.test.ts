@@ -145,6 +145,32 @@ describe("a process that can't be used ends, and the next job gets another", () 
     await own.stop();
   });
 
+  test("it says that its device failed: the run may be tried again, in another process", async () => {
+    const lines: string[] = [];
+    const own = workerIn(folder, {}, {}, lines);
+    const unlucky = join(folder, "unlucky");
+    const failure = { code: "DEVICE_LOST", message: "reset", promptIndex: 0, images: [] };
+    writeFileSync(
+      unlucky,
+      `#!/bin/sh
+      echo '{"type":"ready"}' >&$NODE_CHANNEL_FD
+      read start <&$NODE_CHANNEL_FD
+      read run <&$NODE_CHANNEL_FD
+      echo '${JSON.stringify({ type: "failure", failure })}' >&$NODE_CHANNEL_FD
+      exec sleep 60\n`,
+    );
+    chmodSync(unlucky, 0o755);
+    process.execPath = unlucky;
+    const failed = await own.run(jobOf([prompt()]), [], run).catch((error) => error);
+    expect(failed).toMatchObject({ retryable: true, failure });
+    process.execPath = realNode;
+    expect((await own.run(jobOf([prompt()]), [], run)).images).toHaveLength(1);
+    expect(lines).toEqual([
+      "The server ended the worker on cpu: its device failed in the middle of a run.",
+    ]);
+    await own.stop();
+  });
+
   test("what it says can't be used", async () => {
     const own = workerIn(folder);
     const onEvent = () => {

@@ -15,6 +15,9 @@ const workerLimits: WorkerLimits = {
   firstGraceMs: 120_000,
 };
 
+/** The processor has nothing to do while a device computes a step, which takes minutes on a small one. */
+const deviceHangMs = 900_000;
+
 /** Place for one worker process and its successors: what ends one of them never ends the server. */
 export class WorkerSlot {
   readonly #options: WorkerOptions;
@@ -29,7 +32,8 @@ export class WorkerSlot {
   constructor(options: WorkerOptions, log: WorkerLog, limits: Partial<WorkerLimits> = {}) {
     this.#options = options;
     this.#log = log;
-    this.#limits = { ...workerLimits, ...limits };
+    const own = options.device === "cpu" ? workerLimits : { ...workerLimits, hangMs: deviceHangMs };
+    this.#limits = { ...own, ...limits };
   }
 
   /** Of the present process. */
