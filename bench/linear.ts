@@ -35,7 +35,11 @@ function inBlocks(bits: 4 | 8, size: number, hasOffsets: boolean): WeightSpan {
   const codes = written("U8", [outDim, (inDim * bits) / 8], 0x35);
   const scales = written("F32", table, 0x3c);
   const offsets = hasOffsets ? { offsets: written("F32", table, 0x3c) } : {};
-  return { ...codes, shape: [outDim, inDim], blocks: { bits, size, scales, ...offsets } };
+  return {
+    ...codes,
+    shape: [outDim, inDim],
+    blocks: { bits, size, scales, ...offsets, parts: 1, turn: 1 },
+  };
 }
 
 const plain = (dtype: Dtype) => written(dtype, [outDim, inDim], 0x3c);

@@ -1,7 +1,7 @@
 """Goldens of weights that every storage holds exactly. Called by `goldens.py`.
 
-Each row of a matrix is a multiple of one power of two, with codes of 7 bits and a sign, and a code of 127 in each 32
-values: bf16, f16 and blocks of 8 bits hold such a row without rounding it. So one run of diffusers in f32 is the truth
+Each row of a matrix is a multiple of one power of two, with codes of 7 bits and a sign, and a code of 127 in each block
+(`int8_blocks.py`), turned where blocks are: bf16, f16 and blocks of 8 bits hold such a row without rounding it. So one run of diffusers in f32 is the truth
 of all of them, and what differs from it is not the rounding of weights.
 """
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import golden_loras
 import golden_tiny
+import int8_blocks
 import trace
 from checkpoint_weights import save
 
@@ -26,17 +27,36 @@ def exact(value: torch.Tensor) -> torch.Tensor:
     """What is near a tensor and on the grid. What is no matrix is rounded to bf16: f16 holds that too."""
     if value.dim() != 2:
         return value.to(torch.bfloat16).float()
-    rows, columns = value.shape
-    step = torch.exp2(torch.ceil(torch.log2(value.abs().amax(dim=1, keepdim=True) / 127)))
-    codes = torch.nn.functional.pad(torch.round(value / step), (0, -columns % 32)).reshape(rows, -1, 32)
-    largest = codes.abs().argmax(dim=2, keepdim=True)
-    sign = torch.where(codes.gather(2, largest) < 0, -1.0, 1.0)
-    codes = codes.scatter(2, largest, 127 * sign).reshape(rows, -1)[:, :columns]
-    out = codes * step
+    size, turn = int8_blocks.layout(value.shape[1])
+    out = exact_plain(value, size) if turn == 1 else exact_turned(value, size, turn)
     for dtype in (torch.bfloat16, torch.float16):
         if not torch.equal(out.to(dtype).float(), out):
             raise SystemExit(f"{dtype} does not hold a matrix exactly")
     return out
+
+
+def exact_plain(value: torch.Tensor, size: int) -> torch.Tensor:
+    rows, columns = value.shape
+    step = torch.exp2(torch.ceil(torch.log2(value.abs().amax(dim=1, keepdim=True) / 127)))
+    codes = torch.nn.functional.pad(torch.round(value / step), (0, -columns % size)).reshape(rows, -1, size)
+    return with_largest(codes).reshape(rows, -1)[:, :columns] * step
+
+
+def exact_turned(value: torch.Tensor, size: int, turn: int) -> torch.Tensor:
+    """Few codes but small ones beside the 127, so that no sum of a turn's codes is wider than bf16's 8 bits."""
+    rows, columns = value.shape
+    turned = (int8_blocks.times_hadamard(value, turn) / turn).reshape(rows, -1, turn)
+    step = torch.exp2(torch.ceil(torch.log2(turned.abs().sum(dim=2).amax(dim=1).reshape(rows, 1) / 90)))
+    codes = with_largest(torch.round(turned.reshape(rows, -1) / step).reshape(rows, -1, size)).reshape(rows, columns)
+    # The 127 alone would make a row eight times as long.
+    return int8_blocks.times_hadamard(codes, turn) * step / 8
+
+
+def with_largest(codes: torch.Tensor) -> torch.Tensor:
+    """Blocks [rows, count, size] with a code of 127 each."""
+    largest = codes.abs().argmax(dim=2, keepdim=True)
+    sign = torch.where(codes.gather(2, largest) < 0, -1.0, 1.0)
+    return codes.scatter(2, largest, 127 * sign)
 
 
 def write_store(store: Path, tiny: Path) -> list[Path]:

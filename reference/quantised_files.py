@@ -10,6 +10,7 @@ import gguf
 import numpy as np
 import torch
 
+import int8_blocks
 from checkpoint_weights import save
 from ggml_quantise import dequantise, quantise
 
@@ -103,18 +104,8 @@ def fp8_rows(path: Path, state: State) -> State:
 
 
 def rounded_to_int8(state: State) -> State:
-    """Retake's own: blocks of 32 values along the rows of the blocks' matrices but adaLN's, `max|w| / 127` to a step, in f32."""
-    out = {}
-    for name, value in state.items():
-        out[name] = value
-        if not in_blocks(name, value) or "adaLN" in name:
-            continue
-        rows, columns = value.shape
-        blocks = torch.nn.functional.pad(value.float(), (0, -columns % 32)).reshape(rows, -1, 32)
-        step = blocks.abs().amax(dim=2, keepdim=True) / 127
-        codes = torch.floor((blocks / step.clamp(min=1e-30)).double() + 0.5).float()
-        out[name] = (codes * step).reshape(rows, -1)[:, :columns]
-    return out
+    """Retake's own: the matrices of the blocks but adaLN's."""
+    return {name: int8_blocks.rounded(value) if in_blocks(name, value) and "adaLN" not in name else value for name, value in state.items()}
 
 
 def gguf_file(path: Path, state: State, kind_of) -> State:

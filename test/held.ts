@@ -17,9 +17,9 @@ export interface TestRun {
   readonly storage: HeldStorage;
 }
 
-/** A device as it is used, but in f32: what the references are in. */
+/** A device as it is used, but in f32 and without integer products: what the references are in. */
 export async function f32Target(device: Device): Promise<Target> {
-  return { ...(await targetFor(device)), compute: "f32" };
+  return { ...(await targetFor(device)), compute: "f32", blocks: "compute" };
 }
 
 /** A model with its transformer's weights held so. What they are made into goes with the run's other files. */

@@ -20,9 +20,9 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const dim = 16;
 
 /** The kinds of operators in the order in which the runtime ran them. */
-async function profiled({ bytes, weightsRoot }: Model): Promise<string[]> {
+async function profiled({ bytes, ...model }: Model): Promise<string[]> {
   const session = await InferenceSession.create(bytes, {
-    ...sessionOptions(weightsRoot),
+    ...sessionOptions(model),
     executionProviders: ["cpu"],
     enableProfiling: true,
     profileFilePrefix: join(folder, "profile"),

@@ -36,18 +36,25 @@ export interface WeightSpan {
 }
 
 /**
- * How a matrix [out, in] is stored in blocks: bytes [out, count, size · bits / 8], where two
+ * How a matrix [out, in] is stored in blocks: bytes [parts · out, count, size · bits / 8], where two
  * 4-bit numbers share a byte, the first in its lower half. A value is
  * `(number - 2^(bits - 1)) · scale - offset`.
  */
 export interface BlockStorage {
   readonly bits: 4 | 8;
-  /** Values in a block; `count` blocks cover a row, the last of them perhaps in part. */
+  /** Values in a block; `count` blocks cover a row of a part, the last of them perhaps in part. */
   readonly size: number;
-  /** F32 [out, count] */
+  /** F32 [parts · out, count] */
   readonly scales: WeightSpan;
-  /** F32 [out, count]; without it nothing is taken off. */
+  /** F32 [out, count], of a matrix in one part; without it nothing is taken off. */
   readonly offsets?: WeightSpan;
+  /** Into how many ranges of columns the matrix is cut; they lie one after another. */
+  readonly parts: number;
+  /**
+   * The values are those of W·H/turn, H being `hadamard(turn)` on each so many columns: W x is the
+   * stored matrix times H x. 1: nothing is turned.
+   */
+  readonly turn: number;
 }
 
 /** Looks a weight up by its name; throws InputError if it isn't there. */
@@ -78,6 +85,8 @@ export interface Model {
   readonly weightsRoot: string;
   /** All its weights, where the target's are resident. */
   readonly resident: readonly ResidentWeight[];
+  /** The runtime makes copies of matrices, in the order in which its integer products read them. */
+  readonly packs: boolean;
 }
 
 /**
@@ -103,6 +112,8 @@ export class GraphBuilder {
   #count = 0;
   readonly #places: ExternalPlace[] = [];
   readonly #resident: ResidentWeight[] = [];
+  #packs = false;
+  readonly #made = new Map<string, Value | Value[]>();
   readonly #name: string;
   readonly #lookup: WeightLookup;
   readonly target: Target;
@@ -228,6 +239,20 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /** What was made under this key before, or now. */
+  once<Made extends Value | Value[]>(key: string, make: () => Made): Made {
+    const known = this.#made.get(key);
+    if (known !== undefined) return known as Made; // a key names one kind of thing
+    const value = make();
+    this.#made.set(key, value);
+    return value;
+  }
+
+  /** Says that an operator of this graph works on a copy of its matrix. */
+  pack(): void {
+    this.#packs = true;
+  }
+
   /** @throws InputError if the weights lie on two drives */
   finish(): Model {
     const graph = new ProtobufWriter();
@@ -244,7 +269,12 @@ export class GraphBuilder {
       .message(8, new ProtobufWriter().string(1, "").int(2, this.target.opset))
       .message(8, new ProtobufWriter().string(1, "com.microsoft").int(2, 1))
       .finish();
-    return { bytes, weightsRoot: commonRoot(this.#places), resident: this.#resident };
+    return {
+      bytes,
+      weightsRoot: commonRoot(this.#places),
+      resident: this.#resident,
+      packs: this.#packs,
+    };
   }
 }
 

@@ -1,4 +1,5 @@
 import type { BlockStorage, Value, WeightSpan } from "./graph.ts";
+import { hadamard } from "./hadamard.ts";
 import type { GraphContext } from "./layers.ts";
 import { constant, inCompute, reshape, weight } from "./layers.ts";
 
@@ -57,19 +58,22 @@ function blockMatrix(
   blocks: BlockStorage,
 ): Value {
   const { graph } = context;
-  const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
-  const { bits, size, scales, offsets } = blocks;
-  const whole = bits === 8 ? value : nibbles(context, value, [outDim, count, size]);
-  const centred = graph.op("Sub", [
-    inCompute(context, whole, "u8"),
-    constant(context, [2 ** (bits - 1)]),
-  ]);
-  const perBlock = (part: string, own: WeightSpan) =>
-    graph.op("Reshape", [factor(context, `${name}.${part}`, own), graph.ints([outDim, count, 1])]);
-  let values = graph.op("Mul", [centred, perBlock("scales", scales)]);
-  if (offsets !== undefined) values = graph.op("Sub", [values, perBlock("offsets", offsets)]);
-  const rows = graph.op("Reshape", [values, graph.ints([outDim, count * size])]);
-  return graph.op("Slice", [rows, graph.ints([0]), graph.ints([inDim]), graph.ints([1])]);
+  const { bits, size, turn: turned } = blocks;
+  const parts = blockParts(context, name, span, blocks).map((part) => {
+    const { codes, scales, offsets, outDim, inDim, count } = part;
+    const whole = bits === 8 ? codes : nibbles(context, codes, [outDim, count, size]);
+    const centred = graph.op("Sub", [
+      inCompute(context, whole, "u8"),
+      constant(context, [2 ** (bits - 1)]),
+    ]);
+    const perBlock = (table: Value) => reshape(context, table, [outDim, count, 1]);
+    let values = graph.op("Mul", [centred, perBlock(scales)]);
+    if (offsets !== undefined) values = graph.op("Sub", [values, perBlock(offsets)]);
+    const rows = reshape(context, values, [outDim, count * size]);
+    return graph.op("Slice", [rows, graph.ints([0]), graph.ints([inDim]), graph.ints([1])]);
+  });
+  const stored = parts.length === 1 ? parts[0]! : graph.op("Concat", parts, { axis: 1 });
+  return turned === 1 ? stored : turn(context, stored, span.shape[1]!, turned);
 }
 
 /** Two values of four bits in each byte, the low one first. */
@@ -86,10 +90,9 @@ function nibbles({ graph }: GraphContext, bytes: Value, shape: readonly number[]
 }
 
 /**
- * x Wᵀ with W in blocks. The operator widens a few rows at a time and multiplies in the
- * compute dtype: activations are never rounded, and no copy of W comes to be. Offsets are
- * one number per block, so they are taken off as a product of their own with the sums of
- * x's blocks, a block's size times smaller.
+ * x Wᵀ with W in blocks. In integers the operator rounds x to 8 bits too, a block at a time, and
+ * works on a copy of W; else it widens W, a few rows at a time. Offsets are one number per block, so
+ * they are taken off as a product of their own with the sums of x's blocks, a block's size times smaller.
  */
 function blockProduct(
   context: GraphContext,
@@ -99,35 +102,93 @@ function blockProduct(
   blocks: BlockStorage,
 ): Value {
   const { graph } = context;
-  const { value, outDim, inDim, count } = mappedBlocks(context, name, span, blocks);
-  const { bits, size, scales, offsets } = blocks;
-  const centred = graph.op(
-    "MatMulNBits",
-    [x, value, factor(context, `${name}.scales`, scales)],
-    { K: inDim, N: outDim, bits, block_size: size, accuracy_level: 0 },
-    "com.microsoft",
-  );
-  if (offsets === undefined) return centred;
-  const parts = reshape(context, x, [-1, count, size]);
-  const sums = graph.op("ReduceSum", [parts, graph.ints([-1])], { keepdims: 0 });
-  const table = factor(context, `${name}.offsets`, offsets);
-  return graph.op("Sub", [centred, product(context, sums, table)]);
+  const { bits, size, turn: turned } = blocks;
+  if (graph.target.blocks === "integers") graph.pack();
+  const parts = blockParts(context, name, span, blocks);
+  const fed = turned === 1 ? x : turn(context, x, span.shape[1]!, turned);
+  const ranges = parts.length === 1 ? [fed] : ranged(context, fed, parts.length);
+  const products = parts.map(({ codes, scales, offsets, outDim, inDim, count }, i) => {
+    const centred = graph.op(
+      "MatMulNBits",
+      [ranges[i]!, codes, scales],
+      {
+        ...{ K: inDim, N: outDim, bits, block_size: size },
+        accuracy_level: accuracy[graph.target.blocks],
+      },
+      "com.microsoft",
+    );
+    if (offsets === undefined) return centred;
+    const inBlocks = reshape(context, ranges[i]!, [-1, count, size]);
+    const sums = graph.op("ReduceSum", [inBlocks, graph.ints([-1])], { keepdims: 0 });
+    return graph.op("Sub", [centred, product(context, sums, offsets)]);
+  });
+  return products.reduce((sum, next) => graph.op("Add", [sum, next]));
 }
 
-/** The stored bytes [out, count, size · bits / 8], and those dimensions. */
-function mappedBlocks(
-  { graph }: GraphContext,
+/** `accuracy_level` of MatMulNBits. */
+const accuracy = { integers: 4, compute: 0 };
+
+/** x in equal ranges of its last dimension; once for all matrices that x is multiplied with. */
+function ranged({ graph }: GraphContext, x: Value, count: number): Value[] {
+  return graph.once(`ranges ${x} ${count}`, () =>
+    graph.ops("Split", [x], count, { axis: -1, num_outputs: count }),
+  );
+}
+
+/** x H for x [rows, columns], so many columns at a time; once for all matrices that x is multiplied with. */
+function turn(context: GraphContext, x: Value, columns: number, size: number): Value {
+  const { graph } = context;
+  const matrix = graph.once(`hadamard ${size}`, () =>
+    constant(context, [...hadamard(size)], [size, size]),
+  );
+  return graph.once(`turn ${x} ${size}`, () => {
+    const turned = graph.op("MatMul", [reshape(context, x, [-1, size]), matrix]);
+    return reshape(context, turned, [-1, columns]);
+  });
+}
+
+interface BlockPart {
+  /** The stored bytes [out, count, size · bits / 8]. */
+  readonly codes: Value;
+  /** [out, count], in the compute dtype. */
+  readonly scales: Value;
+  readonly offsets: Value | undefined;
+  readonly outDim: number;
+  readonly inDim: number;
+  readonly count: number;
+}
+
+/** The ranges of columns that a matrix is cut into. */
+function blockParts(
+  context: GraphContext,
   name: string,
   span: WeightSpan,
-  { bits, size }: BlockStorage,
-): { value: Value; outDim: number; inDim: number; count: number } {
-  const [outDim, inDim] = span.shape as [number, number];
+  { bits, size, parts, scales, offsets }: BlockStorage,
+): BlockPart[] {
+  const { graph } = context;
+  const [outDim, columns] = span.shape as [number, number];
+  const inDim = columns / parts;
   const count = Math.ceil(inDim / size);
-  const { value } = graph.mapped(name, span, [outDim, count, (size * bits) / 8]);
-  return { value, outDim, inDim, count };
+  return Array.from({ length: parts }, (_, i) => {
+    const own = (suffix: string, all: WeightSpan, shape: readonly number[]) => {
+      const byteLength = all.byteLength / parts;
+      const part = { ...all, shape, byteLength, offset: all.offset + i * byteLength };
+      return graph.mapped(`${name}${suffix}${parts === 1 ? "" : `.${i}`}`, part);
+    };
+    const table = (suffix: string, all: WeightSpan) => {
+      const { value, type } = own(suffix, all, [outDim, count]);
+      return inCompute(context, value, type);
+    };
+    return {
+      codes: own("", span, [outDim, count, (size * bits) / 8]).value,
+      scales: table(".scales", scales),
+      offsets: offsets === undefined ? undefined : table(".offsets", offsets),
+      ...{ outDim, inDim, count },
+    };
+  });
 }
 
-/** Scales or offsets in the compute dtype. */
+/** A scale in the compute dtype. */
 function factor(context: GraphContext, name: string, span: WeightSpan): Value {
   const { value, type } = context.graph.mapped(name, span);
   return inCompute(context, value, type);

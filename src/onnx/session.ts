@@ -69,20 +69,24 @@ export class KeptTensor {
 /**
  * Weights are mapped from the files that they lie in, neither copied nor converted, because
  * - constant folding, which would widen each bf16 weight to an f32 copy, is off,
- * - prepacking, which copies each f32 weight to another layout, is off, and
+ * - prepacking, which copies each f32 weight to another layout, is off but for graphs
+ *   that say they need it: integer products on a CPU work on nothing else, and
  * - there is no arena to keep what one run needed.
  *
  * Threads that have nothing to do sleep: by default they go round and round for
  * a while, on cores that the server or another worker needs.
  */
-export function sessionOptions(weightsRoot: string): ort.InferenceSession.SessionOptions {
+export function sessionOptions({
+  weightsRoot,
+  packs,
+}: Omit<Model, "bytes">): ort.InferenceSession.SessionOptions {
   return {
     enableCpuMemArena: false,
     logSeverityLevel: 3,
     extra: {
       session: {
         model_external_initializers_file_folder_path: weightsRoot,
-        disable_prepacking: "1",
+        disable_prepacking: packs ? "0" : "1",
         intra_op: { allow_spinning: "0" },
       },
       optimization: { disable_specified_optimizers: "ConstantFolding" },
@@ -154,14 +158,14 @@ export async function openKeepingSession<Kept extends string>(
 }
 
 async function create(
-  { bytes, weightsRoot }: Model,
+  { bytes, ...model }: Model,
   { device }: Target,
   options: ort.InferenceSession.SessionOptions = {},
 ): Promise<ort.InferenceSession> {
   const provider = providerFor(device);
   try {
     return await ort.InferenceSession.create(bytes, {
-      ...sessionOptions(weightsRoot),
+      ...sessionOptions(model),
       // As by default, a buffer on WebGPU would be up to twice as large as its tensor, and four gigabytes of
       // them would be kept for later.
       executionProviders: [

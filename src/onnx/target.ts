@@ -8,6 +8,11 @@ export interface Target {
   readonly compute: ComputeDtype;
   /** `fused` is com.microsoft.MultiHeadAttention; `plain` is products and a softmax, a few heads at a time. */
   readonly attention: "fused" | "plain";
+  /**
+   * How matrices in blocks are multiplied: `integers` rounds what they are multiplied with to 8 bits, block by block;
+   * `compute` widens them.
+   */
+  readonly blocks: "integers" | "compute";
   /** `mapped` weights lie in their files; `resident` ones on the device, as inputs of each graph. */
   readonly weights: "mapped" | "resident";
   /** Version of ONNX's operators. */
@@ -23,6 +28,7 @@ export const cpuTarget: Target = {
   device: "cpu",
   compute: "f32",
   attention: "fused",
+  blocks: "integers",
   weights: "mapped",
   opset: 23,
   f16: true,
@@ -36,9 +42,15 @@ export const cpuTarget: Target = {
  */
 const targets: Readonly<Record<Device, Target>> = {
   cpu: cpuTarget,
-  cuda: { ...cpuTarget, device: "cuda", compute: "bf16" },
-  webgpu: { ...cpuTarget, device: "webgpu", attention: "plain", weights: "resident" },
-  dml: { ...cpuTarget, device: "dml", attention: "plain", opset: 21 },
+  cuda: { ...cpuTarget, device: "cuda", blocks: "compute", compute: "bf16" },
+  webgpu: {
+    ...cpuTarget,
+    device: "webgpu",
+    attention: "plain",
+    blocks: "compute",
+    weights: "resident",
+  },
+  dml: { ...cpuTarget, device: "dml", attention: "plain", blocks: "compute", opset: 21 },
 };
 
 /** For what asks a device what it can do. */

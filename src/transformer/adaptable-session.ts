@@ -87,7 +87,7 @@ export function feedsOf(modules: Iterable<readonly [string, AdapterModule]>): Fe
 
 /**
  * Sessions share weights that are mapped or resident, and each adds some 50 MB of ours for the real model. Where each
- * copies the weights to its device for itself, there is room for one.
+ * copies the weights to its device for itself, or into an order of its own, there is room for one.
  */
 function mostSessions({ device, weights }: Target): number {
   return device === "cpu" || weights === "resident" ? 8 : 1;

@@ -1,39 +1,8 @@
 import { InputError, listed } from "../errors.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
+import { rowsOf } from "../weights/rows-of.ts";
 import { patchSize } from "./config.ts";
 import { finalLayer, patchEmbedder } from "./weight-shapes.ts";
-
-/**
- * Some rows of a matrix, where they lie: rows follow each other in the file, in any storage.
- *
- * @param span shape [out, ...], `first + count` at most out
- */
-function rowsOf(span: WeightSpan, first: number, count: number): WeightSpan {
-  const [rows, ...rest] = span.shape as [number, ...number[]];
-  const rowBytes = span.byteLength / rows;
-  const { scale, blocks } = span;
-  return {
-    ...span,
-    shape: [count, ...rest],
-    offset: span.offset + first * rowBytes,
-    byteLength: count * rowBytes,
-    // One scale is every row's.
-    ...(scale === undefined || scale.shape.length === 0
-      ? {}
-      : { scale: rowsOf(scale, first, count) }),
-    ...(blocks === undefined
-      ? {}
-      : {
-          blocks: {
-            ...blocks,
-            scales: rowsOf(blocks.scales, first, count),
-            ...(blocks.offsets === undefined
-              ? {}
-              : { offsets: rowsOf(blocks.offsets, first, count) }),
-          },
-        }),
-  };
-}
 
 /** The head width of all published models; how it is shared between the axes can't be seen in a file. */
 const knownHeadDim = 128;

@@ -9,18 +9,20 @@ export interface BlockLayout {
   readonly bits: BlockStorage["bits"];
   readonly size: number;
   readonly hasOffsets: boolean;
+  readonly parts: number;
+  readonly turn: number;
 }
 
 /** The tensors that hold a matrix's codes, scales and offsets; their names begin with its own. */
 export function blockTensors(name: string, layout: BlockLayout): [string, TensorLayout][] {
-  const { bits, size, hasOffsets } = layout;
+  const { bits, size, hasOffsets, parts } = layout;
   const [rows, columns] = layout.shape as [number, number];
-  const count = Math.ceil(columns / size);
-  const table: TensorLayout = { dtype: "F32", shape: [rows, count] };
+  const count = Math.ceil(columns / parts / size);
+  const table: TensorLayout = { dtype: "F32", shape: [parts * rows, count] };
   return [
     [`${name}.scales`, table],
     ...(hasOffsets ? [[`${name}.offsets`, table] as [string, TensorLayout]] : []),
-    [name, { dtype: "U8", shape: [rows, count, (size * bits) / 8] }],
+    [name, { dtype: "U8", shape: [parts * rows, count, (size * bits) / 8] }],
   ];
 }
 
@@ -37,9 +39,10 @@ export function blockSpan(
       `the cached copy of ${name} is not whole. Delete it with: retake cache clear`,
     );
   };
-  const { shape, bits, size, hasOffsets } = layout;
+  const { shape, bits, size, hasOffsets, parts, turn } = layout;
   const offsets = hasOffsets ? { offsets: part(".offsets") } : {};
-  return { ...part(""), shape, blocks: { bits, size, scales: part(".scales"), ...offsets } };
+  const blocks = { bits, size, scales: part(".scales"), ...offsets, parts, turn };
+  return { ...part(""), shape, blocks };
 }
 
 /** Packs stored codes: two of 4 bits share a byte, the first in its lower half. */

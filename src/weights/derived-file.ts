@@ -13,7 +13,7 @@ import type { TensorLayout } from "./write-safetensors.ts";
 import { byteLengthOf, encodeHeader } from "./write-safetensors.ts";
 
 /** Counted up when what is written changes: older files are then not used any more. */
-const formatVersion = 2;
+const formatVersion = 1;
 /** A disk is not filled to its last byte. */
 const spareBytes = 256 * 2 ** 20;
 

@@ -1,27 +1,38 @@
-import type { FileHandle } from "node:fs/promises";
-import { open } from "node:fs/promises";
 import { CanceledError, InputError } from "../errors.ts";
-import { readExactly } from "../files/read.ts";
 import type { WeightSpan } from "../onnx/graph.ts";
-import { dtypeBytes } from "../tensor/dtype.ts";
+import { GraphBuilder } from "../onnx/graph.ts";
+import { hadamard } from "../onnx/hadamard.ts";
+import { reshape } from "../onnx/layers.ts";
+import { wholeMatrix } from "../onnx/linear.ts";
+import { openSession } from "../onnx/session.ts";
+import { cpuTarget } from "../onnx/target.ts";
+import type { Tensor } from "../tensor/tensor.ts";
 import type { BlockLayout } from "./block-spans.ts";
 import { blockSpan, blockTensors } from "./block-spans.ts";
-import { converter } from "./convert.ts";
 import type { DeriveOptions, WriteInto } from "./derived-file.ts";
 import { openDerived } from "./derived-file.ts";
-import { readF32 } from "./safetensors.ts";
+import { rowsOf } from "./rows-of.ts";
 import { byteLengthOf } from "./write-safetensors.ts";
 
-/** Values that share a scale: as in Q8_0, small enough that one large value harms few others. */
-const blockSize = 32;
+/**
+ * Values that share a scale, as many as divide a row. On a CPU a product with blocks of 256 is 1.6
+ * times as fast as one with blocks of 32; turned, the larger ones lose no more.
+ */
+const sizes = [256, 128, 64, 32];
+/** What rows are turned by: a wider matrix takes longer and gains nothing. */
+const widestTurn = 64;
+/** Columns of one product: with 10240, where rows leave a core's nearest memory, it is a quarter slower. */
+const widestPart = 5120;
 const largestCode = 127;
 /** What 0 is stored as. */
 const zeroCode = 128;
-const pieceBytes = 8 * 2 ** 20;
+const smallestNormal = 2 ** -126;
+/** At a time: some 200 MB in all. */
+const pieceValues = 8 * 2 ** 20;
 
 /**
- * Matrices rounded to 8 bits, symmetric, 32 values to a scale: `scale = max|w| / 127`. Written
- * once to the cache, at a little more than half the size of bf16.
+ * Matrices rounded to 8 bits, symmetric, `scale = max|w| / 127` in each block of a row, most of them
+ * turned by Hadamard's matrix first. Written once to the cache, at a little more than half the size of bf16.
  *
  * @param matrices [out, in] in F32, F16, BF16 or fp8; scales become part of the blocks
  * @param sources the files that they lie in
@@ -39,17 +50,11 @@ export async function quantizeInt8(
   const derivation = {
     cacheFolder,
     kind: "int8",
+    detail: "turned",
     sources,
     tensors,
     async fill(write: WriteInto, signal: AbortSignal) {
-      for (const [name, span] of matrices) {
-        const handle = await open(span.file, "r");
-        try {
-          await quantizeMatrix(handle, name, span, write, signal);
-        } finally {
-          await handle.close();
-        }
-      }
+      for (const [name, span] of matrices) await quantizeMatrix(name, span, write, signal);
     },
   };
   const derived = (await openDerived(derivation, options)).tensors;
@@ -66,88 +71,88 @@ export function int8Bytes(shape: readonly number[]): number {
   );
 }
 
+/** Rows that no block divides are padded to small ones, and not turned. */
 function layoutOf(shape: readonly number[]): BlockLayout {
-  return { shape, bits: 8, size: blockSize, hasOffsets: false };
+  const columns = shape[1]!;
+  const common = { shape, bits: 8, hasOffsets: false } as const;
+  const size = sizes.find((one) => columns % one === 0);
+  if (size === undefined) return { ...common, size: 32, parts: 1, turn: 1 };
+  let parts = Math.ceil(columns / widestPart);
+  while (columns % (parts * size) !== 0) parts++;
+  return { ...common, size, parts, turn: Math.min(size, widestTurn) };
 }
 
+/** Rounds a matrix, some rows at a time. */
 async function quantizeMatrix(
-  handle: FileHandle,
   name: string,
   span: WeightSpan,
   write: WriteInto,
   signal: AbortSignal,
 ): Promise<void> {
   const [rows, columns] = span.shape as [number, number];
-  const rowBytes = columns * dtypeBytes[span.dtype];
-  const count = Math.ceil(columns / blockSize);
-  const scale = span.scale === undefined ? undefined : (await readF32(span.scale)).data;
-  const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / rowBytes));
+  const { parts } = layoutOf(span.shape);
+  const rowsAtOnce = Math.max(1, Math.floor(pieceValues / columns));
   for (let row = 0; row < rows; row += rowsAtOnce) {
     if (signal.aborted) throw new CanceledError();
-    const bytes = new Uint8Array(Math.min(rowsAtOnce, rows - row) * rowBytes);
-    await readExactly(handle, bytes, span.offset + row * rowBytes, span.file);
-    const values = singles(bytes, span);
-    if (scale !== undefined)
-      multiplyRows(values, columns, (i) => scale[scale.length > 1 ? row + i : 0]!);
-    const { codes, scales } = quantizeRows(values, columns);
-    if (!scales.every(Number.isFinite)) {
+    const some = rowsOf(span, row, Math.min(rowsAtOnce, rows - row));
+    const { codes, scales, sums } = await roundRows(name, some);
+    if (!sums.data.every(Number.isFinite)) {
       throw new InputError(
         `${span.file} is damaged: tensor ${name} holds NaN or infinity. Download the file again.`,
       );
     }
-    await write(name, row * count * blockSize, codes);
-    await write(`${name}.scales`, row * count * 4, new Uint8Array(scales.buffer));
-  }
-}
-
-/** Stored values as f32; what is NaN or infinite stays it. */
-function singles(bytes: Uint8Array<ArrayBuffer>, { dtype }: WeightSpan): Float32Array {
-  return new Float32Array(converter(dtype, "F32")(bytes).bytes.buffer);
-}
-
-function multiplyRows(
-  values: Float32Array,
-  columns: number,
-  factorOf: (row: number) => number,
-): void {
-  for (let start = 0; start < values.length; start += columns) {
-    const factor = factorOf(start / columns);
-    for (let i = start; i < start + columns; i++) values[i]! *= factor;
+    const count = some.shape[0]!;
+    for (let part = 0; part < parts; part++) {
+      const first = (part * rows + row) / count;
+      const own = (all: Float32Array) =>
+        all.slice((part * all.length) / parts, ((part + 1) * all.length) / parts);
+      const bytes = new Uint8Array(own(codes.data));
+      const table = new Uint8Array(own(scales.data).buffer);
+      await write(name, first * bytes.length, bytes);
+      await write(`${name}.scales`, first * table.length, table);
+    }
   }
 }
 
 /**
- * Rows of `columns` values to codes [rows, count, 32] and scales [rows, count]. A scale that
- * is NaN or infinite tells of such a value in its block.
+ * Codes [parts, rows, count, size] and scales [parts, rows, count], and of each row the sum of its
+ * sizes, which is NaN or infinite where a value is. By the runtime: on the same cores a loop of
+ * ours took several times as long.
  */
-function quantizeRows(
-  values: Float32Array,
-  columns: number,
-): { codes: Uint8Array; scales: Float32Array<ArrayBuffer> } {
-  const rows = values.length / columns;
-  const count = Math.ceil(columns / blockSize);
-  const codes = new Uint8Array(rows * count * blockSize).fill(zeroCode);
-  const scales = new Float32Array(rows * count);
-  for (let row = 0; row < rows; row++) {
-    for (let block = 0; block < count; block++) {
-      const start = row * columns + block * blockSize;
-      const end = Math.min(start + blockSize, (row + 1) * columns);
-      let largest = 0;
-      for (let i = start; i < end; i++) {
-        const size = Math.abs(values[i]!);
-        // Written so that NaN wins over every number.
-        if (!(size <= largest)) largest = size;
-        if (Number.isNaN(size)) break;
-      }
-      const at = row * count + block;
-      scales[at] = largest / largestCode;
-      const scale = scales[at]!;
-      if (scale === 0) continue;
-      for (let i = start; i < end; i++) {
-        // In f32, as others who round to such blocks: half a step is common among fp8's values.
-        codes[at * blockSize + i - start] = Math.round(Math.fround(values[i]! / scale)) + zeroCode;
-      }
-    }
+async function roundRows(
+  name: string,
+  span: WeightSpan,
+): Promise<Record<"codes" | "scales" | "sums", Tensor>> {
+  const [rows, columns] = span.shape as [number, number];
+  const { size, parts, turn } = layoutOf(span.shape);
+  const count = Math.ceil(columns / parts / size);
+  const graph = new GraphBuilder("round", () => span, cpuTarget);
+  const context = { graph };
+  const matrix = graph.input("turn", "f32", [turn, turn]);
+  const whole = wholeMatrix(context, name);
+  const turned = graph.op("MatMul", [reshape(context, whole, [-1, turn]), matrix]);
+  const stored = reshape(context, turn === 1 ? whole : turned, [rows, columns]);
+  const padding = parts * count * size - columns;
+  const padded = graph.op("Pad", [stored, graph.ints([0, 0, 0, padding])]);
+  const byRow = reshape(context, padded, [rows, parts, count * size]);
+  const byPart = graph.op("Transpose", [byRow], { perm: [1, 0, 2] });
+  const values = reshape(context, byPart, [parts, rows, count, size]);
+  const largest = graph.op("ReduceMax", [graph.op("Abs", [values]), graph.ints([-1])]);
+  const scales = graph.op("Div", [largest, graph.floats([largestCode])]);
+  // A block of zeros has no scale to divide by.
+  const steps = graph.op("Max", [scales, graph.floats([smallestNormal])]);
+  const rounded = graph.op("Round", [graph.op("Div", [values, steps])]);
+  const codes = graph.op("Add", [rounded, graph.floats([zeroCode])]);
+  const sums = graph.op("ReduceL1", [whole, graph.ints([1])], { keepdims: 0 });
+  graph.output("codes", "f32", [parts, rows, count, size], codes);
+  graph.output("scales", "f32", [parts, rows, count, 1], scales);
+  graph.output("sums", "f32", [rows], sums);
+  const session = await openSession(graph.finish(), cpuTarget);
+  try {
+    const data = hadamard(turn).map((value) => value / turn);
+    const results = await session.run({ turn: { data, shape: [turn, turn] } });
+    return results as Awaited<ReturnType<typeof roundRows>>; // the outputs above
+  } finally {
+    await session.release();
   }
-  return { codes, scales };
 }

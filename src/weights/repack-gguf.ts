@@ -81,7 +81,7 @@ function isMatrix(shape: readonly number[]): boolean {
 
 function layoutOf(format: BlockFormat, shape: readonly number[]): BlockLayout {
   const { bits, group, hasOffsets } = format;
-  return { shape, bits, size: group, hasOffsets };
+  return { shape, bits, size: group, hasOffsets, parts: 1, turn: 1 };
 }
 
 function layoutsOf(tensors: readonly (readonly [string, BlockTensor])[]): [string, TensorLayout][] {
