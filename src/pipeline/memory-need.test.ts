@@ -2,13 +2,13 @@ import { expect, test } from "vitest";
 import { type MemoryFit, memoryFit } from "./memory-need.ts";
 
 // Z-Image in bf16: 8.0 GB text encoder, 12.3 GB transformer, 0.2 GB VAE.
-const need = { weightBytes: 20.5e9, largestBytes: 12.3e9, workingBytes: 4.6e9 };
+const need = { weightBytes: 20.5e9, largestBytes: 12.3e9, workingBytes: 2.7e9 };
 
 test.each<[number, MemoryFit]>([
-  [25.1e9, "fits"],
-  [25.0e9, "one network at a time"],
-  [16.9e9, "one network at a time"],
-  [16.8e9, "slow"],
-  [4.6e9, "slow"],
-  [4.5e9, "too little"],
+  [23.2e9, "fits"],
+  [23.1e9, "one network at a time"],
+  [15.0e9, "one network at a time"],
+  [14.9e9, "slow"],
+  [2.7e9, "slow"],
+  [2.6e9, "too little"],
 ])("%d bytes of memory: %s", (available, fit) => expect(memoryFit(need, available)).toBe(fit));

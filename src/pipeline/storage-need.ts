@@ -74,7 +74,7 @@ export function storageNeed(
     textEncoder: textFits ? text.reduce((sum, span) => sum + bytesOf(span), 0) : null,
     lora: loraBytes(config),
     step: stepBytes(config, vae.config.scaleFactor),
-    decode: decodeBytes(vae.config),
+    decode: decodeBytes(vae.config, device.device),
     keepOpen,
   };
 }

@@ -111,6 +111,7 @@ export async function openDecoderOn(
           openSession(buildWhole(config, lookup, target, after), target),
         );
         const { data, shape } = joinRows(x.map(({ tensor }) => tensor.read()));
+        for (const { tensor } of x) tensor.dispose();
         const { y } = await whole.run({ x: { data, shape: [1, ...shape] } });
         return { data: y!.data, shape: y!.shape.slice(1) };
       }
