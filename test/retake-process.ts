@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 
 const main = fileURLToPath(new URL("../src/cli/main.ts", import.meta.url));
 
-/** All that a picture without a warning leaves on stderr: the profile that was chosen, and why. */
-export const profileLine = /^profile preview-[\d.]+: [^\n]+\n$/;
+/** All that a picture without a warning leaves on stderr: what was chosen, and why. */
+export const profileLine =
+  /^(device [^\n]+\n)?(storage [^\n]+\n)?profile preview-[\d.]+: [^\n]+\n$/;
 
 interface Ended {
   /** Null for a process that a signal ended. */

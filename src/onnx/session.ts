@@ -34,10 +34,12 @@ export interface KeepingSession<Kept extends string> {
  * memory, and frees ours late.
  */
 export class KeptTensor {
+  /** @internal */
   readonly tensor: ort.Tensor;
   /** Of those that the session must dispose of before it goes. */
   readonly #alive: Set<KeptTensor> | undefined;
 
+  /** @internal */
   constructor(tensor: ort.Tensor, alive?: Set<KeptTensor>) {
     this.tensor = tensor;
     this.#alive = alive;
@@ -75,6 +77,8 @@ export class KeptTensor {
  *
  * Threads that have nothing to do sleep: by default they go round and round for
  * a while, on cores that the server or another worker needs.
+ *
+ * @internal
  */
 export function sessionOptions({
   weightsRoot,
