@@ -74,7 +74,7 @@ test("the demonstration can run, and the machine is described", async () => {
     expect(stdout).toContain(`${model}: can run\n`);
   }
   expect(stdout).toMatch(
-    /memory {8}4\.3 MB of weights, 836\.9 MB to work with at 1024x1024: fits\n/,
+    /memory {8}4\.3 MB of weights, 602\.0 MB to work with at 1024x1024: fits\n/,
   );
   expect(stdout).toMatch(
     /device {8}auto takes \w+: .+\n +device {8}cpu: works; .+ GB shared with the processor\n/,
