@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { env } from "onnxruntime-node";
 import { type Device, devices } from "../config/model-options.ts";
 import { messageOf } from "../errors.ts";
+import { missingCudaLibraries } from "./cuda-libraries.ts";
 import { type Adapter, adapterIn, memoryOf, nvidiaCard, softwareProblem } from "./device-facts.ts";
 import { adds, largestBuffer } from "./largest-buffer.ts";
 import type { DeviceFacts, ProbeAnswer } from "./probe-answer.ts";
@@ -17,8 +18,10 @@ const device = devices.find((known) => known === name);
 if (device === undefined) throw new Error(`no device ${name}`);
 // The runtime then writes which GPUs it found.
 env.logLevel = "info";
-const answer = await probe(device).catch((error: unknown): ProbeAnswer => {
-  return { problem: withoutNoise(messageOf(error), device), facts: null };
+const answer = await probe(device).catch(async (error: unknown): Promise<ProbeAnswer> => {
+  const missing = device === "cuda" ? await missingCudaLibraries() : [];
+  const also = missing.length === 0 ? "" : ` Missing here: ${missing.join(", ")}.`;
+  return { problem: withoutNoise(messageOf(error), device) + also, facts: null };
 });
 process.send?.(answer, () => process.exit(0));
 

@@ -10,7 +10,7 @@ const passedOn = new RegExp(
     ...["NODE_COMPILE_CACHE", "NODE_EXTRA_CA_CERTS", "NODE_USE_SYSTEM_CA"],
     ...["SSL_CERT_FILE", "SSL_CERT_DIR", "UV_THREADPOOL_SIZE"],
     ...["LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_.*", "MALLOC_.*"],
-    ...["CUDA_.*", "NVIDIA_.*", "VK_.*", "OMP_.*", "ORT_.*"],
+    ...["CUDA_.*", "NVIDIA_.*", "VK_.*", "MESA_.*", "RADV_.*", "DRI_PRIME", "OMP_.*", "ORT_.*"],
   ].join("|")})$`,
   "i",
 );
