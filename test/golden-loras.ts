@@ -11,7 +11,7 @@ import { goldensFor, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, requestFor, toleranceOf } from "./golden.ts";
 import type { TestRun } from "./held.ts";
-import { f32Target, openHeld } from "./held.ts";
+import { openHeld, targetsFor } from "./held.ts";
 
 interface Cases {
   request: GoldenRequest;
@@ -37,13 +37,13 @@ const results = {
 // One pipeline of a kind for all of them: what a LoRA leaves behind would show in the next one's numbers.
 const pipelines = new Map<TestRun, Pipeline>();
 for (const kind of testRuns) {
-  const target = await f32Target(kind.device);
   const components = await openHeld(
     join(goldenFolder, goldensFor(kind.storage), "store"),
     modelById("zimage_turbo"),
     kind,
   );
-  pipelines.set(kind, new Pipeline(components, { target, textTarget: target, keepOpen: true }));
+  const targets = await targetsFor(kind.device, components);
+  pipelines.set(kind, new Pipeline(components, { ...targets, keepOpen: true }));
 }
 
 export async function releasePipelines(): Promise<void> {

@@ -25,7 +25,7 @@ import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import { testDevices } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
-import { f32Target, openHeld } from "./held.ts";
+import { openHeld, targetsFor } from "./held.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 
@@ -50,8 +50,8 @@ async function run(
   request: Request,
   device: Device,
 ): Promise<Map<string, Tensor>> {
-  const target = await f32Target(device);
-  const pipeline = new Pipeline(components, { target, textTarget: target, keepOpen: true });
+  const targets = await targetsFor(device, components);
+  const pipeline = new Pipeline(components, { ...targets, keepOpen: true });
   const loras = request.lora.map(([file, multiplier]) => ({
     path: join(quantised, file),
     multiplier,

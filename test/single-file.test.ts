@@ -14,7 +14,7 @@ import { readSafetensors } from "../src/weights/safetensors.ts";
 import { testRuns } from "./devices.ts";
 import { goldenFolder } from "./golden.ts";
 import type { TestRun } from "./held.ts";
-import { f32Target, openHeld } from "./held.ts";
+import { openHeld, targetsFor } from "./held.ts";
 import type { RawTensor } from "./tensor-file.ts";
 import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 
@@ -41,8 +41,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 async function picture(kind: TestRun, options: Partial<ComponentOptions>): Promise<Tensor> {
   const components = await openHeld(store, turbo, kind, options);
-  const target = await f32Target(kind.device);
-  const pipeline = new Pipeline(components, { target, textTarget: target, keepOpen: true });
+  const targets = await targetsFor(kind.device, components);
+  const pipeline = new Pipeline(components, { ...targets, keepOpen: true });
   try {
     let latents: Tensor | undefined;
     await generate(pipeline, request, {

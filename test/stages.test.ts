@@ -24,7 +24,7 @@ import { openVaeDecoder } from "../src/vae/decode.ts";
 import { readF32, readSafetensors } from "../src/weights/safetensors.ts";
 import { goldensFor, testRuns } from "./devices.ts";
 import { goldenFolder, toleranceOf } from "./golden.ts";
-import { f32Target, openHeld } from "./held.ts";
+import { f32Target, openHeld, targetsFor } from "./held.ts";
 import type { Tolerance } from "./matchers.ts";
 
 /** What the reference's stages took and gave. */
@@ -187,7 +187,8 @@ describe.each(testRuns)("on $device, $storage weights", (kind) => {
 
   test("text encoder", async () => {
     const { config, lookup } = components.textEncoder;
-    const encoder = await openTextEncoder(config, lookup, f32);
+    const { textTarget } = await targetsFor(kind.device, components);
+    const encoder = await openTextEncoder(config, lookup, textTarget);
     const trace = `${goldens}/traces/head-plain-g0.safetensors`;
     const { tensors } = await readSafetensors(join(goldenFolder, trace));
     expect(tensors.get("input_ids")?.dtype).toBe("I64");

@@ -11,7 +11,7 @@ import { few, goldensFor, testRuns } from "./devices.ts";
 import type { GoldenRequest } from "./golden.ts";
 import { goldenFolder, readGolden, requestFor, toleranceOf } from "./golden.ts";
 import type { TestRun } from "./held.ts";
-import { f32Target, openHeld } from "./held.ts";
+import { openHeld, targetsFor } from "./held.ts";
 
 interface Request extends GoldenRequest {
   lora: [string, number][];
@@ -27,13 +27,13 @@ const profileOf = { pin: "reference", head: "diffusers" } as const;
 
 // One pipeline for all of them: what a request leaves behind would show in the next one's numbers.
 const openPipeline = async (run: TestRun) => {
-  const target = await f32Target(run.device);
   const components = await openHeld(
     join(goldenFolder, goldensFor(run.storage), "store"),
     modelById("zimage_turbo"),
     run,
   );
-  return new Pipeline(components, { target, textTarget: target, keepOpen: true });
+  const targets = await targetsFor(run.device, components);
+  return new Pipeline(components, { ...targets, keepOpen: true });
 };
 
 const title = "each stage of a whole run equals the reference's on $device, $storage weights";
