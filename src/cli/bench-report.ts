@@ -63,7 +63,7 @@ export function benchText(report: BenchReport): string {
   const isCut = extrapolated(report, 1) !== null;
   const heads = [
     "picture",
-    isCut ? `step of ${report.randomLayers} layers` : "step",
+    isCut ? `step, ${report.randomLayers} of ${realLayers} layers` : "step",
     ...(isCut ? [`extrapolated to ${realLayers}`] : []),
     "first step, with loading",
     "decoding",

@@ -170,7 +170,7 @@ async function differenceFromCpu(
   if (held === null) return null;
   const demo = { ...openOptions(settings, signal), model: randomStoreModel, weights: "demo" };
   await using reference = await openPipeline({ ...demo, device: "cpu", storage: "original" });
-  await using device = await openPipeline({ ...demo, storage: held });
+  await using device = await openPipeline({ ...demo, device: storage.device, storage: held });
   return {
     storage: held,
     ...(await differenceOf(device, reference, { ...tinyPicture, signal })),
