@@ -170,13 +170,7 @@ async function create(
   try {
     return await ort.InferenceSession.create(bytes, {
       ...sessionOptions(model),
-      // As by default, a buffer on WebGPU would be up to twice as large as its tensor, and four gigabytes of
-      // them would be kept for later.
-      executionProviders: [
-        provider === "webgpu"
-          ? { name: provider, storageBufferCacheMode: "lazyRelease" }
-          : provider,
-      ],
+      executionProviders: [provider],
       ...options,
     });
   } catch (error) {

@@ -1,3 +1,4 @@
+import { bufferBytes } from "../onnx/buffer-size.ts";
 import type { TransformerConfig } from "../transformer/config.ts";
 import { patchSize } from "../transformer/config.ts";
 import { adaptableModules, isEmbedder } from "../transformer/weight-shapes.ts";
@@ -47,7 +48,7 @@ export function storageNeed(
     let [bytes, largest] = [0, 0];
     for (const [name, form] of weightForms(transformer, storage, device)) {
       const own = formBytes(transformer.weights.get(name)!, form);
-      bytes += own;
+      bytes += device.device === "webgpu" ? bufferBytes(own) : own;
       largest = Math.max(largest, own);
     }
     return { bytes, largest };

@@ -18,6 +18,13 @@ test("attention in plain operators is cut as soon as its scores are many", () =>
   expect(cutsFor(plain, real, 16_896, 1)).toEqual({ heads: 30, queries: 9, tokens: 1 });
 });
 
+test("on WebGPU the feed-forward is cut into what the runtime keeps buffers for", () => {
+  const webgpu: Target = { ...plain, device: "webgpu" };
+  expect(cutsFor(webgpu, real, 1056, 1).tokens).toBe(1);
+  expect(cutsFor(webgpu, real, 4608, 1).tokens).toBe(2);
+  expect(cutsFor(webgpu, real, 4608, 2).tokens).toBe(3);
+});
+
 test.each([mebi, 16 * mebi, 128 * mebi, 1024 * mebi])("no part is larger than %i bytes", (most) => {
   for (const heads of [1, 5, 13, 30]) {
     for (let tokens = 32; tokens < 20_000; tokens += 32) {

@@ -15,8 +15,12 @@ export const uncut: Cuts = { heads: 1, queries: 1, tokens: 1 };
 
 const f32Bytes = 4;
 
-/** Of scores, which lie beside their softmax: more at once is no faster, and WebGPU promises no more. */
-const mostScoreBytes = 2 ** 27;
+/**
+ * Of scores, which lie beside their softmax: more at once is no faster, and WebGPU promises no more. Of what is between
+ * the feed-forward's layers on WebGPU: the runtime keeps buffers up to this size to use them again, and frees larger ones
+ * only when the device has caught up, a whole step later.
+ */
+const mostAtOnceBytes = 2 ** 27;
 
 /** A part has at least so many rows, whatever the limit: no device is so small. */
 const leastRows = 64;
@@ -26,15 +30,16 @@ const leastRows = 64;
  * @param sequences that go through the feed-forward as one
  */
 export function cutsFor(
-  { attention, maxBufferBytes }: Target,
+  { device, attention, maxBufferBytes }: Target,
   { heads, hiddenDim }: TransformerConfig,
   tokens: number,
   sequences: number,
 ): Cuts {
   const most = maxBufferBytes ?? Number.POSITIVE_INFINITY;
-  const feedForward = partsOf(sequences * tokens, f32Bytes * hiddenDim, most);
+  const between = device === "webgpu" ? Math.min(most, mostAtOnceBytes) : most;
+  const feedForward = partsOf(sequences * tokens, f32Bytes * hiddenDim, between);
   if (attention === "fused") return { ...uncut, tokens: feedForward };
-  const mostScores = Math.min(most, mostScoreBytes);
+  const mostScores = Math.min(most, mostAtOnceBytes);
   const headsAtOnce = Math.max(1, Math.floor(mostScores / (f32Bytes * tokens ** 2)));
   return {
     heads: Math.ceil(heads / headsAtOnce),
