@@ -60,10 +60,11 @@ def with_largest(codes: torch.Tensor) -> torch.Tensor:
 
 
 def write_store(store: Path, tiny: Path) -> list[Path]:
-    """The tiny store with such weights, in bf16 as the real one."""
+    """The tiny store with such weights, in bf16 as the real one; the text encoder, which no storage changes, in f32 for every device."""
     shutil.copytree(tiny, store, dirs_exist_ok=True)
     for path in store.rglob("*.safetensors"):
-        save(path, {name: exact(value).to(torch.bfloat16) for name, value in load_file(path).items()}, {"format": "pt"})
+        dtype = torch.float32 if path.parent.name == "text_encoder" else torch.bfloat16
+        save(path, {name: exact(value).to(dtype) for name, value in load_file(path).items()}, {"format": "pt"})
     return sorted(path for path in store.rglob("*") if path.is_file())
 
 

@@ -37,7 +37,10 @@ export function inputValues(name: string, shape: readonly number[]): Tensor {
   return { data: Float32Array.from(codes(name, sizeOf(shape), 127), (code) => code / 64), shape };
 }
 
-/** Writes the model's store: Turbo's, in bf16, which holds these weights exactly, or in f32. */
+/**
+ * Writes the model's store: Turbo's, in bf16, which holds these weights exactly, or in f32. The text
+ * encoder, which no storage changes, is in f32 for every device.
+ */
 export function writeFormulaStore(store: string, model: FormulaModel, dtype: "BF16" | "F32"): void {
   const turbo = join("Tongyi-MAI", "Z-Image-Turbo");
   for (const same of ["model_index.json", "scheduler", "tokenizer"]) {
@@ -56,7 +59,11 @@ export function writeFormulaStore(store: string, model: FormulaModel, dtype: "BF
     writeFileSync(join(folder, "config.json"), JSON.stringify(model[part as keyof typeof parts]));
     const stem = part === "text_encoder" ? "model" : "diffusion_pytorch_model";
     const tensors = [...shapes].map(
-      ([name, shape]) => [name, rawWeight(`${part}/${name}`, shape, dtype)] as const,
+      ([name, shape]) =>
+        [
+          name,
+          rawWeight(`${part}/${name}`, shape, part === "text_encoder" ? "F32" : dtype),
+        ] as const,
     );
     writeTensorFile(join(folder, `${stem}.safetensors`), new Map(tensors));
   }
