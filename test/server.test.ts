@@ -171,6 +171,12 @@ test("health, readiness, metrics, models, documentation", async () => {
   expect(metrics.body).toMatch(/retake_requests\{state="succeeded"\} \d+/);
   const { body: listed } = await server.call("GET", "/v1/models");
   expect(listed.models).toHaveLength(3);
+  const reason = "the CPU takes weights as stored";
+  expect(listed.storages).toEqual(
+    listed.models.map(({ id }: { id: string }) => {
+      return { model: id, device: "cpu", storage: "original", reason };
+    }),
+  );
   expect(listed.profiles.map(({ name }: { name: string }) => name)).toEqual(profileNames);
   const docs = await server.call("GET", "/docs");
   expect(docs.headers.get("content-type")).toMatch(/html/);

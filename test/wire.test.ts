@@ -52,6 +52,7 @@ beforeAll(async () => {
     seal: new TokenSeal(undefined),
     notReady: async () => [],
     devices: [],
+    storagesOf: async () => [],
     keys: undefined,
     pace: bodyPace,
     metrics: new Metrics(queue),

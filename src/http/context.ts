@@ -26,6 +26,8 @@ export interface AppContext {
   readonly notReady: WorkNode["notReady"];
   /** What its workers compute on. */
   readonly devices: WorkNode["devices"];
+  /** How they hold a model's weights. */
+  readonly storagesOf: WorkNode["storagesOf"];
   /** Undefined lets everybody in. */
   readonly keys: ApiKeys | undefined;
   readonly pace: BodyPace;

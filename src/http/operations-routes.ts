@@ -8,7 +8,7 @@ import type { AppContext } from "./context.ts";
 /** What machines ask: is it alive, can it take requests, how is it doing, what does it run. */
 export function addOperationsRoutes(
   app: FastifyInstance,
-  { notReady, devices, metrics }: AppContext,
+  { notReady, devices, storagesOf, metrics }: AppContext,
 ): void {
   app.get("/health", async (): Promise<Health> => ({ status: "healthy" }));
 
@@ -32,6 +32,7 @@ export function addOperationsRoutes(
     "/v1/models",
     async (): Promise<ModelList> => ({
       devices: devices.map(({ name, adapter, reason }) => ({ name, adapter, reason })),
+      storages: (await Promise.all(models.map(storagesOf))).flat(),
       models: models.map((model) => ({
         id: model.id,
         base_model: model.repository,

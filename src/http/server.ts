@@ -27,7 +27,7 @@ export async function serve(
   log: Logger,
   pace: BodyPace = bodyPace,
 ): Promise<Server> {
-  const { queue, results, uploads, jobUploads, seal, notReady, devices } = node;
+  const { queue, results, uploads, jobUploads, seal, notReady, devices, storagesOf } = node;
   const keys =
     settings.apiKeysFile === undefined ? undefined : await ApiKeys.read(settings.apiKeysFile);
   const metrics = new Metrics(queue);
@@ -35,7 +35,7 @@ export async function serve(
   const links = { baseUrl: settings.baseUrl ?? "", fileOf };
   const app = await buildApp({
     ...{ settings, links, keys, metrics, log, pace },
-    ...{ queue, results, uploads, jobUploads, seal, notReady, devices },
+    ...{ queue, results, uploads, jobUploads, seal, notReady, devices, storagesOf },
     arrivals: new Arrivals(uploads.contents),
   });
   await listen(app, settings);

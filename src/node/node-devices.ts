@@ -8,6 +8,8 @@ export interface NodeDevice {
   readonly name: Device;
   /** Its card; null: the CPU, or not known (yet). */
   adapter: string | null;
+  /** null: not known (yet). */
+  facts: DeviceFacts | null;
   /** Why `auto` took it; null: it was named. */
   readonly reason: string | null;
 }
@@ -31,12 +33,13 @@ export async function nodeDevices(
       if (choice === "auto") {
         const { device, facts, reason } = await chooseDevice("auto");
         log.info({ device, reason }, "DEVICE=auto");
-        return { name: device, adapter: known(device, facts), reason };
+        return { name: device, adapter: known(device, facts), facts, reason };
       }
-      const own: NodeDevice = { name: choice, adapter: null, reason: null };
+      const own: NodeDevice = { name: choice, adapter: null, facts: null, reason: null };
       chooseDevice(choice).then(
         ({ facts, warning }) => {
           own.adapter = known(choice, facts);
+          own.facts = facts;
           if (warning !== null) log.warn({ device: choice }, warning);
         },
         () => {},

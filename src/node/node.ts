@@ -17,6 +17,7 @@ import { WorkerSlot } from "../worker/slot.ts";
 import type { Models } from "./fetch-model.ts";
 import { openModels } from "./fetch-model.ts";
 import { findFiles } from "./find-files.ts";
+import { modelStorages } from "./model-storages.ts";
 import { type NodeDevice, nodeDevices } from "./node-devices.ts";
 import type { NotReady } from "./readiness.ts";
 import { watchReadiness } from "./readiness.ts";
@@ -47,6 +48,8 @@ export interface WorkNode {
   readonly seal: TokenSeal;
   /** What its workers compute on, one each. */
   readonly devices: readonly NodeDevice[];
+  /** How they hold a model's weights. */
+  readonly storagesOf: ReturnType<typeof modelStorages>;
   /** What keeps it from serving, as of now. */
   notReady(): Promise<readonly NotReady[]>;
   /** Starts the workers; without it this machine only answers requests. */
@@ -116,6 +119,7 @@ export async function openNode(
       stop: untilStop,
     }),
     devices,
+    storagesOf: modelStorages(settings, devices),
     startWorkers(observer) {
       const memoryBudget = Math.floor((totalmem() * memoryShare) / devices.length);
       const workers = devices.map(({ name: device, reason: deviceReason }) => {

@@ -70,6 +70,9 @@ export interface Components {
   };
 }
 
+/** The parts of a model that have weights. */
+export type ModelWeights = Pick<Components, "textEncoder" | "transformer" | "vae">;
+
 /**
  * Finds a model's parts in a model store and checks every header, shape and
  * span, before anything is computed.
@@ -83,6 +86,25 @@ export async function openComponents(
   model: ModelDefinition,
   options?: ComponentOptions,
 ): Promise<Components> {
+  const own = await openWeights(weights, model, options);
+  const { rest } = sourcesOf(model);
+  const folder = await repositoryFolder(weights, rest);
+  return {
+    ...own,
+    model,
+    tokenizer: await loadTokenizer(join(folder, "tokenizer"), rest),
+    shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
+    asTrained: null,
+    held: { storage: "original", rounded: 0 },
+  };
+}
+
+/** The parts that have weights, found and checked. @throws as `openComponents` */
+export async function openWeights(
+  weights: string,
+  model: ModelDefinition,
+  options?: ComponentOptions,
+): Promise<ModelWeights> {
   const { rest } = sourcesOf(model);
   const signal = options?.signal;
   const folder = await repositoryFolder(weights, rest);
@@ -106,16 +128,7 @@ export async function openComponents(
     );
   }
   await stopPoint(signal);
-  return {
-    model,
-    tokenizer: await loadTokenizer(join(folder, "tokenizer"), rest),
-    textEncoder,
-    transformer,
-    vae,
-    shift: model.shift === "repository" ? await readShift(folder, rest) : model.shift,
-    asTrained: null,
-    held: { storage: "original", rounded: 0 },
-  };
+  return { textEncoder, transformer, vae };
 }
 
 /** Where a model's parts come from. */

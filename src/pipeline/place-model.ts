@@ -4,7 +4,7 @@ import type { ChosenDevice } from "../onnx/choose-device.ts";
 import { chooseDevice } from "../onnx/choose-device.ts";
 import type { StorageChoice } from "./choose-storage.ts";
 import { chooseStorage } from "./choose-storage.ts";
-import type { Components } from "./components.ts";
+import type { ModelWeights } from "./components.ts";
 import { storageNeed } from "./storage-need.ts";
 import type { StorageDevice } from "./weight-forms.ts";
 import { storageDeviceOf } from "./weight-forms.ts";
@@ -24,7 +24,7 @@ export interface Place {
  * @throws InputError if the device can't hold it as asked: see `chooseStorage`
  */
 export async function placeModel(
-  outline: Components,
+  outline: ModelWeights,
   asked: Storage,
   keepOpen: boolean,
   chosen: ChosenDevice,
@@ -42,7 +42,7 @@ export async function placeModel(
 }
 
 function placeOn(
-  outline: Components,
+  outline: ModelWeights,
   asked: Storage,
   keepOpen: boolean,
   chosen: ChosenDevice,

@@ -3,7 +3,7 @@ import type { TransformerConfig } from "../transformer/config.ts";
 import { patchSize } from "../transformer/config.ts";
 import { adaptableModules, isEmbedder } from "../transformer/weight-shapes.ts";
 import { vaeWeights } from "../vae/config.ts";
-import type { Components } from "./components.ts";
+import type { ModelWeights } from "./components.ts";
 import { bytesOf } from "./fingerprint.ts";
 import { decodeBytes } from "./memory-need.ts";
 import type { HeldStorage, StorageDevice } from "./weight-forms.ts";
@@ -40,7 +40,7 @@ const scoreCopies = 2;
 const captionTokens = 512;
 
 export function storageNeed(
-  { transformer, textEncoder, vae }: Components,
+  { transformer, textEncoder, vae }: ModelWeights,
   device: StorageDevice,
   keepOpen: boolean,
 ): StorageNeed {

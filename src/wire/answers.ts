@@ -182,6 +182,13 @@ export const modelList = object({
   devices: documented(arrayOf(usedDevice), {
     description: "what this server's workers compute on, one each; none: others do its work",
   }),
+  storages: documented(
+    arrayOf(object({ model: string, device: string, storage: orNull(string), reason: string })),
+    {
+      description:
+        "how this server's workers hold each model's weights; null: they can't, or it is not here",
+    },
+  ),
   profiles: documented(arrayOf(profileFacts), { description: "what numbers mean, by name" }),
   models: arrayOf(
     object({
