@@ -211,7 +211,7 @@ test("what keeps a server from starting is said, and it ends", async () => {
     /ended with 2: .*error: .*another program listens on port \d+.*--port/s,
   );
   await expect(second({ RETAKE_DATA: join(folder, "data") })).rejects.toThrow(
-    /ended with 2: error: The queue in .* is open in another process/,
+    /ended with 2: .*error: The queue in .* is open in another process/s,
   );
 });
 
