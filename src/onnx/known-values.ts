@@ -36,6 +36,13 @@ export const byElement: readonly KnownAnswer[] = [
     expected: tensor([2, 36], (column) => odds(column) / (odds(column) + 1)),
   },
   {
+    operator: "Exp",
+    inputs: [tensor([2, 36], (column) => Math.log(odds(column)))],
+    build: same("Exp"),
+    expected: tensor([2, 36], odds),
+  },
+  each("Max", [left, right], Math.max),
+  {
     operator: "Tanh",
     inputs: [tensor([2, 36], (column) => Math.log(odds(column)) / 2)],
     build: same("Tanh"),
@@ -85,10 +92,14 @@ export const reductions: readonly KnownAnswer[] = [64, 3840].flatMap((width) => 
   const rows = tensor([2, 3, width], (column, row) => (column < 16 ? row + 1 : 0));
   const sums = (power: number, scale: number) =>
     tensor([2, 3, 1], (_, row) => (16 * (row + 1) ** power) / scale);
+  // In f32, as the graphs do it: CUDA has most of them in no narrower type.
   const reduce =
     (operator: string): KnownAnswer["build"] =>
-    ({ graph }, x) =>
-      graph.op(operator, [x!, graph.ints([-1])], { keepdims: 1 });
+    ({ graph }, x) => {
+      const wide = graph.op("Cast", [x!], { to: { element: "f32" } });
+      const reduced = graph.op(operator, [wide, graph.ints([-1])], { keepdims: 1 });
+      return toCompute({ graph }, reduced);
+    };
   return [
     { operator: "ReduceSum", inputs: [rows], build: reduce("ReduceSum"), expected: sums(1, 1) },
     {
@@ -102,6 +113,14 @@ export const reductions: readonly KnownAnswer[] = [64, 3840].flatMap((width) => 
       inputs: [rows],
       build: reduce("ReduceMean"),
       expected: sums(1, width),
+    },
+    {
+      operator: "ReduceMax",
+      inputs: [
+        tensor([2, 3, width], (column, row) => (column === 17 + row ? 1 : -1 - (column % 5))),
+      ],
+      build: reduce("ReduceMax"),
+      expected: tensor([2, 3, 1], () => 1),
     },
     {
       operator: "Softmax",

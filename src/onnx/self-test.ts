@@ -1,5 +1,6 @@
 import { messageOf } from "../errors.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Model } from "./graph.ts";
 import { GraphBuilder, noWeights } from "./graph.ts";
 import type { KnownAnswer } from "./known-answer.ts";
 import { knownAnswers } from "./known-answers.ts";
@@ -79,22 +80,28 @@ export async function faultsOf(asked: readonly KnownAnswer[], target: Target): P
 }
 
 async function answersOf(asked: readonly KnownAnswer[], target: Target): Promise<Tensor[]> {
-  const graph = new GraphBuilder("self-test", noWeights, target);
-  const feeds: Record<string, Tensor> = {};
-  for (const [i, { inputs, build, expected }] of asked.entries()) {
-    const values = inputs.map((x, j) => {
-      feeds[`x${i}.${j}`] = x;
-      return toCompute({ graph }, graph.input(`x${i}.${j}`, "f32", x.shape));
-    });
-    graph.output(`y${i}`, "f32", expected.shape, toF32({ graph }, build({ graph }, ...values)));
-  }
-  const session = await openSession(graph.finish(), target);
+  const session = await openSession(questionGraph(asked, target), target);
   try {
-    const results = await session.run(feeds);
+    const feeds = asked.flatMap(({ inputs }, i) =>
+      inputs.map((x, j) => [`x${i}.${j}`, x] as const),
+    );
+    const results = await session.run(Object.fromEntries(feeds));
     return asked.map((_, i) => results[`y${i}`]!);
   } finally {
     await session.release();
   }
+}
+
+/** All of them side by side. */
+export function questionGraph(asked: readonly KnownAnswer[], target: Target): Model {
+  const graph = new GraphBuilder("self-test", noWeights, target);
+  for (const [i, { inputs, build, expected }] of asked.entries()) {
+    const values = inputs.map(({ shape }, j) =>
+      toCompute({ graph }, graph.input(`x${i}.${j}`, "f32", shape)),
+    );
+    graph.output(`y${i}`, "f32", expected.shape, toF32({ graph }, build({ graph }, ...values)));
+  }
+  return graph.finish();
 }
 
 function difference(answer: Tensor, expected: Tensor, tolerance: number): string | null {
