@@ -1,6 +1,5 @@
 import type { Device } from "../config/model-options.ts";
 import { DeviceLostError, InputError } from "../errors.ts";
-import type { ComputeDtype } from "../tensor/dtype.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { firstNonFinite } from "../tensor/tensor.ts";
 import { findNonFinite } from "../weights/nonfinite.ts";
@@ -23,7 +22,6 @@ export async function requireFinite(
   what: string,
   result: Tensor,
   component: Pick<Component<unknown>, "name" | "weights">,
-  compute: ComputeDtype,
 ): Promise<void> {
   if (firstNonFinite(result.data) === -1) return;
   const culprit = await findNonFinite(component.weights);
@@ -35,8 +33,6 @@ export async function requireFinite(
   }
   throw new InputError(
     `${what} came out of the ${component.name} as NaN or infinity, though its weights are sound: ` +
-      (compute === "f16"
-        ? "the values are too large for f16. Use the CPU (--device cpu, DEVICE), or a GPU that computes in bf16."
-        : "the values are too large. A LoRA multiplier closer to 0 or a lower guidance may help."),
+      "the values are too large. A LoRA multiplier closer to 0 or a lower guidance may help.",
   );
 }

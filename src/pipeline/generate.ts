@@ -214,12 +214,7 @@ function denoiseLatents(
           negative === undefined ? positive! : guide(positive!, negative, guidanceWeight),
         );
         const { components, target } = pipeline;
-        await requireFinite(
-          `step ${stepIndex + 1}`,
-          noisePred,
-          components.transformer,
-          target.compute,
-        );
+        await requireFinite(`step ${stepIndex + 1}`, noisePred, components.transformer);
         requireAnswer(noisePred, target.device);
         return noisePred;
       },

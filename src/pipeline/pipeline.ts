@@ -48,7 +48,6 @@ export class Pipeline {
   readonly components: Components;
   readonly target: Target;
   readonly device: UsedDevice;
-  readonly #textTarget: Target;
   readonly #textEncoder: Opened<TextEncoder>;
   readonly #transformer: Opened<Transformer>;
   readonly #decoder: Opened<VaeDecoder>;
@@ -69,7 +68,6 @@ export class Pipeline {
     this.components = components;
     this.target = target;
     this.device = device ?? { name: target.device, adapter: null, reason: null };
-    this.#textTarget = textTarget;
     this.#textEncoder = new Opened(keepOpen, () =>
       openTextEncoder(textEncoder.config, textEncoder.lookup, textTarget),
     );
@@ -160,8 +158,7 @@ export class Pipeline {
       for (const [i, inputIds] of texts.entries()) {
         await stopPoint(signal);
         const embeds = cached[i] ?? (await encoder.encode(inputIds));
-        const { compute } = this.#textTarget;
-        await requireFinite("the prompt embeds", embeds, this.components.textEncoder, compute);
+        await requireFinite("the prompt embeds", embeds, this.components.textEncoder);
         this.#embeds?.set(inputIds.join(), embeds);
         all.push(embeds);
       }
@@ -176,7 +173,7 @@ export class Pipeline {
   /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. */
   async decode(latents: Tensor): Promise<Tensor> {
     const image = await this.#decoder.use((decoder) => decoder.decode(latents));
-    await requireFinite("the picture", image, this.components.vae, this.target.compute);
+    await requireFinite("the picture", image, this.components.vae);
     return image;
   }
 
