@@ -1,7 +1,7 @@
 """Goldens of models of other shapes: heads of 32 to 256, 1 to 30 of them, pictures of 64 to 1024 px. Called by `goldens.py`.
 
 No weight is committed: each is a formula of its name and place (`weight` below, test/formula-store.ts in the tests), which
-every storage holds exactly, as golden_exact.py's. Of each result, some 500 values are kept.
+f32, bf16 and f16 hold exactly; what blocks of 8 bits make of them has results of its own. Of each result, some 500 values are kept.
 """
 
 import json
@@ -17,6 +17,7 @@ from transformers import Qwen3Config, Qwen3Model
 
 import make_checkpoint
 from checkpoint_weights import save
+from quantised_files import rounded_to_int8
 
 KEPT = 500
 T = 0.25  # (1000 - timestep) / 1000
@@ -87,12 +88,15 @@ def plain(config: dict) -> dict:
 def run(name: str, wanted: dict) -> dict[str, torch.Tensor]:
     out = {}
     dit = filled(ZImageTransformer2DModel(**plain(wanted["transformer"])), "transformer")
-    for i, (height, width, lengths) in enumerate(wanted["forwards"]):
-        latents = values("latents", (16, 1, height, width))
-        captions = [values(f"caption {k}", (length, wanted["text_encoder"]["hidden_size"])) for k, length in enumerate(lengths)]
-        results = dit([latents] * len(captions), torch.full((len(captions),), T), captions, return_dict=False)[0]
-        for k, result in enumerate(results):
-            out[f"{name}.forward.{i}.{k}"] = sampled(result)
+    for storage in ("", ".int8"):
+        if storage == ".int8":
+            dit.load_state_dict(rounded_to_int8(dit.state_dict()))
+        for i, (height, width, lengths) in enumerate(wanted["forwards"]):
+            latents = values("latents", (16, 1, height, width))
+            captions = [values(f"caption {k}", (length, wanted["text_encoder"]["hidden_size"])) for k, length in enumerate(lengths)]
+            results = dit([latents] * len(captions), torch.full((len(captions),), T), captions, return_dict=False)[0]
+            for k, result in enumerate(results):
+                out[f"{name}.forward.{i}.{k}{storage}"] = sampled(result)
     encoder = filled(Qwen3Model(Qwen3Config(**wanted["text_encoder"])), "text_encoder", "model.")
     for length in wanted["texts"]:
         ids = torch.from_numpy(codes("ids", length, 255) + 255)[None]
