@@ -4,12 +4,12 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { ssim } from "ssim.js";
 import { z } from "zod";
 import { generateRequestSchema } from "../src/job/request.ts";
 import type { OpenOptions } from "../src/pipeline/open.ts";
 import { openPipeline } from "../src/pipeline/open.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { psnr, similarity } from "./likeness.ts";
 
 // Pictures of the demonstration checkpoint in each storage against those of bf16, and steps
 // at the real width. The files are written by reference/quantised_store.py.
@@ -65,25 +65,6 @@ async function draw(own: Partial<OpenOptions>): Promise<Tensor[]> {
     drawn.push((await pipeline.generate(request)).image);
   }
   return drawn;
-}
-
-/** Peak signal-to-noise ratio in dB of pictures in [0, 1]. */
-function psnr(a: Tensor, b: Tensor): number {
-  const sum = a.data.reduce((total, value, i) => total + (value - b.data[i]!) ** 2, 0);
-  return 10 * Math.log10(a.data.length / sum);
-}
-
-function similarity(a: Tensor, b: Tensor): number {
-  return ssim(pixels(a), pixels(b)).mssim;
-}
-
-/** [3, H, W] in [0, 1] as the bytes that a picture file would hold. */
-function pixels({ data, shape }: Tensor) {
-  const [, height, width] = shape as [number, number, number];
-  const bytes = new Uint8ClampedArray(4 * width * height).fill(255);
-  const size = width * height;
-  for (let i = 0; i < 3 * size; i++) bytes[4 * (i % size) + Math.floor(i / size)] = 255 * data[i]!;
-  return { data: bytes, width, height };
 }
 
 const figuresSchema = z.object({
