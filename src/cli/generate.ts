@@ -15,6 +15,7 @@ import type { AsTrainedFlags } from "./as-trained.ts";
 import { addAsTrainedOptions, roundingOfFlags } from "./as-trained.ts";
 import { deviceOption, sayDevice } from "./device.ts";
 import { loraFile } from "./lora-file.ts";
+import { Pace } from "./pace.ts";
 import { sayPreparing } from "./preparing.ts";
 import { startProgress } from "./progress.ts";
 import type { AskedRequest, RequestFlags } from "./request-flags.ts";
@@ -86,12 +87,19 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
   const progress = startProgress("{bar} step {value}/{total}, {eta_formatted} left");
   const trace = flags.trace === undefined ? undefined : new Trace();
   const startedAt = performance.now();
+  const pace = new Pace((line) => {
+    if (flags.json !== true) process.stderr.write(`${line}\n`);
+  });
   try {
     await using pipeline = await openPipeline(options);
     const generated = await pipeline.generate(request, {
       signal,
       onDecided: (decided) => sayDecided(decided, model, request),
-      onStep: ({ step, total }) => progress.update(step, total),
+      onStage: (stage) => pace.begin(stage),
+      onStep: ({ step, total }) => {
+        pace.end(step, total);
+        progress.update(step, total);
+      },
       ...(trace === undefined ? {} : { trace }),
     });
     progress.stop();
