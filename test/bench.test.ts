@@ -81,7 +81,10 @@ test.skipIf(!testDevices.includes("webgpu"))(
 );
 
 test.each([
-  [["--size", "64,63"], /"63" is not a whole number from 64 to 4096/],
+  [["--size", "64,63"], /"63" is not a multiple of 16 from 64 to 4096/],
+  [["--size", "72"], /"72" is not a multiple of 16 from 64 to 4096/],
+  [["--guidance", "21"], /"21" is not a number from 0 to 20/],
+  [["--guidance", "-1"], /"-1" is not a number from 0 to 20/],
   [["--steps", "1"], /"1" is not a whole number from 2/],
   [["--layers", "31"], /"31" is not a whole number from 1 to 30/],
   [["--random", "--weights", "demo"], /--random: weights are named too \(demo\)/],
@@ -90,9 +93,11 @@ test.each([
   [["--weights", "demo", "--keep"], /--keep: no random weights are made/],
   [["--weights", "demo", "--model", "sdxl"], /model "sdxl" is not known/],
 ])("%j names what is wrong", async (args, message) => {
-  const { code, stdout, stderr } = await retake("bench", ...args);
+  const { code, stdout, stderr } = await start(["bench", ...args], { DEVICE: "auto" }).ended;
   expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
   expect(stderr).toMatch(message);
+  // Neither weights nor a device were looked for.
+  expect(stderr).not.toMatch(/^(device|writing)/m);
 });
 
 test("Ctrl-C ends the writing of random weights and leaves nothing", async () => {

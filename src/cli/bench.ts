@@ -5,11 +5,11 @@ import { env } from "onnxruntime-node";
 import type { DeviceChoice, Storage } from "../config/model-options.ts";
 import type { ModelSettings } from "../config/settings.ts";
 import { bounds } from "../job/request.ts";
-import { models } from "../models/registry.ts";
+import { modelById, models } from "../models/registry.ts";
 import { chooseDevice } from "../onnx/choose-device.ts";
 import type { StorageChoice } from "../pipeline/choose-storage.ts";
 import type { Difference } from "../pipeline/measure.ts";
-import { differenceOf, measurePicture, ownBytes } from "../pipeline/measure.ts";
+import { differenceOf, measuredProfile, measurePicture, ownBytes } from "../pipeline/measure.ts";
 import type { OpenOptions, OpenPipeline } from "../pipeline/open.ts";
 import { openPipeline } from "../pipeline/open.ts";
 import { randomStoreModel, realLayers } from "../pipeline/random-store.ts";
@@ -39,7 +39,8 @@ interface BenchFlags extends StorageFlags, WeightFlags {
 const tinyPicture = { size: 256, steps: 2, guidance: 1 };
 
 export function addBenchCommand(program: Command): void {
-  const { steps, pixels } = bounds;
+  const { steps, pixels, guidanceScale } = bounds;
+  const size = wholeNumber(pixels.ge, pixels.le, measuredProfile.divisor);
   const command = program
     .command("bench")
     .description("measure how fast a device draws, and how far its numbers are from the CPU's")
@@ -50,11 +51,16 @@ export function addBenchCommand(program: Command): void {
     .option(
       "--size <pixels>",
       "sides of the pictures",
-      (text) => text.split(",").map(wholeNumber(pixels.ge, pixels.le)),
+      (text) => text.split(",").map(size),
       [512, 1024],
     )
     .option("--steps <count>", "steps of each picture", wholeNumber(2, steps.le), 4)
-    .option("--guidance <weight>", "above 0 each step computes two captions", parseNumber, 0)
+    .option(
+      "--guidance <weight>",
+      "above 0 each step computes two captions",
+      numberIn(guidanceScale.ge, guidanceScale.le),
+      0,
+    )
     .option("--random", "random weights of the real shape: what is measured if none are named")
     .option(
       "--layers <count>",
@@ -67,11 +73,23 @@ export function addBenchCommand(program: Command): void {
   addStorageOptions(command);
 }
 
-function wholeNumber(least: number, most: number): (text: string) => number {
+function numberIn(least: number, most: number, kind = "number"): (text: string) => number {
   return (text) => {
     const value = parseNumber(text);
-    if (!Number.isInteger(value) || value < least || value > most)
-      throw new InvalidArgumentError(`"${text}" is not a whole number from ${least} to ${most}.`);
+    if (value < least || value > most)
+      throw new InvalidArgumentError(`"${text}" is not a ${kind} from ${least} to ${most}.`);
+    return value;
+  };
+}
+
+/** @param divisor what it has to be a multiple of */
+function wholeNumber(least: number, most: number, divisor = 1): (text: string) => number {
+  const kind = divisor === 1 ? "whole number" : `multiple of ${divisor}`;
+  const inBounds = numberIn(least, most, kind);
+  return (text) => {
+    const value = inBounds(text);
+    if (value % divisor !== 0)
+      throw new InvalidArgumentError(`"${text}" is not a ${kind} from ${least} to ${most}.`);
     return value;
   };
 }
@@ -82,9 +100,10 @@ async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
     ...storageVariables(flags),
     DEVICE: flags.device,
   });
+  modelById(flags.model);
+  const layers = layersOfRandom(flags, given.weights);
   // Before random weights are made: that takes minutes.
   const settings = { ...given, devices: [await sayDevice(given)] };
-  const layers = layersOfRandom(flags, settings.weights);
   const report =
     layers === null
       ? await measure(flags, settings, signal, null)

@@ -1,8 +1,12 @@
 import { readFileSync } from "node:fs";
 import type { GenerateInput } from "../job/request.ts";
+import { profiles } from "../models/profiles.ts";
 import { countFedBytes } from "../onnx/fed-bytes.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { OpenPipeline } from "./open.ts";
+
+/** What the numbers of a measured request mean. */
+export const measuredProfile = profiles.diffusers;
 
 /** How long one picture took, in seconds. */
 export interface Measured {
@@ -69,7 +73,7 @@ function requestOf(size: number, steps: number, guidance: number): GenerateInput
     steps,
     guidanceScale: guidance,
     seed: 42n,
-    profile: "diffusers",
+    profile: measuredProfile.name,
   };
 }
 
