@@ -1,10 +1,11 @@
-import { existsSync } from "node:fs";
 import { expect } from "vitest";
+import { findSwiftShader } from "../scripts/software-vulkan.ts";
 import { ScriptProcess } from "./processes.ts";
 
-/** A software adapter that comes with Debian's chromium. */
-export const swiftShader = "/usr/lib/chromium/vk_swiftshader_icd.json";
-export const hasSwiftShader: boolean = process.platform === "linux" && existsSync(swiftShader);
+const found = findSwiftShader();
+/** A software adapter, where this machine has all that it needs. */
+export const hasSwiftShader: boolean = "manifest" in found;
+export const swiftShader = "manifest" in found ? found.manifest : "";
 
 /** Runs a script where Vulkan's driver is that of a manifest, in a process of its own: Vulkan reads its variables once. */
 export async function onVulkan(manifest: string | null, script: string): Promise<unknown> {
