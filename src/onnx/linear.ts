@@ -108,11 +108,16 @@ function blockProduct(
   const fed = turned === 1 ? x : turn(context, x, span.shape[1]!, turned);
   const ranges = parts.length === 1 ? [fed] : ranged(context, fed, parts.length);
   const products = parts.map(({ codes, scales, offsets, outDim, inDim, count }, i) => {
+    const narrow = graph.target.blocks === "compute" && size > fastBlock;
     const centred = graph.op(
       "MatMulNBits",
-      [ranges[i]!, codes, scales],
+      [
+        ranges[i]!,
+        narrow ? reshape(context, codes, [outDim, -1, (fastBlock * bits) / 8]) : codes,
+        narrow ? repeated(context, scales, [outDim, count], size / fastBlock) : scales,
+      ],
       {
-        ...{ K: inDim, N: outDim, bits, block_size: size },
+        ...{ K: inDim, N: outDim, bits, block_size: narrow ? fastBlock : size },
         accuracy_level: accuracy[graph.target.blocks],
       },
       "com.microsoft",
@@ -123,6 +128,24 @@ function blockProduct(
     return graph.op("Sub", [centred, product(context, sums, offsets)]);
   });
   return products.reduce((sum, next) => graph.op("Add", [sum, next]));
+}
+
+/**
+ * Without integers: on WebGPU the runtime's product of many rows takes blocks of 32 alone, and
+ * others go a way that is ten times slower. A block is as many of them, with one scale.
+ */
+const fastBlock = 32;
+
+/** A table [out, count] with each value so many times, one behind the other. */
+function repeated(
+  context: GraphContext,
+  table: Value,
+  [outDim, count]: readonly [number, number],
+  times: number,
+): Value {
+  const shape = context.graph.ints([outDim, count, times]);
+  const each = context.graph.op("Expand", [reshape(context, table, [outDim, count, 1]), shape]);
+  return reshape(context, each, [outDim, count * times]);
 }
 
 /** `accuracy_level` of MatMulNBits. */
