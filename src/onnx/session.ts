@@ -7,6 +7,10 @@ import type { Model } from "./graph.ts";
 import type { ResidentWeights } from "./resident-weights.ts";
 import type { Target } from "./target.ts";
 
+// ONNX Runtime 1.30 sends its makers what it opens, and keeps an id of the machine
+// for it below ~/.cache, unless this is set before the first session.
+process.env.ORT_DISABLE_TELEMETRY = "1";
+
 /** int64 values, for positions, lengths and shapes that are known at run time. */
 export interface IntTensor {
   readonly data: BigInt64Array<ArrayBuffer>;
