@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -19,7 +20,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Draws the smallest picture there is. */
-function generate(env: Readonly<Record<string, string>>, ...args: string[]) {
+function start(env: Readonly<Record<string, string>>, ...args: string[]) {
   const small = ["--width", "64", "--height", "64", "--steps", "1", "--profile", "diffusers"];
   const store = join(goldenFolder, "tiny/store");
   const all = [
@@ -32,8 +33,10 @@ function generate(env: Readonly<Record<string, string>>, ...args: string[]) {
     "a cat",
     ...small,
   ];
-  return startRetake([...all, "--out", "cat.png", "--json", ...args], { cwd: folder, env }).ended;
+  return startRetake([...all, "--out", "cat.png", "--json", ...args], { cwd: folder, env });
 }
+
+const generate = (...given: Parameters<typeof start>) => start(...given).ended;
 
 const software = { VK_DRIVER_FILES: swiftShader, VK_ICD_FILENAMES: swiftShader };
 
@@ -72,6 +75,20 @@ describe.runIf(process.platform === "linux" && !hasGpu)("on a machine without a 
       });
     },
   );
+
+  test.runIf(hasSwiftShader)("Ctrl-C ends the wait for a driver that hangs", async () => {
+    const [driver, temporary] = [join(folder, "hangs.json"), join(folder, "tmp")];
+    execFileSync("mkfifo", [driver]);
+    mkdirSync(temporary);
+    const hangs = { VK_DRIVER_FILES: driver, VK_ICD_FILENAMES: driver, TMPDIR: temporary };
+    for (const device of ["auto", "webgpu"]) {
+      const { child, ended } = start(hangs, "--device", device);
+      await expect.poll(() => readdirSync(temporary), { timeout: 60_000 }).toHaveLength(1);
+      child.kill("SIGINT");
+      expect(await ended).toEqual({ code: 130, stdout: "", stderr: "error: canceled\n" });
+      expect(readdirSync(temporary)).toEqual([]);
+    }
+  });
 
   test("the server says what its workers compute on, and why", async () => {
     const server = await TestServer.start(join(folder, "server"), { DEVICE: "auto" });

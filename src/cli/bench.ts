@@ -103,7 +103,7 @@ async function runBench(flags: BenchFlags, signal: AbortSignal): Promise<void> {
   modelById(flags.model);
   const layers = layersOfRandom(flags, given.weights);
   // Before random weights are made: that takes minutes.
-  const settings = { ...given, devices: [await sayDevice(given)] };
+  const settings = { ...given, devices: [await sayDevice(given, signal)] };
   const report =
     layers === null
       ? await measure(flags, settings, signal, null)

@@ -102,7 +102,7 @@ async function renderOptions(flags: CompareFlags, signal: AbortSignal): Promise<
     DEVICE: flags.device,
   });
   const { weights, storage, cacheFolder, transformers } = settings;
-  const device = await sayDevice(settings);
+  const device = await sayDevice(settings, signal);
   const saying = { onStart: sayPreparing, onStorage: sayStorage };
   return openRenderer({ weights, storage, cacheFolder, transformers, device, signal, ...saying });
 }

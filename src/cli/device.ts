@@ -22,13 +22,15 @@ export function deviceOption(): Option {
  * named.
  *
  * @throws DeviceError if it can't be used
+ * @throws CanceledError after the signal
  */
-export async function sayDevice({
-  devices,
-}: Pick<ModelSettings, "devices">): Promise<DeviceChoice> {
+export async function sayDevice(
+  { devices }: Pick<ModelSettings, "devices">,
+  signal: AbortSignal,
+): Promise<DeviceChoice> {
   // A server with DEVICE=none leaves the work to others; here nobody else would do it.
   const choice = devices[0] ?? "cpu";
-  const { device, facts, reason, warning } = await chooseDevice(choice);
+  const { device, facts, reason, warning } = await chooseDevice(choice, signal);
   if (reason !== null) {
     const adapter = device === "cpu" || facts.name === null ? "" : ` (${facts.name})`;
     process.stderr.write(`device ${device}${adapter}: ${oneLine(reason)}\n`);

@@ -76,7 +76,8 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     await checkWritable(flags.out);
   }
   if (flags.trace !== undefined) await checkWritable(flags.trace);
-  const openWith = openOptions(flags, model, settings, await sayDevice(settings), signal);
+  const device = await sayDevice(settings, signal);
+  const openWith = openOptions(flags, model, settings, device, signal);
   for (const warning of asked.warnings) process.stderr.write(`warning: ${oneLine(warning)}\n`);
   const request = await withLoraFiles(asked.request, signal);
   const asTrained =

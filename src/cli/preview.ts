@@ -98,7 +98,7 @@ async function takePreviews(
     ...(flags.sample === undefined ? {} : { samples: flags.sample }),
   });
   requirePictures(plan);
-  const device = await sayDevice(settings);
+  const device = await sayDevice(settings, signal);
   const folder = flags.report ?? reportFolder(job);
   await using renderer = openRenderer({
     weights: settings.weights,

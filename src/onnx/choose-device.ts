@@ -1,10 +1,11 @@
 import { readdirSync } from "node:fs";
 import type { Device, DeviceChoice } from "../config/model-options.ts";
+import { CanceledError } from "../errors.ts";
 import { withoutPaths } from "../files/without-paths.ts";
 import { DeviceError, hasCudaFiles, providerFor } from "./device.ts";
 import { softwareProblem } from "./device-facts.ts";
 import type { DeviceFacts } from "./probe-answer.ts";
-import { probeDevice } from "./probe-device.ts";
+import { type ProbeOptions, probeDevice } from "./probe-device.ts";
 
 /** What computes, and why it does. */
 export interface ChosenDevice {
@@ -29,17 +30,23 @@ let automatic: Promise<ChosenDevice> | undefined;
  * The device that was named; for `auto`, once in a process, the first that opens and computes right
  * numbers and is no software adapter, else the CPU.
  *
+ * @param signal ends the process that asks
  * @throws DeviceError if the one that was named can't be used
+ * @throws CanceledError after the signal
  */
-export function chooseDevice(choice: DeviceChoice): Promise<ChosenDevice> {
-  if (choice !== "auto") return named(choice);
-  automatic ??= best();
+export function chooseDevice(choice: DeviceChoice, signal?: AbortSignal): Promise<ChosenDevice> {
+  const ending = signal === undefined ? {} : { signal };
+  if (choice !== "auto") return named(choice, ending);
+  automatic ??= best(ending);
   return automatic;
 }
 
-async function named(device: Device): Promise<ChosenDevice> {
+type Ending = Pick<ProbeOptions, "signal">;
+
+async function named(device: Device, ending: Ending): Promise<ChosenDevice> {
   providerFor(device);
-  const { problem, facts } = await probeDevice(device);
+  const { problem, facts } = await probeDevice(device, ending);
+  if (ending.signal?.aborted === true) throw new CanceledError();
   if (problem !== null || facts === null)
     throw new DeviceError(`--device ${device} can't be used: ${problem}. Or use --device cpu.`);
   const warning =
@@ -49,13 +56,14 @@ async function named(device: Device): Promise<ChosenDevice> {
   return { device, facts, reason: null, warning };
 }
 
-async function best(): Promise<ChosenDevice> {
+async function best(ending: Ending): Promise<ChosenDevice> {
   const passedOver: string[] = [];
   for (const device of candidates()) {
     const { problem, facts } =
       device === "cuda" && !hasCudaFiles()
         ? { problem: "ONNX Runtime's CUDA files are not here (see retake doctor)", facts: null }
-        : await probeDevice(device, { hardwareOnly: true });
+        : await probeDevice(device, { hardwareOnly: true, ...ending });
+    if (ending.signal?.aborted === true) throw new CanceledError();
     const unfit = problem ?? (facts === null ? null : softwareProblem(facts));
     if (unfit !== null || facts === null) {
       passedOver.push(`${device} can't be taken: ${withoutPaths(unfit ?? "it is not known")}`);
