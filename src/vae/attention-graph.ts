@@ -1,5 +1,5 @@
 import type { Model, Value, WeightLookup } from "../onnx/graph.ts";
-import { GraphBuilder } from "../onnx/graph.ts";
+import { GraphBuilder, noWeights } from "../onnx/graph.ts";
 import { constant, reshape } from "../onnx/layers.ts";
 import { linear } from "../onnx/linear.ts";
 import type { Target } from "../onnx/target.ts";
@@ -115,7 +115,3 @@ export function buildAttended(config: VaeConfig, lookup: WeightLookup, target: T
   outputStatistics(context, y, channels);
   return graph.finish();
 }
-
-const noWeights: WeightLookup = (name) => {
-  throw new RangeError(`the product of two bands has no weight ${name}`);
-};

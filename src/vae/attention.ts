@@ -32,13 +32,16 @@ export async function openMidAttention(
   lookup: WeightLookup,
   target: Target,
 ): Promise<MidAttention> {
-  const queries = await openKeepingSession(buildQueries(config, lookup, target), target, [
-    "q",
-    "k",
-    "v",
-  ]);
-  const attend = await (target.attention === "fused" ? openFused : openPlain)(config, target);
-  const attended = await openKeepingSession(buildAttended(config, lookup, target), target, ["y"]);
+  await using opened = new AsyncDisposableStack();
+  const own = <Part extends { release(): Promise<void> }>(part: Part): Part =>
+    opened.adopt(part, () => part.release());
+  const asking = buildQueries(config, lookup, target);
+  const queries = own(await openKeepingSession(asking, target, ["q", "k", "v"]));
+  const attend = own(await (target.attention === "fused" ? openFused : openPlain)(config, target));
+  const answering = buildAttended(config, lookup, target);
+  const attended = own(await openKeepingSession(answering, target, ["y"]));
+  // Only a failure before this closes them.
+  const sessions = opened.move();
   return {
     async run(x) {
       const moments = normOver(x, config.groups);
@@ -57,9 +60,7 @@ export async function openMidAttention(
       keys.dispose();
       return y;
     },
-    async release() {
-      for (const session of [queries, attend, attended]) await session.release();
-    },
+    release: () => sessions.disposeAsync(),
   };
 }
 

@@ -6,6 +6,7 @@ import { describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { testDevices } from "../../test/devices.ts";
 import { goldenFolder, toleranceOf } from "../../test/golden.ts";
+import { InputError } from "../errors.ts";
 import { cpuTarget, targetFor } from "../onnx/target.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { readF32, readSafetensors } from "../weights/safetensors.ts";
@@ -19,13 +20,21 @@ const profileSchema = z.array(
 );
 
 /** Written by reference/golden_vae.py with diffusers. */
-async function openGolden(name: string, target: DecoderTarget): Promise<VaeDecoder> {
+async function openGolden(
+  name: string,
+  target: DecoderTarget,
+  onLookup: (weight: string) => void = () => {},
+): Promise<VaeDecoder> {
   const file = join(goldenFolder, name, "config.json");
   const config = parseVaeConfig(JSON.parse(await readFile(file, "utf8")), file);
   const { tensors } = await readSafetensors(
     join(goldenFolder, name, "diffusion_pytorch_model.safetensors"),
   );
-  return openDecoderOn(config, (weight) => tensors.get(weight)!, target);
+  const lookup = (weight: string) => {
+    onLookup(weight);
+    return tensors.get(weight)!;
+  };
+  return openDecoderOn(config, lookup, target);
 }
 
 /** Latents as golden_vae.py makes them. */
@@ -145,6 +154,44 @@ test("no tensor passes the limit of the device", async () => {
     await rm(folder, { recursive: true });
   }
 });
+
+test.each(["decoder.mid_block.attentions.0.to_out.0.weight", "decoder.conv_out.weight"])(
+  "a picture that fails at %s leaves nothing open, and the next one is whole",
+  async (missing) => {
+    let open = 0;
+    const create = ort.InferenceSession.create.bind(ort.InferenceSession);
+    const counted = vi
+      .spyOn(ort.InferenceSession, "create")
+      .mockImplementation(
+        async (bytes: Uint8Array, options?: ort.InferenceSession.SessionOptions) => {
+          const session = await create(bytes, options);
+          const release = session.release.bind(session);
+          open++;
+          session.release = async () => {
+            open--;
+            await release();
+          };
+          return session;
+        },
+      );
+    try {
+      let isMissing = true;
+      const decoder = await openGolden("vae-shapes", decoderTarget(cpuTarget), (name) => {
+        if (isMissing && name === missing) throw new InputError(`${name} is gone`);
+      });
+      await expect(decoder.decode(latents(8, 8))).rejects.toThrow(`${missing} is gone`);
+      expect(open).toBe(0);
+      isMissing = false;
+      const whole = await openGolden("vae-shapes", decoderTarget(cpuTarget));
+      expect(await decoder.decode(latents(8, 8))).toEqual(await whole.decode(latents(8, 8)));
+      await whole.release();
+      await decoder.release();
+      expect(open).toBe(0);
+    } finally {
+      counted.mockRestore();
+    }
+  },
+);
 
 test("a picture is refused of which no row fits, with what to do", async () => {
   const target = { ...decoderTarget(cpuTarget), maxBufferBytes: 50_000 };

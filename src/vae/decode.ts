@@ -11,7 +11,10 @@ import type { Stage } from "./stages.ts";
 import { stagesAfterAttention, stagesBeforeAttention } from "./stages.ts";
 
 export interface VaeDecoder {
-  /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. */
+  /**
+   * Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1], before rounding. After a failure
+   * nothing of it is left in memory.
+   */
   decode(latents: Tensor): Promise<Tensor>;
   release(): Promise<void>;
 }
@@ -94,38 +97,49 @@ export async function openDecoderOn(
     return x;
   };
 
+  const decodeInBands = async (latents: Tensor): Promise<Tensor> => {
+    const [, , height, width] = latents.shape as [number, number, number, number];
+    const rows = rowsPerBand([...before, ...after], width, target.bandBytes, limit);
+    let x = await runStages(before, inBands(latents, cutRows(height, rows)));
+    if (config.midAttention) {
+      const attention = await once("attention", () => openMidAttention(config, lookup, target));
+      x = await attention.run(x);
+    }
+    if (!target.resultsStay && largestBytes(after, height, width) <= Math.min(wholeBytes, limit)) {
+      const whole = await once("whole", () =>
+        openSession(buildWhole(config, lookup, target, after), target),
+      );
+      const { data, shape } = joinRows(x.map(({ tensor }) => tensor.read()));
+      for (const { tensor } of x) tensor.dispose();
+      const { y } = await whole.run({ x: { data, shape: [1, ...shape] } });
+      return { data: y!.data, shape: y!.shape.slice(1) };
+    }
+    const last = after.at(-1)!;
+    x = await runStages(after.slice(0, -1), x);
+    const session = await once(last.conv, () =>
+      openSession(buildStage(config, lookup, target, last), target),
+    );
+    return runLastStage(session, last, config.groups, x);
+  };
+
+  const release = async () => {
+    const parts = [...open.values()];
+    open.clear();
+    for (const part of parts) await part.release();
+  };
+
   return {
     async decode(latents) {
-      const [, , height, width] = latents.shape as [number, number, number, number];
-      const rows = rowsPerBand([...before, ...after], width, target.bandBytes, limit);
-      let x = await runStages(before, inBands(latents, cutRows(height, rows)));
-      if (config.midAttention) {
-        const attention = await once("attention", () => openMidAttention(config, lookup, target));
-        x = await attention.run(x);
+      try {
+        return await decodeInBands(latents);
+      } catch (error) {
+        // Bands that no stage takes any more lie on the device, and go with the sessions that made
+        // them. What went wrong first tells more than a failure to close.
+        await release().catch(() => {});
+        throw error;
       }
-      if (
-        !target.resultsStay &&
-        largestBytes(after, height, width) <= Math.min(wholeBytes, limit)
-      ) {
-        const whole = await once("whole", () =>
-          openSession(buildWhole(config, lookup, target, after), target),
-        );
-        const { data, shape } = joinRows(x.map(({ tensor }) => tensor.read()));
-        for (const { tensor } of x) tensor.dispose();
-        const { y } = await whole.run({ x: { data, shape: [1, ...shape] } });
-        return { data: y!.data, shape: y!.shape.slice(1) };
-      }
-      const last = after.at(-1)!;
-      x = await runStages(after.slice(0, -1), x);
-      const session = await once(last.conv, () =>
-        openSession(buildStage(config, lookup, target, last), target),
-      );
-      return runLastStage(session, last, config.groups, x);
     },
-    async release() {
-      for (const part of open.values()) await part.release();
-      open.clear();
-    },
+    release,
   };
 }
 
