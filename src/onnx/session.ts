@@ -105,7 +105,7 @@ export function sessionOptions({
 /**
  * Loads a graph from the bytes of its model file.
  *
- * @param weights of a graph for a target with resident ones; they must stay there until the session is released
+ * @param weights of a graph for a target with resident ones; released after the session
  * @throws DeviceError if the device is not here, or has too little memory
  */
 export async function openSession(
@@ -115,14 +115,16 @@ export async function openSession(
 ): Promise<Session> {
   if (weights === undefined && model.resident.length > 0)
     throw new RangeError("a graph with resident weights needs to be given them");
-  const resident = toOrtAll((await weights?.feedsFor(model.resident)) ?? {});
+  // Asked for each run: where another session's weights found no room, these went too.
+  const resident = async () => toOrtAll((await weights?.feedsFor(model.resident)) ?? {});
+  await resident();
   const session = await create(model, target);
   return {
     run: async (feeds) =>
       Object.fromEntries(
-        Object.entries(await run(session, target, { ...resident, ...toOrtAll(feeds) })).map(
-          ([name, result]) => [name, fromOrt(name, result)],
-        ),
+        Object.entries(
+          await run(session, target, { ...(await resident()), ...toOrtAll(feeds) }),
+        ).map(([name, result]) => [name, fromOrt(name, result)]),
       ),
     release: () => session.release(),
   };
