@@ -30,7 +30,7 @@ export function addServeCommand(program: Command): void {
     .option("--host <address>", "address to listen on (HOST)")
     .option("--port <number>", "port to listen on (PORT)")
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
-    .option("--device <names>", "one worker each: cpu,cuda,... (DEVICE)")
+    .option("--device <names>", "auto, or one worker each: cpu,cuda,... (DEVICE)")
     .action(runServe);
 }
 
@@ -39,7 +39,7 @@ export function addWorkerCommand(program: Command): void {
     .command("worker")
     .description("take requests from a shared queue (DATABASE_URL) without answering clients")
     .option("--weights <folder>", "model store, hub cache folder, hub, or demo (RETAKE_WEIGHTS)")
-    .option("--device <names>", "one worker each: cpu,cuda,... (DEVICE)")
+    .option("--device <names>", "auto, or one worker each: cpu,cuda,... (DEVICE)")
     .action(runWorker);
 }
 
