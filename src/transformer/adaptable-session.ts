@@ -28,6 +28,9 @@ interface Form {
 /** Builds a graph for the modules beside which adapters stand. */
 type Build = (adapted: ReadonlyMap<string, AdapterShape>, form: Form) => Model;
 
+/** Sessions of one graph that have no copy of the weights. */
+const mostShared = 8;
+
 /**
  * A graph with the sessions that run it. Where adapters stand is part of the
  * graph; their matrices are inputs. So LoRAs on the same modules swap without
@@ -39,15 +42,13 @@ export class AdaptableSession {
   /** Whether a module is in this graph. */
   readonly #holds: (module: string) => boolean;
   readonly #shared: Shared;
-  readonly #most: number;
   readonly #sessions: LRUCache<string, { session: Session }>;
 
   constructor(build: Build, holds: (module: string) => boolean, shared: Shared) {
     this.#build = build;
     this.#holds = holds;
     this.#shared = shared;
-    this.#most = mostSessions(shared.target);
-    this.#sessions = new LRUCache({ max: this.#most });
+    this.#sessions = new LRUCache({ max: mostShared });
   }
 
   async run(
@@ -71,10 +72,12 @@ export class AdaptableSession {
     const key = JSON.stringify([form, ...[...adapted].toSorted(([a], [b]) => (a < b ? -1 : 1))]);
     const known = this.#sessions.get(key);
     if (known !== undefined) return known.session;
-    // Before another is opened: on a device without room for two.
-    if (this.#sessions.size === this.#most) await this.#sessions.pop()?.session.release();
     const { target, weights } = this.#shared;
-    const session = await openSession(this.#build(adapted, form), target, weights);
+    const model = this.#build(adapted, form);
+    const most = mostSessions(target, model);
+    // Before another is opened: on a device without room for two.
+    while (this.#sessions.size >= most) await this.#sessions.pop()?.session.release();
+    const session = await openSession(model, target, weights);
     this.#sessions.set(key, { session });
     return session;
   }
@@ -89,6 +92,6 @@ export function feedsOf(modules: Iterable<readonly [string, AdapterModule]>): Fe
  * Sessions share weights that are mapped or resident, and each adds some 50 MB of ours for the real model. Where each
  * copies the weights to its device for itself, or into an order of its own, there is room for one.
  */
-function mostSessions({ device, weights }: Target): number {
-  return device === "cpu" || weights === "resident" ? 8 : 1;
+function mostSessions({ device, weights }: Target, { packs }: Model): number {
+  return (device === "cpu" && !packs) || weights === "resident" ? mostShared : 1;
 }
