@@ -93,7 +93,8 @@ async function diagnose(
   if (!components.every(({ state }) => state === "there")) return unknown;
   try {
     const opened = await openComponents(weights, model);
-    const need = memoryNeed(opened);
+    const asked = server instanceof InputError ? "auto" : server.storage;
+    const need = memoryNeed(opened, asked);
     const fit = memoryFit(need, availableBytes);
     const memory = { ...need, fit };
     const storages = deviceStorages(opened, devices, server);

@@ -1,20 +1,28 @@
-import type { Device } from "../config/model-options.ts";
+import type { Device, Storage } from "../config/model-options.ts";
 import type { VaeConfig } from "../vae/config.ts";
 import type { Components } from "./components.ts";
-import { weightBytes } from "./fingerprint.ts";
+import { bytesOf } from "./fingerprint.ts";
+import type { StorageDevice } from "./weight-forms.ts";
+import { formBytes, weightForms } from "./weight-forms.ts";
 
 export interface MemoryNeed {
-  /** Of all weights: mapped, so the system may drop them and read them again. */
+  /** Of all weights that are mapped, so the system may drop them and read them again. */
   readonly weightBytes: number;
-  /** Of the largest network: it is read in every step. */
+  /** Of the transformer's among them: they are read in every step. */
   readonly largestBytes: number;
-  /** What must be there besides, for a picture of 1024x1024 on the CPU. */
+  /** What must be there besides, for a picture of 1024x1024 on the CPU; matrices in blocks are, as they are packed. */
   readonly workingBytes: number;
 }
 
 /** How a need meets a machine's memory, best first. */
 export type MemoryFit = "fits" | "one network at a time" | "slow" | "too little";
 
+const processor: StorageDevice = {
+  device: "cpu",
+  memoryBytes: null,
+  hasF16: true,
+  maxBufferBytes: null,
+};
 const pixels = 1024 * 1024;
 /** Node, the runtime and graphs. */
 const baseBytes = 300e6;
@@ -26,15 +34,23 @@ const baseBytes = 300e6;
  */
 const bytesPerPixelAndChannel = { inBands: 9, inOneRun: 16 };
 
-export function memoryNeed(components: Components): MemoryNeed {
+/** @param storage of the transformer's weights, as it is asked for */
+export function memoryNeed(components: Components, storage: Storage): MemoryNeed {
   const { textEncoder, transformer, vae } = components;
-  const sizes = [textEncoder, transformer, vae].map(({ weights }) =>
-    [...weights.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
-  );
+  const held = storage === "auto" ? "original" : storage;
+  let packed = 0;
+  let largestBytes = 0;
+  for (const [name, form] of weightForms(transformer, held, processor)) {
+    const span = transformer.weights.get(name)!;
+    const bytes = formBytes(span, form);
+    if (form === "int8" || span.blocks !== undefined) packed += bytes;
+    else largestBytes += bytes;
+  }
+  const others = [textEncoder, vae].flatMap(({ weights }) => [...weights.values()]);
   return {
-    weightBytes: weightBytes(components),
-    largestBytes: Math.max(...sizes),
-    workingBytes: baseBytes + decodeBytes(vae.config, "cpu"),
+    weightBytes: others.reduce((sum, span) => sum + bytesOf(span), largestBytes),
+    largestBytes,
+    workingBytes: baseBytes + decodeBytes(vae.config, "cpu") + packed,
   };
 }
 
