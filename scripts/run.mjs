@@ -41,7 +41,7 @@ const programs = commands[name](rest);
 if (programs.includes(build)) rmSync(join(root, "dist"), { recursive: true, force: true });
 if (name === "test" && rest.length === 0) {
   process.stderr.write(
-    "Format, lint, types, unused code and the package are checked, then every test runs: about five minutes on two idle cores.\n",
+    "Format, lint, types, unused code and the package are checked, then every test runs: about five minutes on two idle cores, and one or two more for WebGPU on a software device.\n",
   );
 }
 for (const [index, program] of programs.entries()) {
