@@ -22,7 +22,7 @@ import { rawTensor, writeTensorFile } from "./tensor-file.ts";
 const turbo = modelById("zimage_turbo");
 const tiny = join(goldenFolder, "tiny/store");
 const quantised = join(goldenFolder, "quantised");
-const cpu: StorageDevice = { device: "cpu", memoryBytes: null, hasF16: null, maxBufferBytes: null };
+const cpu: StorageDevice = { device: "cpu", memoryBytes: null, hasF16: true, maxBufferBytes: null };
 const webgpu: StorageDevice = { ...cpu, device: "webgpu", hasF16: true };
 const withoutF16: StorageDevice = { ...webgpu, hasF16: false };
 

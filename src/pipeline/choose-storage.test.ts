@@ -100,7 +100,7 @@ test("a device that doesn't say how much it has gets what needs least, and says 
     reason: expect.stringContaining("doesn't say how much memory it has"),
     textOnDevice: false,
   });
-  expect(storageOn({ ...unknown, hasF16: null }, gguf)).toBe("original");
+  expect(storageOn({ ...unknown, hasF16: false }, gguf)).toBe("original");
   expect(chooseStorage("auto", readable, { ...cuda, memoryBytes: null })).toMatchObject({
     storage: "original",
   });

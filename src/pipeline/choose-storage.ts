@@ -84,7 +84,7 @@ function chooseFor(need: StorageNeed, device: StorageDevice): StorageChoice {
 function wishes({ inBlocks }: StorageNeed, { device, hasF16 }: StorageDevice): HeldStorage[] {
   if (inBlocks !== null) return ["original"];
   if (device === "cuda") return ["original", "int8"];
-  return ["original", hasF16 === false ? "f32" : "f16", "int8"];
+  return ["original", hasF16 ? "f16" : "f32", "int8"];
 }
 
 /** What stands in a storage's way, but for memory. */
@@ -97,8 +97,7 @@ function problemOf(
     return `${inBlocks}, and its blocks stay as they are`;
   if (storage === "original" && !isReadable)
     return "it can't read the dtype that the file's matrices have";
-  if (storage === "f16" && hasF16 === false && device !== "cpu" && device !== "cuda")
-    return "it has no f16";
+  if (storage === "f16" && !hasF16 && device !== "cpu" && device !== "cuda") return "it has no f16";
   const { largest } = transformer[storage];
   if (maxBufferBytes !== null && largest > maxBufferBytes)
     return `its largest matrix has ${largest} bytes, and the device takes ${maxBufferBytes} at once`;

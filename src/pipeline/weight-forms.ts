@@ -18,8 +18,8 @@ export interface StorageDevice {
   readonly device: Device;
   /** Its memory in bytes; null: it doesn't say. */
   readonly memoryBytes: number | null;
-  /** Whether it can read f16; null: it doesn't say. */
-  readonly hasF16: boolean | null;
+  /** Whether it can read f16. */
+  readonly hasF16: boolean;
   /** Of the largest tensor; null: none is known. */
   readonly maxBufferBytes: number | null;
 }
@@ -63,7 +63,7 @@ function plainForm(
   device: StorageDevice,
 ): Form {
   if (storage !== "f32" && storage !== "f16" && reads(device, span.dtype)) return "stored";
-  const halves = storage === "f16" || (storage !== "f32" && device.hasF16 === true);
+  const halves = storage === "f16" || (storage !== "f32" && device.hasF16);
   const form = halves && isLarge(name, span) ? "F16" : "F32";
   return span.dtype === form ? "stored" : form;
 }
@@ -76,7 +76,7 @@ export function isLarge(name: string, { shape }: WeightSpan): boolean {
 /** Whether graphs on a device can take a dtype as it is. */
 export function reads({ device, hasF16 }: StorageDevice, dtype: Dtype): boolean {
   if (device === "cpu" || device === "cuda") return true;
-  return dtype === "F32" || dtype === "U8" || (dtype === "F16" && hasF16 === true);
+  return dtype === "F32" || dtype === "U8" || (dtype === "F16" && hasF16);
 }
 
 /** Bytes of a weight in a form, its scales included. */
