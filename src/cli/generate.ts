@@ -95,7 +95,10 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
     await using pipeline = await openPipeline(options);
     const generated = await pipeline.generate(request, {
       signal,
-      onDecided: (decided) => sayDecided(decided, model, request),
+      onDecided: async (decided) => {
+        sayDecided(decided, model, request);
+        pace.expect(await pipeline.estimateSeconds(decided.effective), decided.effective.steps);
+      },
       onStage: (stage) => pace.begin(stage),
       onStep: ({ step, total }) => {
         pace.end(step, total);

@@ -9,15 +9,7 @@ afterEach(() => {
 });
 
 test.each([
-  [
-    15_900,
-    8800,
-    8,
-    [
-      "ready after 16 s: the first step tells how long the others take",
-      "step 1 of 8 took 8.8 s: 62 s left at most",
-    ],
-  ],
+  [15_900, 8800, 8, ["ready after 16 s", "step 1 of 8 took 8.8 s: 62 s left at most"]],
   [900, 30_000, 9, ["step 1 of 9 took 30 s: 4 min left at most"]],
   [200, 300, 30, []],
   [200, 60_000, 1, []],
@@ -31,5 +23,15 @@ test.each([
     vi.advanceTimersByTime(step);
     pace.end(i, total);
   }
+  expect(lines).toEqual(said);
+});
+
+test.each([
+  [null, []],
+  [9.9, []],
+  [130, ["about 2 min for 8 steps, by one product timed here"]],
+])("steps of %s seconds in all", (seconds, said) => {
+  const lines: string[] = [];
+  new Pace((line) => lines.push(line)).expect(seconds, 8);
   expect(lines).toEqual(said);
 });

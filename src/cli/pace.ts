@@ -6,9 +6,9 @@ type Stage = Parameters<NonNullable<GenerateOptions["onStage"]>>[0];
 const longMs = 10_000;
 
 /**
- * Tells of a run that takes long: before the first step how long it took to get there, and after it how
- * long the others will take at most: the first one also reads weights and brings them in order. Nothing
- * is said that was not measured, and of short runs nothing at all.
+ * Tells of a run that takes long: before the first step how long it took to get there and about how long
+ * the steps may take, and after it how long the others will take at most: the first one also reads weights
+ * and brings them in order. Of short runs nothing is said.
  */
 export class Pace {
   readonly #say: (line: string) => void;
@@ -19,12 +19,19 @@ export class Pace {
     this.#say = say;
   }
 
+  /** @param seconds that all steps may take; null: that is not known */
+  expect(seconds: number | null, steps: number): void {
+    const ms = (seconds ?? 0) * 1000;
+    if (ms >= longMs)
+      this.#say(`about ${duration(ms)} for ${steps} steps, by one product timed here`);
+  }
+
   begin(stage: Stage): void {
     if (stage !== "step" || this.#stepAt !== undefined) return;
     this.#stepAt = performance.now();
     const passed = this.#stepAt - this.#beganAt;
     if (passed >= longMs) {
-      this.#say(`ready after ${duration(passed)}: the first step tells how long the others take`);
+      this.#say(`ready after ${duration(passed)}`);
     }
   }
 

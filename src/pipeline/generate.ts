@@ -43,7 +43,9 @@ export interface GenerateOptions {
   /** Told before each stage, and before each step. */
   readonly onStage?: (stage: (typeof generateStages)[number]) => void;
   /** Told before the first step what the picture is made with. */
-  readonly onDecided?: (decided: Pick<Generated, "effective" | "parameters" | "warnings">) => void;
+  readonly onDecided?: (
+    decided: Pick<Generated, "effective" | "parameters" | "warnings">,
+  ) => Promise<void> | void;
   /** The next step waits for what it returns. */
   readonly onStep?: (progress: StepProgress) => Promise<void> | void;
   /** Collects every stage's tensors for comparison with the reference. */
@@ -121,7 +123,7 @@ export async function generate(
     prompt,
     loras: loras.map(({ lora }) => lora),
   });
-  onDecided?.({ effective, parameters, warnings });
+  await onDecided?.({ effective, parameters, warnings });
   trace?.inputs({ inputIds, negativeIds: negative.inputIds, promptEmbeds, schedule, noise });
 
   const acting = await pipeline.measured([...loras, ...adapter], signal);

@@ -23,6 +23,7 @@ import type { DeriveOptions } from "../weights/derived-file.ts";
 import { roundComponents, roundedOutline } from "./as-trained.ts";
 import type { StorageChoice } from "./choose-storage.ts";
 import { openComponents, openTransformer } from "./components.ts";
+import { estimateSeconds } from "./estimate.ts";
 import type { WeightsFingerprint } from "./fingerprint.ts";
 import {
   fingerprintWeights,
@@ -33,6 +34,7 @@ import {
 import type { Generated, GenerateOptions } from "./generate.ts";
 import { generate } from "./generate.ts";
 import { holdWeights } from "./hold-weights.ts";
+import type { Effective } from "./parameters.ts";
 import { Pipeline } from "./pipeline.ts";
 import { placeModel } from "./place-model.ts";
 import { findTrainingAdapter } from "./training-adapter.ts";
@@ -70,6 +72,8 @@ export interface OpenPipeline extends AsyncDisposable {
    * @throws CanceledError after the signal
    */
   generate(request: GenerateInput, options?: GenerateOptions): Promise<Generated>;
+  /** About how long the steps of what `onDecided` tells take, in seconds; null for a short run. */
+  estimateSeconds(effective: Effective): Promise<number | null>;
   /** Latents [1, channels, h, w] to a picture [3, H, W] in [0, 1]; for use inside of `onStep`. */
   decode(latents: Tensor): Promise<Tensor>;
 }
@@ -176,6 +180,7 @@ export async function openPipeline(options: OpenOptions): Promise<OpenPipeline> 
         return generate(pipeline, { ...asked.data, loras }, generateOptions);
       });
     },
+    estimateSeconds: (effective) => estimateSeconds(components, effective, pipeline.target),
     decode: (latents) => pipeline.decode(latents),
     [Symbol.asyncDispose]: () => {
       disposed = true;
