@@ -284,14 +284,14 @@ describe("a damaged store is refused by file and repository", () => {
 test.skipIf(process.platform !== "linux")(
   "Ctrl-C stops between steps and leaves nothing",
   async () => {
-    const big = ["--width", "1024", "--height", "1024", "--steps", "150"];
+    // In JSON no line tells how long it takes: whether one would depends on this machine's speed.
+    const big = ["--width", "1024", "--height", "1024", "--steps", "150", "--json"];
     const { child, ended } = start(generateArgs(...big));
     const mapped = () => readFileSync(`/proc/${child.pid}/maps`, "utf8");
     await expect.poll(mapped, { timeout: 60_000 }).toMatch(/Turbo\/transformer\/.*safetensors/);
     child.kill("SIGINT");
     const { code, stderr } = await ended;
-    const said = expect.stringMatching(/^(about [^\n]+\n)?error: canceled\n$/);
-    expect({ code, stderr }).toEqual({ code: 130, stderr: said });
+    expect({ code, stderr }).toEqual({ code: 130, stderr: "error: canceled\n" });
     expect(readdirSync(folder)).toEqual([]);
   },
 );

@@ -97,6 +97,7 @@ async function generatePicture(flags: GenerateFlags, signal: AbortSignal): Promi
       signal,
       onDecided: async (decided) => {
         sayDecided(decided, model, request);
+        if (flags.json === true) return;
         pace.expect(await pipeline.estimateSeconds(decided.effective), decided.effective.steps);
       },
       onStage: (stage) => pace.begin(stage),
